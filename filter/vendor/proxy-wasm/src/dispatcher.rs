@@ -131,14 +131,8 @@ impl Dispatcher {
             Some(f) => f(context_id),
             None => Box::new(NoopRoot),
         };
-        if self
-            .roots
-            .borrow_mut()
-            .insert(context_id, new_context)
-            .is_some()
-        {
-            panic!("duplicate context_id")
-        }
+        // PATCH: a context id that was in use already was a panic; the newer one counts.
+        self.roots.borrow_mut().insert(context_id, new_context);
     }
 
     fn create_stream_context(&self, context_id: u32, root_context_id: u32) {
@@ -147,19 +141,13 @@ impl Dispatcher {
                 Some(f) => f(context_id, root_context_id),
                 None => match root_context.create_stream_context(context_id) {
                     Some(stream_context) => stream_context,
-                    None => panic!("create_stream_context returned None"),
+                    None => return, // PATCH: was a panic
                 },
             },
-            None => panic!("invalid root_context_id"),
+            None => return, // PATCH: was a panic
         };
-        if self
-            .streams
-            .borrow_mut()
-            .insert(context_id, new_context)
-            .is_some()
-        {
-            panic!("duplicate context_id")
-        }
+        // PATCH: a context id that was in use already was a panic; the newer one counts.
+        self.streams.borrow_mut().insert(context_id, new_context);
     }
 
     fn create_http_context(&self, context_id: u32, root_context_id: u32) {
@@ -168,19 +156,13 @@ impl Dispatcher {
                 Some(f) => f(context_id, root_context_id),
                 None => match root_context.create_http_context(context_id) {
                     Some(stream_context) => stream_context,
-                    None => panic!("create_http_context returned None"),
+                    None => return, // PATCH: was a panic
                 },
             },
-            None => panic!("invalid root_context_id"),
+            None => return, // PATCH: was a panic
         };
-        if self
-            .http_streams
-            .borrow_mut()
-            .insert(context_id, new_context)
-            .is_some()
-        {
-            panic!("duplicate context_id")
-        }
+        // PATCH: a context id that was in use already was a panic; the newer one counts.
+        self.http_streams.borrow_mut().insert(context_id, new_context);
     }
 
     fn on_create_context(&self, context_id: u32, root_context_id: u32) {
@@ -198,11 +180,9 @@ impl Dispatcher {
                 Some(ContextType::StreamContext) => {
                     self.create_stream_context(context_id, root_context_id)
                 }
-                None => panic!("missing ContextType on root_context"),
+                None => {} // PATCH: was a panic
             }
-        } else {
-            panic!("invalid root_context_id and missing constructors");
-        }
+        } // PATCH: an unknown root context was a panic
     }
 
     fn on_done(&self, context_id: u32) -> bool {
@@ -216,7 +196,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_done()
         } else {
-            panic!("invalid context_id")
+            true // PATCH: was a panic
         }
     }
 
@@ -230,18 +210,14 @@ impl Dispatcher {
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_log()
-        } else {
-            panic!("invalid context_id")
-        }
+        } // PATCH: an unknown context was a panic
     }
 
     fn on_delete(&self, context_id: u32) {
-        if !(self.http_streams.borrow_mut().remove(&context_id).is_some()
+        // PATCH: an unknown context was a panic.
+        let _ = self.http_streams.borrow_mut().remove(&context_id).is_some()
             || self.streams.borrow_mut().remove(&context_id).is_some()
-            || self.roots.borrow_mut().remove(&context_id).is_some())
-        {
-            panic!("invalid context_id")
-        }
+            || self.roots.borrow_mut().remove(&context_id).is_some();
     }
 
     fn on_vm_start(&self, context_id: u32, vm_configuration_size: usize) -> bool {
@@ -249,7 +225,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_vm_start(vm_configuration_size)
         } else {
-            panic!("invalid context_id")
+            true // PATCH: was a panic
         }
     }
 
@@ -258,7 +234,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_configure(plugin_configuration_size)
         } else {
-            panic!("invalid context_id")
+            true // PATCH: was a panic
         }
     }
 
@@ -266,18 +242,14 @@ impl Dispatcher {
         if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_tick()
-        } else {
-            panic!("invalid context_id")
-        }
+        } // PATCH: an unknown context was a panic
     }
 
     fn on_queue_ready(&self, context_id: u32, queue_id: u32) {
         if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_queue_ready(queue_id)
-        } else {
-            panic!("invalid context_id")
-        }
+        } // PATCH: an unknown context was a panic
     }
 
     fn on_new_connection(&self, context_id: u32) -> Action {
@@ -285,7 +257,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_new_connection()
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -294,7 +266,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_downstream_data(data_size, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -302,9 +274,7 @@ impl Dispatcher {
         if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             stream.on_downstream_close(peer_type)
-        } else {
-            panic!("invalid context_id")
-        }
+        } // PATCH: an unknown context was a panic
     }
 
     fn on_upstream_data(&self, context_id: u32, data_size: usize, end_of_stream: bool) -> Action {
@@ -312,7 +282,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_upstream_data(data_size, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -320,9 +290,7 @@ impl Dispatcher {
         if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             stream.on_upstream_close(peer_type)
-        } else {
-            panic!("invalid context_id")
-        }
+        } // PATCH: an unknown context was a panic
     }
 
     fn on_http_request_headers(
@@ -335,7 +303,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_headers(num_headers, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -349,7 +317,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_body(body_size, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -358,7 +326,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_trailers(num_trailers)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -372,7 +340,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_headers(num_headers, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -386,7 +354,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_body(body_size, end_of_stream)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
@@ -395,34 +363,37 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_trailers(num_trailers)
         } else {
-            panic!("invalid context_id")
+            Action::Continue // PATCH: was a panic
         }
     }
 
     fn on_http_call_response(
         &self,
+        context_id: u32,
         token_id: u32,
         num_headers: usize,
         body_size: usize,
         num_trailers: usize,
     ) {
+        // PATCH: a callout that did not go through `hostcalls::dispatch_http_call` belongs to the
+        // context that the host names; an effective context that the host refuses is not fatal.
         let context_id = self
             .callouts
             .borrow_mut()
             .remove(&token_id)
-            .expect("invalid token_id");
+            .unwrap_or(context_id);
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             http_stream.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             stream.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             root.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         }
     }
@@ -439,15 +410,15 @@ impl Dispatcher {
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             http_stream.on_grpc_stream_initial_metadata(token_id, headers);
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             stream.on_grpc_stream_initial_metadata(token_id, headers);
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             root.on_grpc_stream_initial_metadata(token_id, headers);
         }
     }
@@ -457,15 +428,15 @@ impl Dispatcher {
         if let Some(context_id) = context_id {
             if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 http_stream.on_grpc_call_response(token_id, 0, response_size);
             } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 stream.on_grpc_call_response(token_id, 0, response_size);
             } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 root.on_grpc_call_response(token_id, 0, response_size);
             }
         } else {
@@ -473,15 +444,15 @@ impl Dispatcher {
             if let Some(context_id) = context_id {
                 if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     http_stream.on_grpc_stream_message(token_id, response_size);
                 } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     stream.on_grpc_stream_message(token_id, response_size);
                 } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     root.on_grpc_stream_message(token_id, response_size);
                 }
             } else {
@@ -503,15 +474,15 @@ impl Dispatcher {
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             http_stream.on_grpc_stream_trailing_metadata(token_id, trailers);
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             stream.on_grpc_stream_trailing_metadata(token_id, trailers);
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             root.on_grpc_stream_trailing_metadata(token_id, trailers);
         }
     }
@@ -521,15 +492,15 @@ impl Dispatcher {
         if let Some(context_id) = context_id {
             if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 http_stream.on_grpc_call_response(token_id, status_code, 0);
             } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 stream.on_grpc_call_response(token_id, status_code, 0);
             } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                hostcalls::set_effective_context(context_id).unwrap();
+                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                 root.on_grpc_call_response(token_id, status_code, 0);
             }
         } else {
@@ -537,15 +508,15 @@ impl Dispatcher {
             if let Some(context_id) = context_id {
                 if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     http_stream.on_grpc_stream_close(token_id, status_code)
                 } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     stream.on_grpc_stream_close(token_id, status_code)
                 } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    hostcalls::set_effective_context(context_id).unwrap();
+                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
                     root.on_grpc_stream_close(token_id, status_code)
                 }
             } else {
@@ -558,15 +529,15 @@ impl Dispatcher {
     fn on_foreign_function(&self, context_id: u32, function_id: u32, arugments_size: usize) {
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             http_stream.on_foreign_function(function_id, arugments_size)
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             stream.on_foreign_function(function_id, arugments_size)
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            hostcalls::set_effective_context(context_id).unwrap();
+            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
             root.on_foreign_function(function_id, arugments_size)
         }
     }
@@ -700,14 +671,20 @@ pub extern "C" fn proxy_on_response_trailers(context_id: u32, num_trailers: usiz
 
 #[no_mangle]
 pub extern "C" fn proxy_on_http_call_response(
-    _context_id: u32,
+    context_id: u32,
     token_id: u32,
     num_headers: usize,
     body_size: usize,
     num_trailers: usize,
 ) {
     DISPATCHER.with(|dispatcher| {
-        dispatcher.on_http_call_response(token_id, num_headers, body_size, num_trailers)
+        dispatcher.on_http_call_response(
+            context_id,
+            token_id,
+            num_headers,
+            body_size,
+            num_trailers,
+        )
     })
 }
 
