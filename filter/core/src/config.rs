@@ -1,0 +1,246 @@
+//! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be wrong, or every problem at once (filter.md §2).
+
+mod reader;
+
+use std::fmt;
+
+use crate::dsn::{normalize_org_id, Dsn};
+use crate::trace::sampling::SampleRate;
+use reader::{Problems, Section};
+
+/// How long a callout may take unless configured, in milliseconds.
+const TIMEOUT_MS: u64 = 5_000;
+/// How often the queue is flushed unless configured, in milliseconds.
+const FLUSH_INTERVAL_MS: u64 = 1_000;
+/// How many bytes may wait unless configured.
+const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
+/// How many callouts may be under way at once unless configured.
+const MAX_IN_FLIGHT: u64 = 16;
+
+/// A configuration that was read, checked and completed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilterConfig {
+    /// Where spans go; without it the filter only validates, repairs and forwards.
+    pub dsn: Option<Dsn>,
+    /// The environment that spans and new traces belong to.
+    pub environment: String,
+    /// The release, if known.
+    pub release: Option<String>,
+    /// The gateway's own name.
+    pub server_name: Option<String>,
+    /// The organisation: the option, else the DSN's host.
+    pub org_id: Option<String>,
+    /// The share of new traces that is sampled; `None` is deferred mode, which is not the same as 0.
+    pub traces_sample_rate: Option<SampleRate>,
+    /// Whether traces are continued only if the organisation is known on both sides or on none.
+    pub strict_trace_continuation: bool,
+    /// Whether each decision is logged.
+    pub debug: bool,
+    /// How spans get to Sentry.
+    pub transport: TransportConfig,
+}
+
+/// The `transport` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportConfig {
+    /// The Envoy cluster that takes the callouts.
+    pub cluster: String,
+    /// The path that envelopes are posted to; `None` is the DSN's.
+    pub path: Option<String>,
+    /// How long one callout may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// How often the queue is flushed, in milliseconds.
+    pub flush_interval_ms: u32,
+    /// How many bytes of encoded spans may wait, per worker.
+    pub max_queue_bytes: usize,
+    /// How many callouts may be under way at once, per worker.
+    pub max_in_flight: usize,
+}
+
+/// What the filter's surroundings know: the VM's environment variables and Envoy's node. An absent value is `None`.
+#[derive(Debug, Default, Clone)]
+pub struct Surroundings {
+    /// `SENTRY_DSN`.
+    pub dsn: Option<String>,
+    /// `SENTRY_ENVIRONMENT`.
+    pub environment: Option<String>,
+    /// `SENTRY_RELEASE`.
+    pub release: Option<String>,
+    /// `SENTRY_TRACES_SAMPLE_RATE`.
+    pub traces_sample_rate: Option<String>,
+    /// Envoy's node id.
+    pub node_id: Option<String>,
+}
+
+/// One thing that is wrong with a configuration. Shown as `path: expected …, found …`; a DSN is never repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, with dots between sections, or the environment variable.
+    pub path: String,
+    /// What would be right, and what was there instead.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+impl FilterConfig {
+    /// Reads a plugin configuration. `{}` is a filter that only forwards, unless the surroundings name a DSN.
+    ///
+    /// # Errors
+    /// Every problem there is, in the order of the keys; one problem if it is not a JSON object at all.
+    pub fn parse(json: &[u8], surroundings: &Surroundings) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let config = Section::root(json, &mut problems).map(|root| Self::read(root, surroundings));
+        match (config, problems.into_list()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    fn read(mut root: Section<'_>, surroundings: &Surroundings) -> Self {
+        let Surroundings {
+            dsn,
+            environment,
+            release,
+            traces_sample_rate,
+            node_id,
+        } = surroundings;
+        let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+
+        let dsn = root.dsn("dsn", dsn.as_deref());
+        let environment = root.text("environment").or_else(|| known(environment));
+        let release = root.text("release").or_else(|| known(release));
+        let server_name = root.text("server_name").or_else(|| known(node_id));
+        let org_id = root.org_id("org_id");
+        let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
+        let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
+        let debug = root.flag("debug").unwrap_or(false);
+        let transport = TransportConfig::read(root.section("transport"));
+        root.finish();
+
+        let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
+        Self {
+            environment: environment
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| "production".to_owned()),
+            release: release.filter(|text| !text.is_empty()),
+            server_name: server_name.filter(|text| !text.is_empty()),
+            dsn,
+            org_id,
+            traces_sample_rate,
+            strict_trace_continuation,
+            debug,
+            transport,
+        }
+    }
+}
+
+impl TransportConfig {
+    fn read(mut section: Section<'_>) -> Self {
+        let cluster = section
+            .name("cluster")
+            .unwrap_or_else(|| "sentry".to_owned());
+        let path = section.request_path("path");
+        let timeout_ms = section.integer("timeout_ms", 1, 600_000, TIMEOUT_MS);
+        let flush_interval_ms = section.integer("flush_interval_ms", 10, 60_000, FLUSH_INTERVAL_MS);
+        let max_queue_bytes = section.integer("max_queue_bytes", 1_024, 1 << 30, MAX_QUEUE_BYTES);
+        let max_in_flight = section.integer("max_in_flight", 1, 1_024, MAX_IN_FLIGHT);
+        section.finish();
+        Self {
+            cluster,
+            path,
+            timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+            flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
+            max_queue_bytes: usize::try_from(max_queue_bytes).unwrap_or(usize::MAX),
+            max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Readers of the texts that mean something; they stand here because they know the types of this crate.
+impl Section<'_> {
+    fn dsn(&mut self, key: &'static str, variable: Option<&str>) -> Option<Dsn> {
+        let (path, text) = match self.secret_text(key) {
+            Some(text) => (self.path(key), text),
+            None if self.has_read(key) => return None,
+            None => (
+                "environment variable SENTRY_DSN".to_owned(),
+                variable?.to_owned(),
+            ),
+        };
+        if text.trim().is_empty() {
+            return None;
+        }
+        Dsn::parse(&text)
+            .map_err(|error| {
+                self.problem(
+                    path,
+                    format!("expected a DSN such as https://<public key>@o1.ingest.sentry.io/<project id>, found {error}"),
+                );
+            })
+            .ok()
+    }
+
+    fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {
+        const EXPECTED: &str = "expected a number from 0 to 1";
+        if let Some(number) = self.number(key, EXPECTED) {
+            let rate = SampleRate::new(number);
+            if rate.is_none() {
+                self.problem(self.path(key), format!("{EXPECTED}, found {number}"));
+            }
+            return rate;
+        }
+        let text = variable
+            .map(str::trim)
+            .filter(|text| !text.is_empty() && !self.has_read(key))?;
+        let rate = text.parse().ok().and_then(SampleRate::new);
+        if rate.is_none() {
+            let path = "environment variable SENTRY_TRACES_SAMPLE_RATE".to_owned();
+            self.problem(path, format!("{EXPECTED}, found {text:?}"));
+        }
+        rate
+    }
+
+    fn org_id(&mut self, key: &'static str) -> Option<String> {
+        let text = self.text(key).filter(|text| !text.trim().is_empty())?;
+        let org_id = normalize_org_id(text.trim()).map(str::to_owned);
+        if org_id.is_none() {
+            self.problem(
+                self.path(key),
+                format!("expected the digits of an organisation id as a text, found {text:?}"),
+            );
+        }
+        org_id
+    }
+
+    fn name(&mut self, key: &'static str) -> Option<String> {
+        let text = self.text(key)?;
+        if text.is_empty() {
+            self.problem(
+                self.path(key),
+                "expected the name of an Envoy cluster, found an empty text".to_owned(),
+            );
+        }
+        Some(text)
+    }
+
+    fn request_path(&mut self, key: &'static str) -> Option<String> {
+        let text = self.text(key)?;
+        if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.problem(
+                self.path(key),
+                format!(
+                    "expected a path that begins with / and has no white space, found {text:?}"
+                ),
+            );
+        }
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

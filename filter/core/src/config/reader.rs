@@ -1,0 +1,216 @@
+//! Reads one section of a JSON configuration key by key and remembers everything that was wrong on the way.
+
+use serde_json::{Map, Value};
+
+use super::Problem;
+
+/// How much of a text is repeated in a message, in characters.
+const SHOWN: usize = 60;
+
+/// The problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+
+    fn add(&mut self, path: String, message: String) {
+        self.list.push(Problem { path, message });
+    }
+}
+
+/// One object of the configuration. Keys are taken out one by one; what is left at the end is unknown.
+pub(super) struct Section<'p> {
+    prefix: String,
+    values: Map<String, Value>,
+    known: Vec<&'static str>,
+    read: Vec<&'static str>,
+    problems: &'p mut Problems,
+}
+
+impl<'p> Section<'p> {
+    /// The whole configuration; `None` if it is not a JSON object.
+    pub(super) fn root(json: &[u8], problems: &'p mut Problems) -> Option<Self> {
+        let path = || "plugin configuration".to_owned();
+        if json.iter().all(u8::is_ascii_whitespace) {
+            let message = "expected a JSON object, found nothing; {} is a filter that only forwards trace headers";
+            problems.add(path(), message.to_owned());
+            return None;
+        }
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(values)) => Some(Self::new(String::new(), values, problems)),
+            Ok(other) => {
+                problems.add(
+                    path(),
+                    format!("expected a JSON object, found {}", kind(&other)),
+                );
+                None
+            }
+            // The parser's message names a place, never the text that stands there.
+            Err(error) => {
+                problems.add(
+                    path(),
+                    format!("expected a JSON object, found bad JSON: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn new(prefix: String, values: Map<String, Value>, problems: &'p mut Problems) -> Self {
+        Self {
+            prefix,
+            values,
+            known: Vec::new(),
+            read: Vec::new(),
+            problems,
+        }
+    }
+
+    /// A key with the names of the sections it is in.
+    pub(super) fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Notes something that is wrong.
+    pub(super) fn problem(&mut self, path: String, message: String) {
+        self.problems.add(path, message);
+    }
+
+    /// Whether the key was there, with a usable value or not.
+    pub(super) fn has_read(&self, key: &str) -> bool {
+        self.read.contains(&key)
+    }
+
+    /// A section inside this one; an empty one if it is absent or no object.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'_> {
+        let values = match self.take(key) {
+            Some(Value::Object(values)) => values,
+            Some(other) => {
+                self.wrong(key, "expected an object", &other);
+                Map::new()
+            }
+            None => Map::new(),
+        };
+        Section::new(self.path(&format!("{key}.")), values, self.problems)
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong(key, "expected a text", &other);
+                None
+            }
+        }
+    }
+
+    /// A text that no message may repeat.
+    pub(super) fn secret_text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                let message = format!("expected a text, found {}", kind(&other));
+                self.problem(self.path(key), message);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Bool(flag) => Some(flag),
+            other => {
+                self.wrong(key, "expected true or false", &other);
+                None
+            }
+        }
+    }
+
+    /// Any number.
+    pub(super) fn number(&mut self, key: &'static str, expected: &str) -> Option<f64> {
+        let value = self.take(key)?;
+        let number = value.as_f64();
+        if number.is_none() {
+            self.wrong(key, expected, &value);
+        }
+        number
+    }
+
+    /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so `5000.0` is one.
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        least: u64,
+        most: u64,
+        default: u64,
+    ) -> u64 {
+        let Some(value) = self.take(key) else {
+            return default;
+        };
+        let whole = value.as_u64().or_else(|| {
+            let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+            // Saturates, and what saturates is out of bounds.
+            (number >= 0.0).then_some(number as u64)
+        });
+        match whole {
+            Some(whole) if (least..=most).contains(&whole) => whole,
+            _ => {
+                self.wrong(
+                    key,
+                    &format!("expected a whole number from {least} to {most}"),
+                    &value,
+                );
+                default
+            }
+        }
+    }
+
+    /// Ends the section: every key that nobody asked for is unknown.
+    pub(super) fn finish(self) {
+        let known = self.known.join(", ");
+        for key in self.values.keys() {
+            let path = format!("{}{}", self.prefix, shorten(key));
+            self.problems
+                .add(path, format!("unknown key; expected one of {known}"));
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        let value = self.values.remove(key).filter(|value| !value.is_null())?;
+        self.read.push(key);
+        Some(value)
+    }
+
+    fn wrong(&mut self, key: &str, expected: &str, found: &Value) {
+        let found = match found {
+            Value::String(text) => format!("the text {:?}", shorten(text)),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            other => kind(other).to_owned(),
+        };
+        self.problem(self.path(key), format!("{expected}, found {found}"));
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}

@@ -1,0 +1,152 @@
+use super::*;
+
+fn parse(json: &str) -> Result<FilterConfig, Vec<String>> {
+    parse_in(json, &Surroundings::default())
+}
+
+fn parse_in(json: &str, surroundings: &Surroundings) -> Result<FilterConfig, Vec<String>> {
+    FilterConfig::parse(json.as_bytes(), surroundings)
+        .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+}
+
+#[test]
+fn an_empty_object_only_forwards() {
+    let config = parse("{}").unwrap();
+    assert_eq!(config.dsn, None);
+    assert_eq!(config.traces_sample_rate, None);
+    assert_eq!(config.environment, "production");
+    assert_eq!(config.transport.cluster, "sentry");
+    assert_eq!(config.transport.timeout_ms, 5_000);
+    assert_eq!(config.transport.flush_interval_ms, 1_000);
+    assert_eq!(config.transport.max_queue_bytes, 4 << 20);
+    assert_eq!(config.transport.max_in_flight, 16);
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        r#"{"dsn": "https://key@o7.ingest.sentry.io/42", "environment": "staging", "release": "1.2", "server_name": "edge",
+            "org_id": "0012", "traces_sample_rate": 0.5, "strict_trace_continuation": true, "debug": true,
+            "transport": {"cluster": "relay", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
+                          "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
+    )
+    .unwrap();
+    let expected = FilterConfig {
+        dsn: Dsn::parse("https://key@o7.ingest.sentry.io/42").ok(),
+        environment: "staging".to_owned(),
+        release: Some("1.2".to_owned()),
+        server_name: Some("edge".to_owned()),
+        org_id: Some("12".to_owned()),
+        traces_sample_rate: SampleRate::new(0.5),
+        strict_trace_continuation: true,
+        debug: true,
+        transport: TransportConfig {
+            cluster: "relay".to_owned(),
+            path: Some("/x".to_owned()),
+            timeout_ms: 1,
+            flush_interval_ms: 10,
+            max_queue_bytes: 2_048,
+            max_in_flight: 3,
+        },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn the_surroundings_fill_what_is_not_configured() {
+    let some = |text: &str| Some(text.to_owned());
+    let surroundings = Surroundings {
+        dsn: some("https://env@o7.ingest.sentry.io/1"),
+        environment: some("from-env"),
+        release: some("2.0"),
+        traces_sample_rate: some(" 0.25 "),
+        node_id: some("node-1"),
+    };
+    let config = parse_in("{}", &surroundings).unwrap();
+    assert_eq!(config.dsn.unwrap().public_key(), "env");
+    assert_eq!(config.environment, "from-env");
+    assert_eq!(config.release, some("2.0"));
+    assert_eq!(config.server_name, some("node-1"));
+    assert_eq!(config.org_id, some("7"));
+    assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
+
+    let own = r#"{"dsn": "", "environment": "own", "release": "3", "server_name": "n", "traces_sample_rate": 0}"#;
+    let config = parse_in(own, &surroundings).unwrap();
+    assert_eq!(config.dsn, None, "an empty DSN switches the export off");
+    assert_eq!(config.environment, "own");
+    assert_eq!(config.release, some("3"));
+    assert_eq!(config.server_name, some("n"));
+    assert_eq!(config.traces_sample_rate, SampleRate::new(0.0));
+}
+
+#[test]
+fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
+    let problems = parse(
+        r#"{"dsn": "https://public:hush@host:99999/1", "environment": 7, "traces_sample_rate": 2, "debug": "yes",
+            "org_id": "acme", "tracesSampleRate": 1,
+            "transport": {"cluster": "", "path": "x", "timeout_ms": 0, "max_in_flight": 1.5, "max_queue_bytes": -1, "retries": 3}}"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "dsn: expected a DSN such as https://<public key>@o1.ingest.sentry.io/<project id>, found a port that is not a number from 1 to 65535",
+            "environment: expected a text, found 7",
+            "org_id: expected the digits of an organisation id as a text, found \"acme\"",
+            "traces_sample_rate: expected a number from 0 to 1, found 2",
+            "debug: expected true or false, found the text \"yes\"",
+            "transport.cluster: expected the name of an Envoy cluster, found an empty text",
+            "transport.path: expected a path that begins with / and has no white space, found \"x\"",
+            "transport.timeout_ms: expected a whole number from 1 to 600000, found 0",
+            "transport.max_queue_bytes: expected a whole number from 1024 to 1073741824, found -1",
+            "transport.max_in_flight: expected a whole number from 1 to 1024, found 1.5",
+            "transport.retries: unknown key; expected one of cluster, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
+            "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
+             strict_trace_continuation, debug, transport",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    let rows = [
+        ("", "found nothing"),
+        ("  \n", "found nothing"),
+        ("[]", "found a list"),
+        ("\"https://key:hush@host/1\"", "found a text"),
+        (
+            "{\"dsn\": ",
+            "found bad JSON: EOF while parsing a value at line 1 column 8",
+        ),
+    ];
+    for (json, expected) in rows {
+        let problems = parse(json).unwrap_err();
+        let [problem] = problems.as_slice() else {
+            panic!("{json:?}: {problems:?}");
+        };
+        assert!(
+            problem.starts_with("plugin configuration: expected a JSON object"),
+            "{problem}"
+        );
+        assert!(problem.contains(expected), "{problem}");
+        assert!(!problem.contains("hush"), "{problem}");
+    }
+}
+
+#[test]
+fn problems_of_the_environment_name_the_variable() {
+    let surroundings = Surroundings {
+        dsn: Some("https://key:hush@/1".to_owned()),
+        traces_sample_rate: Some("half".to_owned()),
+        ..Surroundings::default()
+    };
+    let problems = parse_in("{}", &surroundings).unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "environment variable SENTRY_DSN: expected a DSN such as https://<public key>@o1.ingest.sentry.io/<project id>, \
+             found no usable host behind the @",
+            "environment variable SENTRY_TRACES_SAMPLE_RATE: expected a number from 0 to 1, found \"half\"",
+        ]
+    );
+}

@@ -1,0 +1,220 @@
+//! Header lines as bytes, in the order the host gave them, and what is to be changed about them.
+//!
+//! A header value is not text: Envoy forwards `\xff\xfe` as it came, and so do we. Lists such as `baggage` may come in several lines, so lookups
+//! give every line.
+
+use std::ops::Range;
+
+/// `sentry-trace`, sentry-protocol.md §1.
+pub const SENTRY_TRACE: &str = "sentry-trace";
+/// `baggage`, sentry-protocol.md §2.
+pub const BAGGAGE: &str = "baggage";
+/// The request method, as Envoy names it in the header map.
+pub const METHOD: &str = ":method";
+/// The request target with its query.
+pub const PATH: &str = ":path";
+/// The host the client asked for.
+pub const AUTHORITY: &str = ":authority";
+/// `http` or `https`.
+pub const SCHEME: &str = ":scheme";
+/// The status of an answer to a callout.
+pub const STATUS: &str = ":status";
+
+/// The header lines of one message, in the order the host gave them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Headers {
+    buffer: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+/// The host's serialised header map does not have the form that the ABI describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MalformedHeaderMap;
+
+impl Headers {
+    /// Reads the ABI's serialised map: a little-endian `u32` count, then the two lengths of each pair, then each name and value, both ended by a NUL.
+    /// The values are not copied. An empty buffer is an empty map.
+    ///
+    /// # Errors
+    /// A buffer that is shorter than its own lengths say.
+    pub fn from_serialized(buffer: Vec<u8>) -> Result<Self, MalformedHeaderMap> {
+        let lines = read_lines(&buffer).ok_or(MalformedHeaderMap)?;
+        Ok(Self { buffer, lines })
+    }
+
+    /// Header lines from pairs, for callers that have no serialised map.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let mut headers = Self::default();
+        for (name, value) in pairs {
+            let name = headers.append(name);
+            let value = headers.append(value);
+            headers.lines.push(Line { name, value });
+        }
+        headers
+    }
+
+    /// Every value of a header, in order. Names are compared without case.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
+        self.iter()
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of a header.
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// Every line as name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.lines.iter().filter_map(|line| {
+            let name = self.buffer.get(line.name.clone())?;
+            let value = self.buffer.get(line.value.clone())?;
+            Some((name, value))
+        })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        start..self.buffer.len()
+    }
+}
+
+fn read_lines(buffer: &[u8]) -> Option<Vec<Line>> {
+    if buffer.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, mut lengths) = read_u32(buffer)?;
+    let mut at = count.checked_mul(8)?.checked_add(4)?;
+    // Checked before anything is allocated: a count that lies asks for no memory.
+    if at > buffer.len() {
+        return None;
+    }
+    let mut lines = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (name_length, rest) = read_u32(lengths)?;
+        let (value_length, rest) = read_u32(rest)?;
+        lengths = rest;
+        let name = at..at.checked_add(name_length)?;
+        let value_start = name.end.checked_add(1)?;
+        let value = value_start..value_start.checked_add(value_length)?;
+        at = value.end.checked_add(1)?;
+        if value.end > buffer.len() {
+            return None;
+        }
+        lines.push(Line { name, value });
+    }
+    Some(lines)
+}
+
+fn read_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*number)).ok()?, rest))
+}
+
+/// Writes pairs in the form that [`Headers::from_serialized`] reads.
+pub fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let length = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    bytes.extend_from_slice(&length(pairs.clone().count()));
+    for (name, value) in pairs.clone() {
+        bytes.extend_from_slice(&length(name.len()));
+        bytes.extend_from_slice(&length(value.len()));
+    }
+    for (name, value) in pairs {
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(value);
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// One change to a message's headers. Only what differs is changed, since each change of a request header makes Envoy match the route again
+/// (envoy-wasm.md, "Headers, seen").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderMutation {
+    /// All lines of this name are replaced by one.
+    Set {
+        /// Lower-case header name.
+        name: &'static str,
+        /// The new value.
+        value: Vec<u8>,
+    },
+    /// All lines of this name go.
+    Remove {
+        /// Lower-case header name.
+        name: &'static str,
+    },
+}
+
+/// Removes the white space that HTTP allows around a field value: spaces and tabs.
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIRS: [(&[u8], &[u8]); 3] = [
+        (b"baggage", b"a=b"),
+        (b"x-bytes", b"\xff\xfe"),
+        (b"Baggage", b""),
+    ];
+
+    #[test]
+    fn a_serialized_map_reads_back_with_its_bytes_and_order() {
+        let headers = Headers::from_serialized(serialize(PAIRS.into_iter())).unwrap();
+        assert_eq!(headers.iter().collect::<Vec<_>>(), PAIRS);
+        assert_eq!(
+            headers.values(BAGGAGE).collect::<Vec<_>>(),
+            [b"a=b".as_slice(), b""]
+        );
+        assert_eq!(headers.value("x-bytes"), Some(b"\xff\xfe".as_slice()));
+        assert_eq!(headers.value("x-other"), None);
+    }
+
+    #[test]
+    fn every_truncated_map_is_refused() {
+        let whole = serialize(PAIRS.into_iter());
+        // The last NUL is the only byte that can go missing without losing a value.
+        for end in 1..whole.len() - 1 {
+            assert_eq!(
+                Headers::from_serialized(whole[..end].to_vec()),
+                Err(MalformedHeaderMap),
+                "{end} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused_before_memory_is_asked_for() {
+        let lies: [&[u8]; 3] = [
+            &[0xff; 4],
+            &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, b'a'],
+            &[1, 0, 0],
+        ];
+        for lie in lies {
+            assert_eq!(
+                Headers::from_serialized(lie.to_vec()),
+                Err(MalformedHeaderMap)
+            );
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The Sentry filter without a host: values in, values out.
+//!
+//! One request is one straight line:
+//!
+//! ```text
+//! plugin configuration -> FilterConfig                                config, dsn
+//! request headers      -> TraceDecision -> header mutations + a span  headers, trace, route
+//! end of the stream    -> FinishedSpan  -> Envelope in the Queue      span, envelope, queue
+//! tick                 -> Callout                                     transport
+//! answer               -> spans sent, spans lost                      transport, metrics
+//! ```
+//! [`pipeline::Pipeline`] is that line. The clock and randomness are arguments, so nothing here can surprise a test; nothing here panics, because a
+//! panic would take the gateway's worker with it. "filter.md" and "sentry-protocol.md" in comments are the project's specification of the filter and
+//! of Sentry's protocol.
+
+#![forbid(unsafe_code)]
+// Nothing on the traffic path can panic.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::get_unwrap,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::panic_in_result_fn,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
+
+pub mod config;
+pub mod dsn;
+pub mod envelope;
+pub mod headers;
+pub mod metrics;
+pub mod pipeline;
+pub mod queue;
+pub mod route;
+pub mod span;
+pub mod trace;
+pub mod transport;
+
+#[cfg(test)]
+mod fixtures;

@@ -1,0 +1,187 @@
+//! Every counter and gauge, its name and what it means. They come out in Envoy's stats as `wasmcustom.sentry_filter.<name>`.
+//!
+//! At any moment, and summed over all workers:
+//! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md §8).
+
+use crate::trace::sentry_trace::SentryTraceError;
+
+/// Something that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Requests whose headers the filter saw.
+    Requests,
+    /// Requests whose trace arrived with them.
+    TracesContinued,
+    /// Requests whose trace began here.
+    TracesStarted,
+    /// `sentry-trace` headers that were refused, by reason.
+    SentryTraceRefused(SentryTraceError),
+    /// Spans that ended and were to be sent.
+    SpansRecorded,
+    /// Spans that Sentry took.
+    SpansSent,
+    /// Spans that were lost, by reason.
+    SpansDiscarded(Loss),
+    /// Spans that wait to be sent.
+    SpansQueued,
+    /// Spans that are on their way.
+    SpansInFlight,
+    /// Host calls that were answered with a status other than success or "not there".
+    HostCallsRefused,
+}
+
+/// Why a span was lost, in the words of Sentry's client reports (sentry-protocol.md §11.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The queue was full.
+    QueueOverflow,
+    /// The receiver did not answer.
+    NetworkError,
+    /// The receiver answered with something else than success.
+    SendError,
+    /// The receiver asked for less, and the wait is not over.
+    RatelimitBackoff,
+    /// The span could not be encoded.
+    InternalSdkError,
+}
+
+impl Loss {
+    const ALL: [Self; 5] = [
+        Self::QueueOverflow,
+        Self::NetworkError,
+        Self::SendError,
+        Self::RatelimitBackoff,
+        Self::InternalSdkError,
+    ];
+
+    /// The stable name of the reason.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::QueueOverflow => "queue_overflow",
+            Self::NetworkError => "network_error",
+            Self::SendError => "send_error",
+            Self::RatelimitBackoff => "ratelimit_backoff",
+            Self::InternalSdkError => "internal_sdk_error",
+        }
+    }
+}
+
+/// Whether a metric only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+/// The metrics without a reason; those with one follow in the order of their reasons.
+const PLAIN: [Metric; 8] = [
+    Metric::Requests,
+    Metric::TracesContinued,
+    Metric::TracesStarted,
+    Metric::SpansRecorded,
+    Metric::SpansSent,
+    Metric::SpansQueued,
+    Metric::SpansInFlight,
+    Metric::HostCallsRefused,
+];
+
+/// How many metrics there are.
+const COUNT: usize = PLAIN.len() + SentryTraceError::ALL.len() + Loss::ALL.len();
+
+impl Metric {
+    /// Every metric, each at its index.
+    pub fn all() -> impl Iterator<Item = Self> {
+        PLAIN
+            .into_iter()
+            .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
+            .chain(Loss::ALL.map(Self::SpansDiscarded))
+    }
+
+    /// The name, with the reason behind a dot.
+    pub fn name(self) -> String {
+        let (name, reason) = match self {
+            Self::Requests => ("requests", None),
+            Self::TracesContinued => ("traces_continued", None),
+            Self::TracesStarted => ("traces_started", None),
+            Self::SentryTraceRefused(error) => ("sentry_trace_refused", Some(error.reason())),
+            Self::SpansRecorded => ("spans_recorded", None),
+            Self::SpansSent => ("spans_sent", None),
+            Self::SpansDiscarded(loss) => ("spans_discarded", Some(loss.reason())),
+            Self::SpansQueued => ("spans_queued", None),
+            Self::SpansInFlight => ("spans_in_flight", None),
+            Self::HostCallsRefused => ("host_calls_refused", None),
+        };
+        match reason {
+            Some(reason) => format!("sentry_filter.{name}.{reason}"),
+            None => format!("sentry_filter.{name}"),
+        }
+    }
+
+    /// Whether it only grows.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::SpansQueued | Self::SpansInFlight => Kind::Gauge,
+            _ => Kind::Counter,
+        }
+    }
+}
+
+/// What has changed since the host was told last.
+#[derive(Debug)]
+pub struct Metrics {
+    changes: [i64; COUNT],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            changes: [0; COUNT],
+        }
+    }
+}
+
+impl Metrics {
+    /// Takes away from a gauge.
+    pub fn subtract(&mut self, gauge: Metric, change: i64) {
+        self.add(gauge, change.saturating_neg());
+    }
+
+    /// Adds to a metric; only gauges take negative numbers.
+    pub fn add(&mut self, metric: Metric, change: i64) {
+        let mut all = Metric::all().zip(&mut self.changes);
+        if let Some((_, sum)) = all.find(|(known, _)| *known == metric) {
+            *sum = sum.saturating_add(change);
+        }
+    }
+
+    /// Takes the changes, each with the index of its metric in [`Metric::all`].
+    pub fn take(&mut self) -> impl Iterator<Item = (usize, i64)> {
+        std::mem::replace(&mut self.changes, [0; COUNT])
+            .into_iter()
+            .enumerate()
+            .filter(|(_, change)| *change != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_place_and_a_name_of_its_own() {
+        let mut names: Vec<_> = Metric::all().map(Metric::name).collect();
+        assert_eq!(names.len(), COUNT);
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), COUNT);
+
+        let mut metrics = Metrics::default();
+        for metric in Metric::all() {
+            metrics.add(metric, 1);
+        }
+        assert_eq!(metrics.take().count(), COUNT);
+        assert_eq!(metrics.take().count(), 0);
+    }
+}

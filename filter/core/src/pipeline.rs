@@ -1,0 +1,208 @@
+//! The straight line itself: request in, span out, callout out, answer in. Every method takes values and returns values; the plugin fetches the former
+//! from the host and carries out the latter.
+
+use crate::config::FilterConfig;
+use crate::envelope::transaction;
+use crate::headers::{HeaderMutation, Headers};
+use crate::metrics::{Loss, Metric, Metrics};
+use crate::queue::Queue;
+use crate::route::{self, TransactionName};
+use crate::span::{OpenSpan, Request, StreamEnd};
+use crate::trace::{self, Entropy, Sources, TraceOrigin};
+use crate::transport::{Callout, Transport};
+
+/// The state of one root context: one plugin configuration on one worker.
+#[derive(Debug)]
+pub struct Pipeline {
+    config: FilterConfig,
+    queue: Queue,
+    transport: Option<Transport>,
+    metrics: Metrics,
+}
+
+/// What is done about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RequestOutcome {
+    /// The headers to change.
+    pub mutations: Vec<HeaderMutation>,
+    /// The span to close at the end of the stream.
+    pub span: Option<Box<OpenSpan>>,
+    /// A line for the log, if `debug` is on.
+    pub log: Option<String>,
+}
+
+impl Pipeline {
+    /// A pipeline with nothing in it.
+    pub fn new(config: FilterConfig) -> Self {
+        let transport = config.dsn.as_ref().map(|dsn| Transport::new(dsn, &config));
+        Self {
+            queue: Queue::new(config.transport.max_queue_bytes),
+            transport,
+            config,
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// The configuration it works by.
+    pub fn config(&self) -> &FilterConfig {
+        &self.config
+    }
+
+    /// What has been counted and not been told to the host.
+    pub fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    /// Request headers have arrived. `entropy` and `route_name` are asked only if they are needed.
+    pub fn on_request_headers(
+        &mut self,
+        headers: &Headers,
+        entropy: Entropy<'_>,
+        route_name: &mut dyn FnMut() -> Option<Vec<u8>>,
+    ) -> RequestOutcome {
+        let may_start = self
+            .config
+            .dsn
+            .as_ref()
+            .is_some_and(|dsn| route::may_start(headers, dsn));
+        let mut transaction = None;
+        let mut name_of_route = || {
+            transaction = TransactionName::from_route(&route_name()?);
+            transaction
+                .as_ref()
+                .map(|transaction| transaction.name.clone())
+        };
+        let decision = trace::decide(
+            headers,
+            &self.config,
+            may_start,
+            &mut Sources {
+                entropy,
+                transaction: &mut name_of_route,
+            },
+        );
+
+        self.metrics.add(Metric::Requests, 1);
+        match decision.origin {
+            TraceOrigin::Continued => self.metrics.add(Metric::TracesContinued, 1),
+            TraceOrigin::Started => self.metrics.add(Metric::TracesStarted, 1),
+            TraceOrigin::None => {}
+        }
+        if let Some(error) = decision.refused {
+            self.metrics.add(Metric::SentryTraceRefused(error), 1);
+        }
+        let log = self.config.debug.then(|| format!("sentry: {decision:?}"));
+
+        let span = decision.span.map(|context| {
+            Box::new(OpenSpan {
+                context,
+                transaction,
+                request: Request::read(headers),
+            })
+        });
+        RequestOutcome {
+            mutations: decision.mutations,
+            span,
+            log,
+        }
+    }
+
+    /// A stream with a span has ended.
+    pub fn on_stream_end(&mut self, span: OpenSpan, end: StreamEnd, now_ns: u64) {
+        let span = span.finish(end, now_ns);
+        self.metrics.add(Metric::SpansRecorded, 1);
+        let Some(envelope) = transaction::encode(&span, &self.config) else {
+            return self.lose(Loss::InternalSdkError, 1);
+        };
+        let spans = envelope.spans();
+        if self.is_closed(now_ns) {
+            return self.lose(Loss::RatelimitBackoff, spans);
+        }
+        self.metrics.add(Metric::SpansQueued, spans.into());
+        let lost = self.queue.push(envelope);
+        self.lose_queued(Loss::QueueOverflow, lost);
+    }
+
+    /// The next thing to post, if anything waits and there is room for it. To be answered with [`Self::on_dispatched`] or [`Self::on_not_dispatched`].
+    pub fn next_callout(&mut self, now_ns: u64) -> Option<Callout> {
+        let transport = self.transport.as_ref()?;
+        if !transport.has_room() || transport.is_closed(now_ns) {
+            return None;
+        }
+        Some(transport.callout(self.queue.pop()?, now_ns))
+    }
+
+    /// The host took a callout.
+    pub fn on_dispatched(&mut self, callout: &Callout, token: u32, now_ns: u64) {
+        let spans = callout.envelope.spans();
+        self.metrics.subtract(Metric::SpansQueued, spans.into());
+        self.metrics.add(Metric::SpansInFlight, spans.into());
+        if let Some(transport) = &mut self.transport {
+            transport.dispatched(token, spans, now_ns);
+        }
+    }
+
+    /// The host did not take a callout: it has provably not left, and waits for the next flush.
+    pub fn on_not_dispatched(&mut self, callout: Callout) {
+        let lost = self.queue.push_front(callout.envelope);
+        self.lose_queued(Loss::QueueOverflow, lost);
+    }
+
+    /// A callout was answered; `headers` is empty if it failed.
+    pub fn on_answer(&mut self, token: u32, headers: &Headers, now_ns: u64) {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let status = headers
+            .value(crate::headers::STATUS)
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let Some(outcome) = transport.answered(token, status, headers.value("retry-after"), now_ns)
+        else {
+            return;
+        };
+        self.metrics
+            .subtract(Metric::SpansInFlight, outcome.spans.into());
+        match outcome.loss {
+            None => self.metrics.add(Metric::SpansSent, outcome.spans.into()),
+            Some(loss) => self.lose(loss, outcome.spans),
+        }
+        // What a receiver has limited is discarded, not queued (sentry-protocol.md §11.1).
+        if self.is_closed(now_ns) {
+            let lost = self.queue.clear();
+            self.lose_queued(Loss::RatelimitBackoff, lost);
+        }
+    }
+
+    /// Gives up on callouts that the host will not answer any more. To be called now and then.
+    pub fn expire(&mut self, now_ns: u64) {
+        let lost = self
+            .transport
+            .as_mut()
+            .map_or(0, |transport| transport.expire(now_ns));
+        self.metrics.subtract(Metric::SpansInFlight, lost.into());
+        self.lose(Loss::NetworkError, lost);
+    }
+
+    /// Whether nothing waits and nothing is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.transport.as_ref().is_none_or(Transport::is_idle)
+    }
+
+    fn is_closed(&self, now_ns: u64) -> bool {
+        self.transport
+            .as_ref()
+            .is_some_and(|transport| transport.is_closed(now_ns))
+    }
+
+    fn lose_queued(&mut self, loss: Loss, spans: u32) {
+        self.metrics.subtract(Metric::SpansQueued, spans.into());
+        self.lose(loss, spans);
+    }
+
+    fn lose(&mut self, loss: Loss, spans: u32) {
+        self.metrics.add(Metric::SpansDiscarded(loss), spans.into());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Which requests take part, and what a transaction is called (filter.md §3.8, §6).
+
+use crate::dsn::Dsn;
+use crate::headers::{Headers, AUTHORITY, METHOD};
+
+/// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody is interested in as a span, and not with requests
+/// to the DSN's own host, which would report the reporting.
+pub fn may_start(headers: &Headers, dsn: &Dsn) -> bool {
+    let authority = headers.value(AUTHORITY).unwrap_or_default();
+    headers.value(METHOD) != Some(b"OPTIONS")
+        && !authority.eq_ignore_ascii_case(dsn.authority().as_bytes())
+}
+
+/// What a transaction is called, and how good that name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionName {
+    /// The name.
+    pub name: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a name comes from; Sentry groups the ones from `url` by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An Envoy route's name that is a template.
+    Route,
+    /// The path.
+    Url,
+}
+
+impl TransactionName {
+    /// The name that an Envoy route gives: its own, if it looks like a template.
+    pub fn from_route(route_name: &[u8]) -> Option<Self> {
+        route_name.contains(&b'/').then(|| Self {
+            name: String::from_utf8_lossy(route_name).into_owned(),
+            source: Source::Route,
+        })
+    }
+
+    /// The name of last resort.
+    pub fn from_path(path: &str) -> Self {
+        Self {
+            name: path.to_owned(),
+            source: Source::Url,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_and_the_receiver_itself_take_no_part() {
+        let dsn = Dsn::parse("https://key@sentry.example:8443/1").unwrap();
+        let rows: [(&[u8], &[u8], bool); 4] = [
+            (b"GET", b"shop.example", true),
+            (b"HEAD", b"shop.example", true),
+            (b"OPTIONS", b"shop.example", false),
+            (b"POST", b"Sentry.Example:8443", false),
+        ];
+        for (method, authority, expected) in rows {
+            let headers =
+                Headers::from_pairs([(b":method".as_slice(), method), (b":authority", authority)]);
+            assert_eq!(
+                may_start(&headers, &dsn),
+                expected,
+                "{method:?} {authority:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_route_name_counts_if_it_looks_like_a_template() {
+        assert_eq!(TransactionName::from_route(b"default"), None);
+        let name = TransactionName::from_route(b"/api/{id}").unwrap();
+        assert_eq!(
+            (name.name.as_str(), name.source),
+            ("/api/{id}", Source::Route)
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Whether a trace that arrived may be continued: the organisation check of sentry-protocol.md §4.
+
+/// Whether a trace that names `incoming` as its organisation is continued by a gateway of the organisation `own`.
+///
+/// Two that differ never continue each other's traces; `strict` also refuses when only one of them is known.
+pub fn continues(incoming: Option<&str>, own: Option<&str>, strict: bool) -> bool {
+    match (incoming, own) {
+        (Some(incoming), Some(own)) => incoming == own,
+        (None, None) => true,
+        _ => !strict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_protocol_holds() {
+        let rows = [
+            (Some("1"), Some("1"), false, true),
+            (Some("1"), Some("1"), true, true),
+            (Some("1"), Some("2"), false, false),
+            (Some("1"), Some("2"), true, false),
+            (None, Some("1"), false, true),
+            (None, Some("1"), true, false),
+            (Some("1"), None, false, true),
+            (Some("1"), None, true, false),
+            (None, None, false, true),
+            (None, None, true, true),
+        ];
+        for (incoming, own, strict, expected) in rows {
+            assert_eq!(
+                continues(incoming, own, strict),
+                expected,
+                "{incoming:?} {own:?} {strict}"
+            );
+        }
+    }
+}

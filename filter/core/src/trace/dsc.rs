@@ -1,0 +1,171 @@
+//! The dynamic sampling context (DSC): what the head of a trace tells everyone behind it, sentry-protocol.md §2.1.
+//!
+//! It travels as `sentry-` members of `baggage`, percent-encoded, and as the `trace` object of an envelope, decoded. The DSC of a trace that arrived
+//! is frozen: it is forwarded and reported with exactly the values it came with (§2.7).
+
+use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::id::TraceId;
+use super::sampling::{SampleRand, SampleRate};
+
+/// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// The values of a DSC, in the order in which they are written. All of them are texts.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Dsc {
+    entries: Vec<(String, String)>,
+}
+
+/// What the head of a trace puts into the DSC, filter.md §3.6.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// The trace that begins here.
+    pub trace_id: TraceId,
+    /// The public key of the DSN.
+    pub public_key: &'a str,
+    /// The number that every sampling decision of this trace is made with.
+    pub sample_rand: SampleRand,
+    /// The rate and what it decided; `None` in deferred mode, where neither may be there (sentry-protocol.md §3.4).
+    pub decision: Option<(SampleRate, bool)>,
+    /// The environment.
+    pub environment: &'a str,
+    /// The release, if known.
+    pub release: Option<&'a str>,
+    /// The organisation, if known.
+    pub org_id: Option<&'a str>,
+    /// The transaction's name, if it is a template or chosen by a person, never a path.
+    pub transaction: Option<&'a str>,
+}
+
+impl Dsc {
+    /// The DSC that arrived. Of a key that comes twice the last value counts, as in most SDKs (sentry-protocol.md §15).
+    pub fn frozen(members: &[(String, String)]) -> Self {
+        let mut entries: Vec<(String, String)> = Vec::with_capacity(members.len());
+        for (key, value) in members {
+            match entries.iter_mut().find(|(known, _)| known == key) {
+                Some((_, known)) => known.clone_from(value),
+                None => entries.push((key.clone(), value.clone())),
+            }
+        }
+        Self { entries }
+    }
+
+    /// The DSC of a trace that begins here.
+    pub fn head(head: &Head<'_>) -> Self {
+        let Head {
+            trace_id,
+            public_key,
+            sample_rand,
+            decision,
+            environment,
+            release,
+            org_id,
+            transaction,
+        } = head;
+        let entries = [
+            ("trace_id", Some(trace_id.to_string())),
+            ("public_key", Some((*public_key).to_owned())),
+            ("sample_rand", Some(sample_rand.to_string())),
+            ("sample_rate", decision.map(|(rate, _)| rate.to_string())),
+            ("sampled", decision.map(|(_, sampled)| sampled.to_string())),
+            ("environment", Some((*environment).to_owned())),
+            ("release", release.map(str::to_owned)),
+            ("org_id", org_id.map(str::to_owned)),
+            ("transaction", transaction.map(str::to_owned)),
+        ];
+        Self {
+            entries: entries
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+                .filter(|(_, value)| !value.is_empty())
+                .collect(),
+        }
+    }
+
+    /// Whether it says nothing: a trace continued from a service that sends no baggage.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// One value.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The values as `baggage` members.
+    pub fn to_members(&self) -> Vec<Vec<u8>> {
+        self.entries
+            .iter()
+            .map(|(key, value)| {
+                format!("sentry-{key}={}", utf8_percent_encode(value, ENCODED)).into_bytes()
+            })
+            .collect()
+    }
+}
+
+impl Serialize for Dsc {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.entries.len()))?;
+        for (key, value) in &self.entries {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(decision: Option<(SampleRate, bool)>) -> Dsc {
+        let trace_id = TraceId::from_hex(b"771a43a4192642f0b136d5159a501700").unwrap();
+        Dsc::head(&Head {
+            trace_id,
+            public_key: "49d0f7386ad645858ae85020e393bef3",
+            sample_rand: SampleRand::of(trace_id),
+            decision,
+            environment: "pro duction",
+            release: None,
+            org_id: Some("1"),
+            transaction: Some("/api/{id}"),
+        })
+    }
+
+    #[test]
+    fn a_head_writes_every_value_it_knows_percent_encoded() {
+        let rate = SampleRate::new(0.25).unwrap();
+        let members = head(Some((rate, true))).to_members().join(&b","[..]);
+        let members = String::from_utf8(members).unwrap();
+        assert_eq!(
+            members,
+            "sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-public_key=49d0f7386ad645858ae85020e393bef3,\
+             sentry-sample_rand=0.692242,sentry-sample_rate=0.25,sentry-sampled=true,sentry-environment=pro%20duction,\
+             sentry-org_id=1,sentry-transaction=%2Fapi%2F%7Bid%7D"
+        );
+    }
+
+    #[test]
+    fn a_deferred_head_leaves_the_decision_out() {
+        let dsc = head(None);
+        assert_eq!(dsc.get("sampled"), None);
+        assert_eq!(dsc.get("sample_rate"), None);
+        assert_eq!(dsc.get("sample_rand"), Some("0.692242"));
+    }
+
+    #[test]
+    fn of_a_repeated_key_the_last_value_counts() {
+        let member = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let dsc = Dsc::frozen(&[member("a", "1"), member("b", "2"), member("a", "3")]);
+        assert_eq!(dsc.get("a"), Some("3"));
+        assert_eq!(serde_json::to_string(&dsc).unwrap(), r#"{"a":"3","b":"2"}"#);
+    }
+}

@@ -1,0 +1,153 @@
+//! Rates, the number they are compared with, and who decides: sentry-protocol.md §3.
+
+use std::fmt;
+
+use super::id::TraceId;
+
+/// How many steps a [`SampleRand`] can have: six digits after the point.
+const STEPS: u32 = 1_000_000;
+
+/// The share of traces that are sampled, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct SampleRate(f64);
+
+impl SampleRate {
+    /// A rate; `None` outside `0..=1` or for something that is not a number.
+    pub fn new(rate: f64) -> Option<Self> {
+        // Adding zero turns -0, which would be written as `-0`, into 0.
+        (0.0..=1.0).contains(&rate).then_some(Self(rate + 0.0))
+    }
+}
+
+impl fmt::Display for SampleRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The number in `[0, 1)` with six digits that is one for a whole trace, so that the same rate decides alike in every service (§3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleRand(u32);
+
+impl SampleRand {
+    /// The number of a trace that has none: derived from its id, so that a retried request gets the same answer.
+    pub fn of(trace_id: TraceId) -> Self {
+        let [_, _, _, _, _, _, _, _, low @ ..] = *trace_id.as_bytes();
+        // The upper half of the product is `id * STEPS / 2^64`: uniform, rounded down, never STEPS.
+        let product = u128::from(u64::from_be_bytes(low)).wrapping_mul(u128::from(STEPS));
+        Self(u32::try_from(product >> 64).unwrap_or(0))
+    }
+
+    /// Reads `sentry-sample_rand`: a decimal number in `[0, 1)` with any number of digits, of which six count. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number: f64 = text.parse().ok()?;
+        if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+            || !(0.0..1.0).contains(&number)
+        {
+            return None;
+        }
+        let digits = text.split_once('.').map_or("", |(_, digits)| digits);
+        let steps =
+            digits
+                .bytes()
+                .chain(std::iter::repeat(b'0'))
+                .take(6)
+                .fold(0_u32, |sum, digit| {
+                    sum.saturating_mul(10)
+                        .saturating_add(u32::from(digit.wrapping_sub(b'0')))
+                });
+        Some(Self(steps))
+    }
+
+    /// Whether a trace with this number is sampled at a rate.
+    pub fn is_sampled_at(self, rate: SampleRate) -> bool {
+        f64::from(self.0) / f64::from(STEPS) < rate.0
+    }
+}
+
+impl fmt::Display for SampleRand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0.{:06}", self.0)
+    }
+}
+
+/// Whether this gateway records a span, from the decision that arrived and its own rate: the matrix of sentry-protocol.md §3.2.
+///
+/// An incoming decision wins over the rate, even over a rate of 0; without a rate (deferred mode) nothing is recorded.
+pub fn records(incoming: Option<bool>, rate: Option<SampleRate>, rand: SampleRand) -> bool {
+    match (rate, incoming) {
+        (None, _) => false,
+        (Some(_), Some(sampled)) => sampled,
+        (Some(rate), None) => rand.is_sampled_at(rate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_of_the_protocol_holds() {
+        let (zero, one) = (SampleRate::new(0.0), SampleRate::new(1.0));
+        let rows = [
+            (None, None, false),
+            (None, zero, false),
+            (None, one, true),
+            (Some(true), None, false),
+            (Some(true), zero, true),
+            (Some(true), one, true),
+            (Some(false), None, false),
+            (Some(false), zero, false),
+            (Some(false), one, false),
+        ];
+        for (incoming, rate, expected) in rows {
+            assert_eq!(
+                records(incoming, rate, SampleRand(STEPS - 1)),
+                expected,
+                "{incoming:?} {rate:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_trace_never_reaches_one() {
+        let rand = |hex: &[u8]| SampleRand::of(TraceId::from_hex(hex).unwrap()).to_string();
+        assert_eq!(rand(b"ffffffffffffffffffffffffffffffff"), "0.999999");
+        assert_eq!(rand(b"ffffffffffffffff0000000000000001"), "0.000000");
+        assert_eq!(rand(b"00000000000000008000000000000000"), "0.500000");
+    }
+
+    #[test]
+    fn a_number_that_arrives_is_cut_to_six_digits() {
+        let rows = [
+            ("0", Some("0.000000")),
+            ("0.42", Some("0.420000")),
+            ("0.9999999999", Some("0.999999")),
+            ("1", None),
+            ("1.0", None),
+            ("-0.1", None),
+            ("1e-3", None),
+            ("foo", None),
+            ("", None),
+            (".", None),
+        ];
+        for (text, expected) in rows {
+            let parsed = SampleRand::parse(text).map(|rand| rand.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_outside_zero_to_one_do_not_exist() {
+        for rate in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(SampleRate::new(rate), None);
+        }
+        let written = |rate| SampleRate::new(rate).unwrap().to_string();
+        assert_eq!(
+            [written(-0.0), written(1.0), written(0.000_000_1)],
+            ["0", "1", "0.0000001"]
+        );
+    }
+}

@@ -1,0 +1,344 @@
+//! The one door to the host. Everything crosses it as bytes, and every call can be refused.
+//!
+//! The calls go to the ABI's imports and not through `proxy_wasm::hostcalls`, which panics on every status that it did not expect and on texts that are
+//! not UTF-8. The status is a plain number here, since a host may answer with one that the SDK's enum does not have.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ptr;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use sentry_filter_core::config::Surroundings;
+use sentry_filter_core::headers::{self, HeaderMutation, Headers};
+use sentry_filter_core::metrics::Kind;
+use sentry_filter_core::transport::Callout;
+
+/// The host's answer to a call that it did not carry out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The ABI's status.
+    Status(u32),
+    /// The call succeeded, but what came back is not what the ABI promises.
+    Malformed,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Malformed => f.write_str("malformed data"),
+        }
+    }
+}
+
+const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+
+// The ABI's `MapType` and `BufferType`.
+const HTTP_REQUEST_HEADERS: u32 = 0;
+const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+const PLUGIN_CONFIGURATION: u32 = 7;
+
+#[link(wasm_import_module = "env")]
+extern "C" {
+    fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_http_call(
+        upstream: *const u8,
+        upstream_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_ms: u32,
+        token: *mut u32,
+    ) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_done() -> u32;
+}
+
+/// The attributes that the filter reads, as the NUL-joined paths that the ABI takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Property {
+    RequestTime,
+    RequestDuration,
+    RequestProtocol,
+    ResponseCode,
+    ResponseCodeDetails,
+    ResponseSize,
+    RouteName,
+    ClusterName,
+    NodeId,
+}
+
+impl Property {
+    fn path(self) -> &'static [u8] {
+        match self {
+            Self::RequestTime => b"request\0time",
+            Self::RequestDuration => b"request\0duration",
+            Self::RequestProtocol => b"request\0protocol",
+            Self::ResponseCode => b"response\0code",
+            Self::ResponseCodeDetails => b"response\0code_details",
+            Self::ResponseSize => b"response\0size",
+            Self::RouteName => b"xds\0route_name",
+            Self::ClusterName => b"xds\0cluster_name",
+            Self::NodeId => b"xds\0node\0id",
+        }
+    }
+}
+
+/// The time in nanoseconds since the epoch.
+pub fn now_ns() -> Result<u64, Refused> {
+    let mut time = 0;
+    // SAFETY: the pointer is valid for the one write that the host makes during the call.
+    check(unsafe { proxy_get_current_time_nanoseconds(&mut time) })?;
+    Ok(time)
+}
+
+/// Asks for ticks of the root context.
+pub fn set_tick_period_ms(period: u32) -> Result<(), Refused> {
+    // SAFETY: plain numbers.
+    check(unsafe { proxy_set_tick_period_milliseconds(period) })
+}
+
+/// The bytes of the plugin configuration; none if there is none.
+pub fn plugin_configuration() -> Result<Vec<u8>, Refused> {
+    let bytes = returned(|data, size| {
+        // SAFETY: the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) }
+    })?;
+    Ok(bytes.unwrap_or_default())
+}
+
+/// The environment variables of the VM and the node, as far as the filter is interested.
+pub fn surroundings() -> Surroundings {
+    let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    Surroundings {
+        dsn: variable("SENTRY_DSN"),
+        environment: variable("SENTRY_ENVIRONMENT"),
+        release: variable("SENTRY_RELEASE"),
+        traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
+        node_id: property(Property::NodeId)
+            .ok()
+            .flatten()
+            .map(|id| String::from_utf8_lossy(&id).into_owned()),
+    }
+}
+
+/// The request's headers, in one call.
+pub fn request_headers() -> Result<Headers, Refused> {
+    header_map(HTTP_REQUEST_HEADERS)
+}
+
+/// The headers of the answer to a callout; only while it is being delivered. None if the callout failed.
+pub fn callout_response_headers() -> Result<Headers, Refused> {
+    header_map(HTTP_CALL_RESPONSE_HEADERS)
+}
+
+/// Changes the request's headers; only while they are being delivered.
+pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> {
+    let map = HTTP_REQUEST_HEADERS;
+    match mutation {
+        // SAFETY: both slices live until the call returns, and the host only reads them.
+        HeaderMutation::Set { name, value } => check(unsafe {
+            proxy_replace_header_map_value(
+                map,
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
+        }),
+        // SAFETY: as above.
+        HeaderMutation::Remove { name } => {
+            check(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
+        }
+    }
+}
+
+/// An attribute of the stream; `None` where the host does not have it.
+pub fn property(property: Property) -> Result<Option<Vec<u8>>, Refused> {
+    let path = property.path();
+    returned(|data, size| {
+        // SAFETY: the path is static, the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
+    })
+}
+
+/// Makes a callout and returns the token that its answer will have.
+pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
+    let Callout {
+        cluster,
+        headers,
+        body,
+        timeout_ms,
+        envelope: _,
+    } = callout;
+    let headers = headers::serialize(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+    );
+    let trailers = headers::serialize(std::iter::empty());
+    let mut token = 0;
+    // SAFETY: all slices live until the call returns and the host only reads them; the token is valid for the one write it makes.
+    check(unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
+            *timeout_ms,
+            &mut token,
+        )
+    })?;
+    Ok(token)
+}
+
+/// Defines a metric, or finds the one that another worker has defined, and returns its id.
+pub fn define_metric(name: &str, kind: Kind) -> Result<u32, Refused> {
+    let kind = match kind {
+        Kind::Counter => 0,
+        Kind::Gauge => 1,
+    };
+    let mut id = 0;
+    // SAFETY: the name lives until the call returns; the id is valid for the one write that the host makes.
+    check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
+    Ok(id)
+}
+
+/// Adds to a metric. All workers share it, so a gauge is changed, never set.
+pub fn change_metric(id: u32, change: i64) -> Result<(), Refused> {
+    // SAFETY: plain numbers.
+    check(unsafe { proxy_increment_metric(id, change) })
+}
+
+/// Tells the host that a root context whose `on_done` answered "not yet" has ended.
+pub fn done() -> Result<(), Refused> {
+    // SAFETY: nothing is passed.
+    check(unsafe { proxy_done() })
+}
+
+/// Random bytes, fetched for many requests at once: a call to the host costs more than the bytes.
+#[derive(Default)]
+pub struct Entropy {
+    stock: Vec<u8>,
+}
+
+impl Entropy {
+    const STOCK: usize = 768;
+
+    /// Fills a buffer; `false` if the host has no random bytes.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> bool {
+        if self.stock.len() < buffer.len() {
+            self.stock.resize(Self::STOCK, 0);
+            if getrandom::fill(&mut self.stock).is_err() {
+                self.stock.clear();
+                return false;
+            }
+        }
+        for byte in buffer {
+            let Some(random) = self.stock.pop() else {
+                return false;
+            };
+            *byte = random;
+        }
+        true
+    }
+}
+
+fn header_map(map: u32) -> Result<Headers, Refused> {
+    let bytes = returned(|data, size| {
+        // SAFETY: the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_header_map_pairs(map, data, size) }
+    })?;
+    Headers::from_serialized(bytes.unwrap_or_default()).map_err(|_| Refused::Malformed)
+}
+
+fn check(status: u32) -> Result<(), Refused> {
+    match status {
+        OK => Ok(()),
+        status => Err(Refused::Status(status)),
+    }
+}
+
+/// Takes what the host wrote into memory that it had allocated in this module.
+fn returned(
+    call: impl FnOnce(*mut *mut u8, *mut usize) -> u32,
+) -> Result<Option<Vec<u8>>, Refused> {
+    let mut data = ptr::null_mut();
+    let mut size = 0;
+    match call(&mut data, &mut size) {
+        OK if data.is_null() || size == 0 => Ok(Some(Vec::new())),
+        // SAFETY: the host got this memory from `proxy_on_memory_allocate` (the SDK's allocator), which gives it away as a boxed slice of exactly
+        // this size.
+        OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
+        NOT_FOUND => Ok(None),
+        status => Err(Refused::Status(status)),
+    }
+}
+
+/// Sends what is logged, and what a panic would say, to the host. The SDK's own logger panics if the host refuses a line.
+pub fn install_logger() {
+    if log::set_logger(&HostLog).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+    std::panic::set_hook(Box::new(|panic| write_log(5, &panic.to_string())));
+}
+
+struct HostLog;
+
+impl Log for HostLog {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let level = match record.level() {
+            Level::Trace => 0,
+            Level::Debug => 1,
+            Level::Info => 2,
+            Level::Warn => 3,
+            Level::Error => 4,
+        };
+        write_log(level, &record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+fn write_log(level: u32, message: &str) {
+    // A log line that is refused has nowhere else to go.
+    // SAFETY: the message lives until the call returns, and the host only reads it.
+    let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+}

@@ -1,0 +1,31 @@
+//! The Sentry filter as a proxy-wasm module. Everything that is decided is decided in `sentry-filter-core`; this crate fetches values from the host and
+//! carries out what comes back. [`host`] is the only door to the host.
+
+#![deny(unsafe_code)]
+#![allow(
+    missing_docs,
+    reason = "nothing is public but the entry point that the SDK's macro writes"
+)]
+// Nothing on the traffic path can panic: a panic kills the VM of the worker.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::get_unwrap,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
+mod host;
+mod root;
+mod stream;
+
+proxy_wasm::main! {{
+    host::install_logger();
+    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+}}

@@ -1,0 +1,204 @@
+//! The root context: one plugin configuration on one worker. It owns the pipeline, flushes it and reads Sentry's answers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use log::{error, info};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::ContextType;
+use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::metrics::Metric;
+use sentry_filter_core::pipeline::Pipeline;
+
+use crate::host;
+use crate::stream::Stream;
+
+/// What a root context and its streams share.
+#[derive(Default)]
+pub struct Worker {
+    /// Absent until a configuration was accepted.
+    pub pipeline: Option<Pipeline>,
+    /// Random bytes in stock.
+    pub entropy: host::Entropy,
+    /// The host's names of the metrics, in the order of `Metric::all`; absent where the host refused one.
+    metrics: Vec<Option<u32>>,
+}
+
+/// The root context.
+#[derive(Default)]
+pub struct Root {
+    worker: Rc<RefCell<Worker>>,
+    is_ending: bool,
+}
+
+impl Worker {
+    /// Takes a host call's result; a refusal counts and is as if there were nothing.
+    pub fn accept<T>(&mut self, result: Result<T, host::Refused>) -> Option<T> {
+        let accepted = result.ok();
+        if let (None, Some(pipeline)) = (&accepted, &mut self.pipeline) {
+            pipeline.metrics().add(Metric::HostCallsRefused, 1);
+        }
+        accepted
+    }
+
+    /// The host's clock; the epoch if there is none.
+    pub fn now_ns(&mut self) -> u64 {
+        let now = host::now_ns();
+        self.accept(now).unwrap_or_default()
+    }
+
+    fn configure(&mut self) -> bool {
+        let json = match host::plugin_configuration() {
+            Ok(json) => json,
+            Err(refused) => {
+                error!("sentry: configuration refused: the host does not give it: {refused}");
+                return false;
+            }
+        };
+        let config = match FilterConfig::parse(&json, &host::surroundings()) {
+            Ok(config) => config,
+            Err(problems) => {
+                for problem in problems {
+                    error!("sentry: configuration refused: {problem}");
+                }
+                return false;
+            }
+        };
+        match &config.dsn {
+            Some(dsn) => info!(
+                "sentry: spans go to {dsn} through cluster {:?}",
+                config.transport.cluster
+            ),
+            None => info!(
+                "sentry: no DSN, trace headers are validated and forwarded, nothing is recorded"
+            ),
+        }
+        let flush_interval_ms = config.transport.flush_interval_ms;
+        self.pipeline = Some(Pipeline::new(config));
+        self.metrics = Metric::all()
+            .map(|metric| {
+                let defined = host::define_metric(&metric.name(), metric.kind());
+                self.accept(defined)
+            })
+            .collect();
+        // Also without a DSN: the tick tells the host what was counted.
+        let set = host::set_tick_period_ms(flush_interval_ms);
+        self.accept(set);
+        true
+    }
+
+    fn flush(&mut self) {
+        let now_ns = self.now_ns();
+        loop {
+            let Some(callout) = self
+                .pipeline
+                .as_mut()
+                .and_then(|pipeline| pipeline.next_callout(now_ns))
+            else {
+                return;
+            };
+            let result = host::dispatch(&callout);
+            let token = self.accept(result);
+            let Some(pipeline) = &mut self.pipeline else {
+                return;
+            };
+            match token {
+                Some(token) => pipeline.on_dispatched(&callout, token, now_ns),
+                // The next one would fare no better; the next tick may.
+                None => return pipeline.on_not_dispatched(callout),
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now_ns = self.now_ns();
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.expire(now_ns);
+        }
+        self.flush();
+        self.report();
+    }
+
+    fn on_answer(&mut self, token: u32) {
+        let now_ns = self.now_ns();
+        let headers = host::callout_response_headers();
+        // A failed callout has no headers; that is an answer, too.
+        let headers = self.accept(headers).unwrap_or_default();
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.on_answer(token, &headers, now_ns);
+        }
+        self.flush();
+        self.report();
+    }
+
+    /// Tells the host what was counted since the last time.
+    fn report(&mut self) {
+        let Some(pipeline) = &mut self.pipeline else {
+            return;
+        };
+        let changes: Vec<_> = pipeline.metrics().take().collect();
+        for (index, change) in changes {
+            if let Some(Some(id)) = self.metrics.get(index).copied() {
+                let result = host::change_metric(id, change);
+                self.accept(result);
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pipeline.as_ref().is_none_or(Pipeline::is_idle)
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(
+        &mut self,
+        token: u32,
+        _headers: usize,
+        _body: usize,
+        _trailers: usize,
+    ) {
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return;
+        };
+        worker.on_answer(token);
+        if self.is_ending && worker.is_idle() {
+            let result = host::done();
+            worker.accept(result);
+        }
+    }
+
+    /// A configuration that is replaced sends what it holds and waits for the answers (filter.md §8).
+    fn on_done(&mut self) -> bool {
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return true;
+        };
+        self.is_ending = true;
+        worker.flush();
+        worker.report();
+        worker.is_idle()
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        match self.worker.try_borrow_mut() {
+            Ok(mut worker) => worker.configure(),
+            Err(_) => false,
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            worker.on_tick();
+        }
+    }
+
+    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(Rc::clone(&self.worker))))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
