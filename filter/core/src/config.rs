@@ -1,5 +1,6 @@
 //! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be wrong, or every problem at once (filter.md §2).
 
+mod protobuf_struct;
 mod reader;
 
 use std::fmt;
@@ -88,13 +89,14 @@ impl fmt::Display for Problem {
 }
 
 impl FilterConfig {
-    /// Reads a plugin configuration. `{}` is a filter that only forwards, unless the surroundings name a DSN.
+    /// Reads a plugin configuration: JSON, or a `google.protobuf.Struct` as Envoy passes it on. `{}` is a filter that only forwards, unless the surroundings name a DSN.
     ///
     /// # Errors
     /// Every problem there is, in the order of the keys; one problem if it is not a JSON object at all.
-    pub fn parse(json: &[u8], surroundings: &Surroundings) -> Result<Self, Vec<Problem>> {
+    pub fn parse(configuration: &[u8], surroundings: &Surroundings) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let config = Section::root(json, &mut problems).map(|root| Self::read(root, surroundings));
+        let config =
+            Section::root(configuration, &mut problems).map(|root| Self::read(root, surroundings));
         match (config, problems.into_list()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),

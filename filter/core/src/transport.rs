@@ -130,11 +130,10 @@ impl Transport {
         retry_after: Option<&[u8]>,
         now_ns: u64,
     ) -> Option<Outcome> {
-        let index = self
+        let InFlight { spans, .. } = self
             .in_flight
-            .iter()
-            .position(|callout| callout.token == token)?;
-        let InFlight { spans, .. } = self.in_flight.swap_remove(index);
+            .extract_if(.., |callout| callout.token == token)
+            .next()?;
         let loss = match status {
             Some(200..=299) => None,
             Some(429) => {

@@ -145,6 +145,14 @@ impl Worker {
         }
     }
 
+    /// Ends a context that `on_done` kept alive, once the last answer has come.
+    fn end_if_idle(&mut self, is_ending: bool) {
+        if is_ending && self.is_idle() {
+            let result = host::done();
+            self.accept(result);
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::is_idle)
     }
@@ -162,10 +170,7 @@ impl Context for Root {
             return;
         };
         worker.on_answer(token);
-        if self.is_ending && worker.is_idle() {
-            let result = host::done();
-            worker.accept(result);
-        }
+        worker.end_if_idle(self.is_ending);
     }
 
     /// A configuration that is replaced sends what it holds and waits for the answers (filter.md §8).
@@ -191,6 +196,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
             worker.on_tick();
+            worker.end_if_idle(self.is_ending);
         }
     }
 

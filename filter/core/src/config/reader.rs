@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Problem;
+use super::{protobuf_struct, Problem};
 
 /// How much of a text is repeated in a message, in characters.
 const SHOWN: usize = 60;
@@ -27,44 +27,48 @@ impl Problems {
 pub(super) struct Section<'p> {
     prefix: String,
     values: Map<String, Value>,
+    /// Whether the values lost their types on the way: Envoy's YAML reader makes a text of every number with a point, so that a `Struct` written as YAML
+    /// has `"0.25"` where the operator wrote 0.25.
+    is_struct: bool,
     known: Vec<&'static str>,
     read: Vec<&'static str>,
     problems: &'p mut Problems,
 }
 
 impl<'p> Section<'p> {
-    /// The whole configuration; `None` if it is not a JSON object.
-    pub(super) fn root(json: &[u8], problems: &'p mut Problems) -> Option<Self> {
+    /// The whole configuration; `None` if it is no object.
+    pub(super) fn root(configuration: &[u8], problems: &'p mut Problems) -> Option<Self> {
         let path = || "plugin configuration".to_owned();
-        if json.iter().all(u8::is_ascii_whitespace) {
+        if configuration.iter().all(u8::is_ascii_whitespace) {
             let message = "expected a JSON object, found nothing; {} is a filter that only forwards trace headers";
             problems.add(path(), message.to_owned());
             return None;
         }
-        match serde_json::from_slice(json) {
-            Ok(Value::Object(values)) => Some(Self::new(String::new(), values, problems)),
-            Ok(other) => {
-                problems.add(
-                    path(),
-                    format!("expected a JSON object, found {}", kind(&other)),
-                );
-                None
+        let found = match serde_json::from_slice(configuration) {
+            Ok(Value::Object(values)) => {
+                return Some(Self::new(String::new(), values, false, problems))
             }
-            // The parser's message names a place, never the text that stands there.
-            Err(error) => {
-                problems.add(
-                    path(),
-                    format!("expected a JSON object, found bad JSON: {error}"),
-                );
-                None
-            }
-        }
+            Ok(other) => kind(&other).to_owned(),
+            Err(error) => match protobuf_struct::parse(configuration) {
+                Some(values) => return Some(Self::new(String::new(), values, true, problems)),
+                // The parser's message names a place, never the text that stands there.
+                None => format!("bad JSON: {error}"),
+            },
+        };
+        problems.add(path(), format!("expected a JSON object, found {found}"));
+        None
     }
 
-    fn new(prefix: String, values: Map<String, Value>, problems: &'p mut Problems) -> Self {
+    fn new(
+        prefix: String,
+        values: Map<String, Value>,
+        is_struct: bool,
+        problems: &'p mut Problems,
+    ) -> Self {
         Self {
             prefix,
             values,
+            is_struct,
             known: Vec::new(),
             read: Vec::new(),
             problems,
@@ -96,7 +100,8 @@ impl<'p> Section<'p> {
             }
             None => Map::new(),
         };
-        Section::new(self.path(&format!("{key}.")), values, self.problems)
+        let prefix = self.path(&format!("{key}."));
+        Section::new(prefix, values, self.is_struct, self.problems)
     }
 
     /// A text.
@@ -136,7 +141,7 @@ impl<'p> Section<'p> {
     /// Any number.
     pub(super) fn number(&mut self, key: &'static str, expected: &str) -> Option<f64> {
         let value = self.take(key)?;
-        let number = value.as_f64();
+        let number = self.as_f64(&value);
         if number.is_none() {
             self.wrong(key, expected, &value);
         }
@@ -155,7 +160,7 @@ impl<'p> Section<'p> {
             return default;
         };
         let whole = value.as_u64().or_else(|| {
-            let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+            let number = self.as_f64(&value).filter(|number| number.fract() == 0.0)?;
             // Saturates, and what saturates is out of bounds.
             (number >= 0.0).then_some(number as u64)
         });
@@ -179,6 +184,13 @@ impl<'p> Section<'p> {
             let path = format!("{}{}", self.prefix, shorten(key));
             self.problems
                 .add(path, format!("unknown key; expected one of {known}"));
+        }
+    }
+
+    fn as_f64(&self, value: &Value) -> Option<f64> {
+        match value {
+            Value::String(text) if self.is_struct => text.parse().ok(),
+            other => other.as_f64(),
         }
     }
 

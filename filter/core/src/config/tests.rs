@@ -23,6 +23,32 @@ fn an_empty_object_only_forwards() {
 }
 
 #[test]
+fn a_struct_is_read_as_envoy_passes_it_on() {
+    // {"debug": true} as google.protobuf.Struct.
+    let message = b"\x0a\x0b\x0a\x05debug\x12\x02\x20\x01";
+    let config = FilterConfig::parse(message, &Surroundings::default()).unwrap();
+    assert!(config.debug);
+}
+
+#[test]
+fn numbers_may_be_texts_in_a_struct_but_not_in_json() {
+    // {"traces_sample_rate": "0.25"}: what Envoy makes of `traces_sample_rate: 0.25` in YAML.
+    let message = b"\x0a\x1c\x0a\x12traces_sample_rate\x12\x06\x1a\x040.25";
+    let config = FilterConfig::parse(message, &Surroundings::default()).unwrap();
+    assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
+
+    let problems =
+        parse(r#"{"traces_sample_rate": "0.25", "transport": {"timeout_ms": "5"}}"#).unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "traces_sample_rate: expected a number from 0 to 1, found the text \"0.25\"",
+            "transport.timeout_ms: expected a whole number from 1 to 600000, found the text \"5\"",
+        ]
+    );
+}
+
+#[test]
 fn every_key_is_read() {
     let config = parse(
         r#"{"dsn": "https://key@o7.ingest.sentry.io/42", "environment": "staging", "release": "1.2", "server_name": "edge",

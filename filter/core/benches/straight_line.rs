@@ -1,0 +1,103 @@
+//! What the steps of one request cost. The numbers of one run are to be compared with each other, not with those of another machine.
+
+use divan::{black_box, Bencher};
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::headers::{self, Headers};
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::trace::sentry_trace::SentryTrace;
+
+const SENTRY_TRACE: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1";
+
+fn main() {
+    divan::main();
+}
+
+fn pipeline(rate: &str) -> Pipeline {
+    let json = format!(
+        r#"{{"dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42", "traces_sample_rate": {rate}}}"#
+    );
+    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+    Pipeline::new(config.expect("a good configuration"))
+}
+
+/// The header map of a browser's request as the host serialises it.
+fn request(sentry_trace: Option<&str>) -> Vec<u8> {
+    let mut lines = vec![
+        (":method", "GET"),
+        (":scheme", "https"),
+        (":authority", "shop.example"),
+        (":path", "/api/items?limit=10"),
+        ("accept", "application/json"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
+        ("cookie", "a=1; b=2"),
+        ("x-request-id", "4f1c9d2e-0c0b-4a55-9d0e-6b2f3f0a9b11"),
+    ];
+    if let Some(sentry_trace) = sentry_trace {
+        lines.push(("sentry-trace", sentry_trace));
+        lines.push((
+            "baggage",
+            "vendor=1,sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-public_key=49d0f7386ad645858ae85020e393bef3,\
+             sentry-sample_rate=0.25,sentry-sampled=true,sentry-environment=production",
+        ));
+    }
+    headers::serialize(
+        lines
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+    )
+}
+
+fn ids() -> impl FnMut(&mut [u8]) -> bool {
+    let mut next = 1_u8;
+    move |bytes| {
+        next = next.wrapping_add(1).max(1);
+        bytes.fill(next);
+        true
+    }
+}
+
+#[divan::bench]
+fn read_header_map(bencher: Bencher) {
+    bencher
+        .with_inputs(|| request(Some(SENTRY_TRACE)))
+        .bench_values(|map| Headers::from_serialized(black_box(map)));
+}
+
+#[divan::bench]
+fn parse_sentry_trace() -> bool {
+    SentryTrace::parse(black_box(SENTRY_TRACE.as_bytes())).is_ok()
+}
+
+/// The requests of a gateway: forwarded, continued and recorded, begun and recorded.
+#[divan::bench(args = ["forward", "continue", "start"])]
+fn request_headers(bencher: Bencher, what: &str) {
+    let (mut pipeline, map) = match what {
+        "forward" => (
+            pipeline("0"),
+            request(Some(&SENTRY_TRACE.replace("-1", "-0"))),
+        ),
+        "continue" => (pipeline("1"), request(Some(SENTRY_TRACE))),
+        _ => (pipeline("1"), request(None)),
+    };
+    let headers = Headers::from_serialized(map).expect("a good map");
+    let mut entropy = ids();
+    bencher.bench_local(|| {
+        pipeline.on_request_headers(black_box(&headers), &mut entropy, &mut || None)
+    });
+}
+
+/// Closing, encoding and queueing a span.
+#[divan::bench]
+fn stream_end(bencher: Bencher) {
+    let mut pipeline = pipeline("1");
+    let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
+    let outcome = pipeline.on_request_headers(&headers, &mut ids(), &mut || None);
+    let span = outcome.span.expect("a recorded span");
+    bencher
+        .with_inputs(|| span.clone())
+        .bench_local_values(|span| pipeline.on_stream_end(*span, StreamEnd::default(), 1));
+}
