@@ -52,8 +52,9 @@ struct Header<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dsn: Option<String>,
     sdk: Sdk,
-    /// Absent for a trace whose head said nothing: a frozen empty DSC is never filled (§2.7), and a transaction may do without.
-    #[serde(skip_serializing_if = "Dsc::is_empty")]
+    /// Absent for a trace whose head said too little: Relay would discard it (§2.2), a frozen DSC is never filled (§2.7), and a transaction may do
+    /// without.
+    #[serde(skip_serializing_if = "Dsc::is_incomplete")]
     trace: &'a Dsc,
 }
 

@@ -107,15 +107,16 @@ impl Pipeline {
         }
     }
 
-    /// A stream with a span has ended.
+    /// A stream with a span has ended. `now_ns` is only looked at where Envoy does not tell the times itself.
     pub fn on_stream_end(&mut self, span: OpenSpan, end: StreamEnd, now_ns: u64) {
         let span = span.finish(end, now_ns);
+        let end_ns = span.end_ns;
         self.metrics.add(Metric::SpansRecorded, 1);
         let Some(envelope) = transaction::encode(&span, &self.config) else {
             return self.lose(Loss::InternalSdkError, 1);
         };
         let spans = envelope.spans();
-        if self.is_closed(now_ns) {
+        if self.is_closed(end_ns) {
             return self.lose(Loss::RatelimitBackoff, spans);
         }
         self.metrics.add(Metric::SpansQueued, spans.into());
@@ -153,11 +154,7 @@ impl Pipeline {
         let Some(transport) = &mut self.transport else {
             return;
         };
-        let status = headers
-            .value(crate::headers::STATUS)
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let Some(outcome) = transport.answered(token, status, headers.value("retry-after"), now_ns)
-        else {
+        let Some(outcome) = transport.answered(token, headers, now_ns) else {
             return;
         };
         self.metrics
@@ -181,6 +178,12 @@ impl Pipeline {
             .map_or(0, |transport| transport.expire(now_ns));
         self.metrics.subtract(Metric::SpansInFlight, lost.into());
         self.lose(Loss::NetworkError, lost);
+    }
+
+    /// Discards what waits: the host takes nothing, and there will be no other time.
+    pub fn give_up(&mut self) {
+        let lost = self.queue.clear();
+        self.lose_queued(Loss::NetworkError, lost);
     }
 
     /// Whether nothing waits and nothing is on its way.

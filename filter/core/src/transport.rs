@@ -1,18 +1,22 @@
 //! What goes to Sentry, what is on its way and what the answers mean (filter.md §8, sentry-protocol.md §11).
 
+mod rate_limit;
+
 use std::sync::Arc;
 
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
 use crate::envelope::{Envelope, SDK_NAME, SDK_VERSION};
+use crate::headers::{Headers, STATUS};
 use crate::metrics::Loss;
+use rate_limit::limit_s;
 
 /// How long after its own timeout an answer is still expected, in milliseconds. A host that never answers must not keep a place for ever.
 const GRACE_MS: u64 = 10_000;
-/// How long to wait after a 429 that names no time (sentry-protocol.md §11.1), in seconds.
-const DEFAULT_BACKOFF_S: u64 = 60;
-/// Nothing lasts longer (filter.md §11), in seconds.
-const MAX_BACKOFF_S: u64 = 24 * 60 * 60;
+/// What the receiver limits a transaction as.
+const CATEGORY: &str = "transaction";
+/// What Envoy adds to the answers of a receiver, but not to its own.
+const UPSTREAM_SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
@@ -122,24 +126,27 @@ impl Transport {
         });
     }
 
-    /// Reads an answer. `status` is absent if there was none; `retry_after` is that header's value. `None` for a token that is not on its way.
-    pub fn answered(
-        &mut self,
-        token: u32,
-        status: Option<u16>,
-        retry_after: Option<&[u8]>,
-        now_ns: u64,
-    ) -> Option<Outcome> {
+    /// Reads an answer; no headers are none. `None` for a token that is not on its way.
+    pub fn answered(&mut self, token: u32, headers: &Headers, now_ns: u64) -> Option<Outcome> {
         let InFlight { spans, .. } = self
             .in_flight
             .extract_if(.., |callout| callout.token == token)
             .next()?;
+        let status = headers
+            .value(STATUS)
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
+        if let Some(seconds) = limit_s(headers, status, CATEGORY, now_s) {
+            let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
+            self.closed_until_ns = self.closed_until_ns.max(until_ns);
+        }
         let loss = match status {
             Some(200..=299) => None,
-            Some(429) => {
-                let wait_ns = backoff_s(retry_after).saturating_mul(NS_PER_S);
-                self.closed_until_ns = self.closed_until_ns.max(now_ns.saturating_add(wait_ns));
-                Some(Loss::RatelimitBackoff)
+            Some(429) => Some(Loss::RatelimitBackoff),
+            // What Envoy answers in the place of a receiver that could not be reached, hung up or took too long (seen on 1.40) differs from a
+            // receiver's own answer in that nobody was waited for.
+            Some(503 | 504) if headers.value(UPSTREAM_SERVICE_TIME).is_none() => {
+                Some(Loss::NetworkError)
             }
             Some(_) => Some(Loss::SendError),
             None => Some(Loss::NetworkError),
@@ -159,14 +166,6 @@ impl Transport {
         });
         lost
     }
-}
-
-/// The seconds that `Retry-After` asks for.
-fn backoff_s(retry_after: Option<&[u8]>) -> u64 {
-    retry_after
-        .and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok())
-        .unwrap_or(DEFAULT_BACKOFF_S)
-        .min(MAX_BACKOFF_S)
 }
 
 #[cfg(test)]
@@ -203,53 +202,65 @@ mod tests {
         assert_eq!(found, expected);
     }
 
+    fn answer(lines: &[(&str, &str)]) -> Headers {
+        let lines = lines
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        Headers::from_pairs(lines)
+    }
+
     #[test]
     fn an_answer_says_what_became_of_the_spans() {
-        let rows = [
-            (Some(200), None),
-            (Some(202), None),
-            (Some(301), Some(Loss::SendError)),
-            (Some(413), Some(Loss::SendError)),
-            (Some(500), Some(Loss::SendError)),
-            (Some(429), Some(Loss::RatelimitBackoff)),
-            (None, Some(Loss::NetworkError)),
+        let upstream = (UPSTREAM_SERVICE_TIME, "3");
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<Loss>);
+        let rows: [Row; 11] = [
+            (&[(":status", "200")], None),
+            (&[(":status", "202"), upstream], None),
+            (&[(":status", "301")], Some(Loss::SendError)),
+            (&[(":status", "413")], Some(Loss::SendError)),
+            (&[(":status", "500")], Some(Loss::SendError)),
+            (&[(":status", "503"), upstream], Some(Loss::SendError)),
+            (&[(":status", "503")], Some(Loss::NetworkError)),
+            (&[(":status", "504")], Some(Loss::NetworkError)),
+            (&[(":status", "429")], Some(Loss::RatelimitBackoff)),
+            (&[(":status", "none")], Some(Loss::NetworkError)),
+            (&[], Some(Loss::NetworkError)),
         ];
-        for (status, loss) in rows {
+        for (lines, loss) in rows {
             let mut transport = transport();
             transport.dispatched(7, 1, 0);
             assert!(!transport.has_room());
             assert_eq!(
-                transport.answered(8, status, None, 0),
+                transport.answered(8, &answer(lines), 0),
                 None,
                 "an unknown token"
             );
-            assert_eq!(
-                transport.answered(7, status, None, 0),
-                Some(Outcome { spans: 1, loss }),
-                "{status:?}"
-            );
+            let outcome = transport.answered(7, &answer(lines), 0);
+            assert_eq!(outcome, Some(Outcome { spans: 1, loss }), "{lines:?}");
             assert!(transport.is_idle());
         }
     }
 
     #[test]
-    fn a_429_closes_the_transport_for_as_long_as_it_says() {
-        let rows: [(Option<&[u8]>, u64); 5] = [
-            (Some(b"7"), 7),
-            (Some(b" 7 "), 7),
-            (None, 60),
-            (Some(b"\xff"), 60),
-            (Some(b"999999999"), MAX_BACKOFF_S),
-        ];
-        for (retry_after, seconds) in rows {
-            let mut transport = transport();
-            transport.dispatched(1, 1, 0);
-            transport.answered(1, Some(429), retry_after, 0);
-            assert!(
-                transport.is_closed(seconds * NS_PER_S - 1),
-                "{retry_after:?}"
-            );
-            assert!(!transport.is_closed(seconds * NS_PER_S), "{retry_after:?}");
+    fn a_limit_closes_the_transport_for_as_long_as_it_says() {
+        let mut transport = transport();
+        for (token, lines, seconds) in [
+            (1, [(":status", "429"), ("retry-after", "7")], 7),
+            (
+                2,
+                [
+                    (":status", "200"),
+                    ("x-sentry-rate-limits", "9:transaction:key"),
+                ],
+                9,
+            ),
+            // The longer limit wins.
+            (3, [(":status", "429"), ("retry-after", "1")], 9),
+        ] {
+            transport.dispatched(token, 1, 0);
+            transport.answered(token, &answer(&lines), 0);
+            assert!(transport.is_closed(seconds * NS_PER_S - 1), "{lines:?}");
+            assert!(!transport.is_closed(seconds * NS_PER_S), "{lines:?}");
         }
     }
 

@@ -83,6 +83,17 @@ extern "C" {
     fn proxy_done() -> u32;
 }
 
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+extern "C" {
+    fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
+    fn environ_get(pointers: *mut *mut u8, texts: *mut u8) -> u32;
+}
+
+/// More variables than anybody passes to a VM.
+const MAX_VARIABLES: usize = 4_096;
+/// More bytes than anybody passes to a VM.
+const MAX_ENVIRONMENT: usize = 1 << 20;
+
 /// The attributes that the filter reads, as the NUL-joined paths that the ABI takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Property {
@@ -138,7 +149,14 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Refused> {
 
 /// The environment variables of the VM and the node, as far as the filter is interested.
 pub fn surroundings() -> Surroundings {
-    let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let environment = environment().unwrap_or_default();
+    let variable = |name: &str| {
+        environment
+            .iter()
+            .filter_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .next()
+    };
     Surroundings {
         dsn: variable("SENTRY_DSN"),
         environment: variable("SENTRY_ENVIRONMENT"),
@@ -149,6 +167,23 @@ pub fn surroundings() -> Surroundings {
             .flatten()
             .map(|id| String::from_utf8_lossy(&id).into_owned()),
     }
+}
+
+/// The environment of the VM, each variable as `name=value`. The standard library is of no use here: it ends the process, and with it the VM, if the
+/// host refuses.
+fn environment() -> Result<Vec<Vec<u8>>, Refused> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: both numbers are valid for the one write that the host makes.
+    check(unsafe { environ_sizes_get(&mut count, &mut size) })?;
+    if count > MAX_VARIABLES || size > MAX_ENVIRONMENT {
+        return Err(Refused::Malformed);
+    }
+    let mut pointers = vec![ptr::null_mut(); count];
+    let mut texts = vec![0; size];
+    // SAFETY: the host writes as many pointers and bytes as it said it would.
+    check(unsafe { environ_get(pointers.as_mut_ptr(), texts.as_mut_ptr()) })?;
+    // The pointers lead to the starts of the texts; the NUL behind each text says the same.
+    Ok(texts.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
 }
 
 /// The request's headers, in one call.

@@ -22,13 +22,14 @@ pub struct Worker {
     pub entropy: host::Entropy,
     /// The host's names of the metrics, in the order of `Metric::all`; absent where the host refused one.
     metrics: Vec<Option<u32>>,
+    /// Whether the configuration is being replaced: `on_done` has been called.
+    is_ending: bool,
 }
 
 /// The root context.
 #[derive(Default)]
 pub struct Root {
     worker: Rc<RefCell<Worker>>,
-    is_ending: bool,
 }
 
 impl Worker {
@@ -104,8 +105,14 @@ impl Worker {
             };
             match token {
                 Some(token) => pipeline.on_dispatched(&callout, token, now_ns),
-                // The next one would fare no better; the next tick may.
-                None => return pipeline.on_not_dispatched(callout),
+                // The next one would fare no better; the next tick may. A configuration that ends does not wait for that.
+                None => {
+                    pipeline.on_not_dispatched(callout);
+                    if self.is_ending {
+                        pipeline.give_up();
+                    }
+                    return;
+                }
             }
         }
     }
@@ -146,8 +153,8 @@ impl Worker {
     }
 
     /// Ends a context that `on_done` kept alive, once the last answer has come.
-    fn end_if_idle(&mut self, is_ending: bool) {
-        if is_ending && self.is_idle() {
+    fn end_if_idle(&mut self) {
+        if self.is_ending && self.is_idle() {
             let result = host::done();
             self.accept(result);
         }
@@ -170,7 +177,7 @@ impl Context for Root {
             return;
         };
         worker.on_answer(token);
-        worker.end_if_idle(self.is_ending);
+        worker.end_if_idle();
     }
 
     /// A configuration that is replaced sends what it holds and waits for the answers (filter.md §8).
@@ -178,7 +185,7 @@ impl Context for Root {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return true;
         };
-        self.is_ending = true;
+        worker.is_ending = true;
         worker.flush();
         worker.report();
         worker.is_idle()
@@ -196,7 +203,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
             worker.on_tick();
-            worker.end_if_idle(self.is_ending);
+            worker.end_if_idle();
         }
     }
 

@@ -181,7 +181,15 @@ impl<'p> Section<'p> {
     pub(super) fn finish(self) {
         let known = self.known.join(", ");
         for key in self.values.keys() {
-            let path = format!("{}{}", self.prefix, shorten(key));
+            // What is no key at all may be anything, also a DSN.
+            let is_key =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            let shown = if key.bytes().all(is_key) {
+                shorten(key)
+            } else {
+                "(no key)".to_owned()
+            };
+            let path = format!("{}{shown}", self.prefix);
             self.problems
                 .add(path, format!("unknown key; expected one of {known}"));
         }

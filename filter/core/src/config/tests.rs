@@ -134,6 +134,16 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
 }
 
 #[test]
+fn a_dsn_in_the_place_of_a_key_is_not_repeated() {
+    let problems = parse(r#"{"https://public:hush@host/1": "dsn"}"#).unwrap_err();
+    assert!(
+        problems[0].starts_with("(no key): unknown key"),
+        "{problems:?}"
+    );
+    assert!(!problems[0].contains("hush"), "{problems:?}");
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     let rows = [
         ("", "found nothing"),

@@ -38,8 +38,13 @@ impl Gateway {
         let outcome = self
             .pipeline
             .on_request_headers(&headers, &mut entropy, &mut || None);
-        self.pipeline
-            .on_stream_end(*outcome.span.unwrap(), StreamEnd::default(), self.now_ns);
+        // As from Envoy, which tells the times: the clock is not asked.
+        let end = StreamEnd {
+            start_ns: Some(self.now_ns),
+            duration_ns: Some(0),
+            ..StreamEnd::default()
+        };
+        self.pipeline.on_stream_end(*outcome.span.unwrap(), end, 0);
         self.check();
     }
 
@@ -148,7 +153,7 @@ fn what_the_host_does_not_take_waits_for_the_next_flush() {
 fn losses_have_their_reason() {
     let rows: [(&[(&str, &str)], &str); 3] = [
         (&[], "spans_discarded.network_error"),
-        (&[(":status", "503")], "spans_discarded.send_error"),
+        (&[(":status", "500")], "spans_discarded.send_error"),
         (&[(":status", "garbage")], "spans_discarded.network_error"),
     ];
     for (answer, stat) in rows {
@@ -173,6 +178,16 @@ fn a_rate_limit_discards_until_it_is_over() {
     gateway.now_ns += 5 * NS_PER_S;
     gateway.request("/d");
     assert_eq!(gateway.flush(), [2]);
+}
+
+#[test]
+fn what_waits_can_be_given_up() {
+    let mut gateway = Gateway::new("");
+    gateway.request("/a");
+    gateway.pipeline.give_up();
+    gateway.check();
+    assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
+    assert!(gateway.pipeline.is_idle());
 }
 
 #[test]

@@ -88,9 +88,9 @@ impl Dsc {
         }
     }
 
-    /// Whether it says nothing: a trace continued from a service that sends no baggage.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Whether it lacks what no reader can do without: a trace continued from a service that sends no baggage, or parts of one.
+    pub fn is_incomplete(&self) -> bool {
+        self.get("trace_id").is_none() || self.get("public_key").is_none()
     }
 
     /// One value.

@@ -1,0 +1,234 @@
+//! How long a receiver wants nothing: `X-Sentry-Rate-Limits` and `Retry-After`, sentry-protocol.md §11.1 with the choices of filter.md §11.
+//!
+//! ```text
+//! X-Sentry-Rate-Limits: 60:transaction;span:key, 2700::organization
+//!                       seconds : categories (none: all) : what follows is of no interest
+//! ```
+
+use crate::headers::{trim, Headers};
+
+/// The header that limits categories, on any answer.
+const RATE_LIMITS: &str = "x-sentry-rate-limits";
+/// The header that limits everything, on 429.
+const RETRY_AFTER: &str = "retry-after";
+/// Every category there is; a quota for others only is ignored.
+const CATEGORIES: [&str; 21] = [
+    "attachment",
+    "default",
+    "error",
+    "feedback",
+    "internal",
+    "log_byte",
+    "log_item",
+    "metric_bucket",
+    "monitor",
+    "profile",
+    "profile_chunk",
+    "profile_chunk_ui",
+    "profile_duration",
+    "profile_duration_ui",
+    "replay",
+    "security",
+    "session",
+    "span",
+    "trace_metric",
+    "trace_metric_byte",
+    "transaction",
+];
+/// How long to wait where no time can be read, in seconds.
+const DEFAULT_S: u64 = 60;
+/// Nothing lasts longer, in seconds.
+const MAX_S: u64 = 24 * 60 * 60;
+
+/// How many seconds from now on nothing of a category may be sent, as an answer says; `None` if it says nothing about it.
+///
+/// `now_s` is the time in seconds since the epoch, for a `Retry-After` that is a date.
+pub fn limit_s(headers: &Headers, status: Option<u16>, category: &str, now_s: u64) -> Option<u64> {
+    let quotas = headers
+        .values(RATE_LIMITS)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .filter_map(Quota::parse);
+    // On 429 a header without a usable quota is as good as none.
+    if quotas.clone().next().is_some() {
+        return quotas
+            .filter(|quota| quota.limits(category))
+            .map(|quota| quota.seconds)
+            .max();
+    }
+    (status == Some(429)).then(|| {
+        headers
+            .value(RETRY_AFTER)
+            .and_then(|value| retry_after_s(value, now_s))
+            .unwrap_or(DEFAULT_S)
+            .min(MAX_S)
+    })
+}
+
+/// One usable quota: it names no category, or one that there is.
+struct Quota<'a> {
+    seconds: u64,
+    categories: &'a [u8],
+}
+
+impl<'a> Quota<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let mut fields = text.split(|byte| *byte == b':');
+        let first = trim(fields.next()?);
+        let quota = Self {
+            seconds: seconds(first).unwrap_or(DEFAULT_S).min(MAX_S),
+            categories: trim(fields.next().unwrap_or_default()),
+        };
+        let is_usable = quota.is_for_all() || CATEGORIES.iter().any(|known| quota.names(known));
+        (is_usable && !trim(text).is_empty()).then_some(quota)
+    }
+
+    fn limits(&self, category: &str) -> bool {
+        self.is_for_all() || self.names(category)
+    }
+
+    fn is_for_all(&self) -> bool {
+        self.categories.is_empty()
+    }
+
+    fn names(&self, category: &str) -> bool {
+        self.categories
+            .split(|byte| *byte == b';')
+            .any(|named| trim(named).eq_ignore_ascii_case(category.as_bytes()))
+    }
+}
+
+/// Seconds, or a date in the future.
+fn retry_after_s(value: &[u8], now_s: u64) -> Option<u64> {
+    seconds(trim(value)).or_else(|| {
+        let date = std::str::from_utf8(trim(value)).ok()?;
+        http_date_s(date)?
+            .checked_sub(now_s)
+            .filter(|left| *left > 0)
+    })
+}
+
+/// A number of seconds that is not negative, fractions rounded up.
+fn seconds(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    let number: f64 = text.parse().ok()?;
+    // The cast saturates.
+    text.bytes().all(is_number).then_some(number.ceil() as u64)
+}
+
+/// The seconds since the epoch of an IMF-fixdate, `Wed, 21 Oct 2015 07:28:13 GMT`: the one form of date that servers send (RFC 9110).
+fn http_date_s(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, date) = text.split_once(", ")?;
+    let mut parts = date.split(' ');
+    let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let (time, "GMT") = (parts.next()?, parts.next()?) else {
+        return None;
+    };
+    let month = MONTHS
+        .iter()
+        .position(|name| *name == month)?
+        .checked_add(1)?;
+    // The other form of the same time is what the library reads.
+    let rfc3339 = format!("{year}-{month:02}-{day}T{time}Z");
+    let date = humantime::parse_rfc3339(&rfc3339).ok()?;
+    Some(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1_445_412_480; // Wed, 21 Oct 2015 07:28:00 GMT
+
+    fn limit(status: u16, lines: &[(&str, &str)]) -> Option<u64> {
+        let pairs = lines
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        limit_s(
+            &Headers::from_pairs(pairs),
+            Some(status),
+            "transaction",
+            NOW_S,
+        )
+    }
+
+    #[test]
+    fn quotas_limit_their_categories_on_any_answer() {
+        let rows = [
+            ("13:error;transaction", Some(13)),
+            ("13:error", None),
+            ("13:error,15:transaction;error", Some(15)),
+            ("60:transaction:key, 1:transaction:organization", Some(60)),
+            ("60::organization", Some(60)),
+            ("13", Some(13)),
+            ("x", Some(60)),
+            ("x:transaction", Some(60)),
+            ("-1:transaction", Some(60)),
+            ("0.2:transaction", Some(1)),
+            (" 7 : Transaction ; span : key ", Some(7)),
+            ("120:error:project:reason, 60:session:foo", None),
+            (
+                "30::bar, 120:invalid:invalid, 4711:foo;bar;baz;security:project",
+                Some(30),
+            ),
+            ("5:all", None),
+            ("5:unknown, 6:transaction", Some(6)),
+            ("99999999:transaction", Some(MAX_S)),
+            ("", None),
+            (" , ", None),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(limit(200, &[(RATE_LIMITS, value)]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn quotas_may_come_in_several_lines() {
+        let lines = [(RATE_LIMITS, "5:error"), (RATE_LIMITS, "7:transaction")];
+        assert_eq!(limit(200, &lines), Some(7));
+    }
+
+    #[test]
+    fn retry_after_counts_on_429_where_no_quota_does() {
+        let rows = [
+            (200, "42", None),
+            (503, "42", None),
+            (429, "42", Some(42)),
+            (429, " 1.5 ", Some(2)),
+            (429, "Wed, 21 Oct 2015 07:28:13 GMT", Some(13)),
+            (429, "Wed, 21 Oct 2015 07:27:59 GMT", Some(60)),
+            (429, "-5", Some(60)),
+            (429, "soon", Some(60)),
+            (429, "1e3", Some(60)),
+            (429, "99999999", Some(MAX_S)),
+        ];
+        for (status, value, expected) in rows {
+            assert_eq!(
+                limit(status, &[(RETRY_AFTER, value)]),
+                expected,
+                "{status} {value}"
+            );
+        }
+        assert_eq!(limit(429, &[]), Some(60));
+        assert_eq!(limit(200, &[]), None);
+        assert_eq!(
+            limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "13:transaction")]),
+            Some(13)
+        );
+        assert_eq!(
+            limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "13:error")]),
+            None
+        );
+        assert_eq!(
+            limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "13:unknown")]),
+            Some(42)
+        );
+        assert_eq!(
+            limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "")]),
+            Some(42)
+        );
+    }
+}
