@@ -1,0 +1,111 @@
+//! What a request costs in calls to the host: on V8 one that returns a value is over a microsecond (envoy-wasm.md).
+
+use wasm_host::{config, Exchange, Gateway, Served};
+
+const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0";
+const BAGGAGE: &str = "sentry-trace_id=d49d9bf66f13450b81f65bc51cf49c03,other=1";
+
+/// The tenth request, when nothing is made for the first time any more.
+fn steady(configuration: &str, exchange: &Exchange) -> Served {
+    let mut gateway = Gateway::start(configuration);
+    for _ in 0..9 {
+        gateway.serve(exchange);
+    }
+    gateway.serve(exchange)
+}
+
+fn assert_at_most(most: usize, what: &str, served: &Served) {
+    let calls = served.host_calls();
+    println!("{what}: {} host calls, {} fuel", calls.len(), served.fuel());
+    for record in &served.records {
+        println!(
+            "    {}: {} fuel, {:?}",
+            record.callback, record.fuel, record.host_calls
+        );
+    }
+    assert!(
+        calls.len() <= most,
+        "{what}: {} host calls, at most {most}: {calls:?}",
+        calls.len()
+    );
+}
+
+#[test]
+fn a_request_that_is_only_forwarded_reads_its_headers_and_nothing_else() {
+    let forwarded = Exchange::get("/")
+        .header("sentry-trace", format!("{TRACE}-0"))
+        .header("baggage", BAGGAGE);
+    assert_at_most(
+        1,
+        "forwarded, not sampled",
+        &steady(config::UNSAMPLED, &forwarded),
+    );
+    assert_at_most(
+        1,
+        "forwarded, no DSN",
+        &steady(config::PROPAGATE_ONLY, &forwarded),
+    );
+    assert_at_most(
+        1,
+        "nothing to forward, no DSN",
+        &steady(config::PROPAGATE_ONLY, &Exchange::get("/")),
+    );
+    assert_at_most(
+        1,
+        "a preflight",
+        &steady(config::SAMPLED, &Exchange::method("OPTIONS", "/")),
+    );
+}
+
+#[test]
+fn a_new_trace_that_is_not_sampled_costs_its_two_headers() {
+    assert_at_most(
+        4,
+        "started, not sampled",
+        &steady(config::UNSAMPLED, &Exchange::get("/")),
+    );
+    assert_at_most(
+        4,
+        "started, deferred",
+        &steady(config::DEFERRED, &Exchange::get("/")),
+    );
+}
+
+#[test]
+fn a_sampled_request_asks_for_each_attribute_once() {
+    let continued = Exchange::get("/")
+        .header("sentry-trace", format!("{TRACE}-1"))
+        .header("baggage", BAGGAGE);
+    assert_at_most(
+        12,
+        "started, sampled",
+        &steady(config::SAMPLED, &Exchange::get("/")),
+    );
+    assert_at_most(
+        10,
+        "continued, sampled",
+        &steady(config::SAMPLED, &continued),
+    );
+}
+
+#[test]
+fn random_bytes_are_fetched_for_many_requests_at_once() {
+    let mut gateway = Gateway::start(config::SAMPLED);
+    let before = gateway.host.calls("random_get");
+    for _ in 0..100 {
+        gateway.serve(&Exchange::get("/"));
+    }
+    let fetched = gateway.host.calls("random_get") - before;
+    println!("random_get: {fetched} for 100 requests");
+    assert!(fetched <= 10, "{fetched}");
+}
+
+#[test]
+fn an_idle_tick_asks_for_little() {
+    let mut gateway = Gateway::start(config::SAMPLED);
+    gateway.flush();
+    gateway.flush();
+    let calls = &gateway.host.last().host_calls;
+    println!("an idle tick: {calls:?}");
+    assert!(calls.len() <= 2, "{calls:?}");
+}
