@@ -1,0 +1,108 @@
+//! The caller of the gateway: one request a connection, header lines exactly as the test wrote them.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+
+use crate::{
+    polling::DEADLINE,
+    wire::{Headers, Reader},
+};
+
+/// A request to be sent, written as a sentence: `Request::get("/api/1").header("baggage", "a=b")`.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: String,
+    path: Vec<u8>,
+    host: String,
+    headers: Headers,
+}
+
+impl Request {
+    /// A `GET` of that path.
+    pub fn get(path: impl AsRef<[u8]>) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// A request with any method.
+    pub fn new(method: &str, path: impl AsRef<[u8]>) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.as_ref().to_vec(),
+            host: "gateway.test".to_owned(),
+            headers: Headers::default(),
+        }
+    }
+
+    /// The `Host` to ask for instead of `gateway.test`.
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = host.to_owned();
+        self
+    }
+
+    /// Adds a header line; the same name may be added again.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push(name, value.as_ref());
+        self
+    }
+
+    /// The header lines added so far.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The path as it will be sent.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Sends the request and reads the response to its end.
+    ///
+    /// # Errors
+    /// When the connection fails, ends without a response, or takes longer than [`DEADLINE`].
+    pub async fn send(&self, to: SocketAddr) -> io::Result<Response> {
+        timeout(DEADLINE, self.send_without_deadline(to)).await?
+    }
+
+    async fn send_without_deadline(&self, to: SocketAddr) -> io::Result<Response> {
+        let mut stream = TcpStream::connect(to).await?;
+        stream.write_all(&self.to_bytes()).await?;
+        let (status, headers, body) = Reader::new(stream)
+            .last_response(self.method != "HEAD")
+            .await?;
+        Ok(Response {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(self.method.as_bytes());
+        bytes.push(b' ');
+        bytes.extend_from_slice(&self.path);
+        bytes.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        bytes.extend_from_slice(self.host.as_bytes());
+        bytes.extend_from_slice(b"\r\nconnection: close\r\n");
+        for (name, value) in self.headers.iter() {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header lines.
+    pub headers: Headers,
+    /// The body.
+    pub body: Vec<u8>,
+}

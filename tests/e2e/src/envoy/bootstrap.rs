@@ -1,0 +1,157 @@
+//! The bootstrap that most tests run: the shape of `envoy/envoy-local.yaml`, with routes for what can go wrong.
+
+use std::net::SocketAddr;
+
+use serde_json::{json, Value};
+
+use super::module;
+
+/// What a test may choose about the bootstrap.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// The plugin configuration as a protobuf `Any` in JSON; `None` leaves it out.
+    pub configuration: Option<Value>,
+    /// Variables for the module's environment.
+    pub vm_environment: Vec<(String, String)>,
+    /// Where the cluster `upstream` is.
+    pub upstream: SocketAddr,
+    /// Where the cluster `sentry` is.
+    pub sentry: SocketAddr,
+    /// Routes that are tried before the catch-all named `everything-else`.
+    pub routes: Vec<Route>,
+}
+
+/// A named route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    name: String,
+    path_regex: String,
+    cluster: String,
+}
+
+impl Route {
+    /// A route for the paths that the expression matches as a whole, to the upstream.
+    pub fn new(name: &str, path_regex: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path_regex: path_regex.to_owned(),
+            cluster: "upstream".to_owned(),
+        }
+    }
+
+    /// The same, but to a cluster that has no host.
+    pub fn to_no_host(self) -> Self {
+        Self {
+            cluster: "no-host".to_owned(),
+            ..self
+        }
+    }
+
+    /// The same, but to a host that refuses connections.
+    pub fn to_refused(self) -> Self {
+        Self {
+            cluster: "refused".to_owned(),
+            ..self
+        }
+    }
+
+    fn to_yaml(&self) -> String {
+        let match_ = json!({"safe_regex": {"regex": self.path_regex}});
+        let route = json!({"name": self.name, "match": match_, "route": {"cluster": self.cluster}});
+        format!("              - {route}\n")
+    }
+}
+
+impl Bootstrap {
+    /// Between these two, with no configuration yet.
+    pub fn between(upstream: SocketAddr, sentry: SocketAddr) -> Self {
+        Self {
+            configuration: None,
+            vm_environment: Vec::new(),
+            upstream,
+            sentry,
+            routes: vec![
+                Route::new("/api/{id}", "/api/[^/]+"),
+                Route::new("no-host", "/no-host").to_no_host(),
+                Route::new("refused", "/refused").to_refused(),
+            ],
+        }
+    }
+
+    /// The text that Envoy reads. JSON is YAML, so whatever is variable is written as JSON.
+    pub fn to_yaml(&self) -> String {
+        let module = json!(module());
+        let environment: serde_json::Map<_, _> = self
+            .vm_environment
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect();
+        let environment = json!({"key_values": environment});
+        let configuration = match &self.configuration {
+            Some(any) => format!("                configuration: {any}\n"),
+            None => String::new(),
+        };
+        let routes: String = self.routes.iter().map(Route::to_yaml).collect();
+        let upstream = cluster("upstream", Some(self.upstream));
+        let sentry = cluster("sentry", Some(self.sentry));
+        let no_host = cluster("no-host", None);
+        // Port 1 is nobody's: a connection to it is refused at once.
+        let refused = cluster("refused", Some(SocketAddr::from(([127, 0, 0, 1], 1))));
+        format!(
+            r#"admin:
+  address:
+    socket_address: {{ address: 127.0.0.1, port_value: 0 }}
+static_resources:
+  listeners:
+  - name: gateway
+    address:
+      socket_address: {{ address: 127.0.0.1, port_value: 0 }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: gateway
+          http_filters:
+          - name: sentry
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: sentry
+                failure_policy: FAIL_RELOAD
+                vm_config:
+                  runtime: envoy.wasm.runtime.v8
+                  code: {{ local: {{ filename: {module} }} }}
+                  environment_variables: {environment}
+{configuration}          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+          route_config:
+            virtual_hosts:
+            - name: nothing
+              domains: [nothing.test]
+            - name: everything
+              domains: ["*"]
+              routes:
+{routes}              - name: everything-else
+                match: {{ prefix: / }}
+                route: {{ cluster: upstream }}
+  clusters:
+{upstream}{sentry}{no_host}{refused}"#
+        )
+    }
+}
+
+fn cluster(name: &str, address: Option<SocketAddr>) -> String {
+    let endpoint = |address: SocketAddr| {
+        let socket_address =
+            json!({"address": address.ip().to_string(), "port_value": address.port()});
+        json!({"endpoint": {"address": {"socket_address": socket_address}}})
+    };
+    let endpoints: Vec<_> = address.into_iter().map(endpoint).collect();
+    let assignment = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
+    format!(
+        "  - {}\n",
+        json!({"name": name, "connect_timeout": "1s", "load_assignment": assignment})
+    )
+}

@@ -1,0 +1,114 @@
+//! Envoy's stats, as far as the filter writes them.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::Envoy;
+use crate::polling::eventually;
+
+const PREFIX: &str = "wasmcustom.sentry_filter.";
+
+/// Where the recorded spans are, read in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// `spans_recorded`.
+    pub recorded: u64,
+    /// `spans_sent`.
+    pub sent: u64,
+    /// `spans_discarded.<reason>`, without those that are zero.
+    pub discarded: BTreeMap<String, u64>,
+    /// `spans_queued`.
+    pub queued: u64,
+    /// `spans_in_flight`.
+    pub in_flight: u64,
+}
+
+impl Envoy {
+    /// All stats of the filter, by their names without prefix.
+    pub async fn stats(&self) -> BTreeMap<String, u64> {
+        let text = self.admin("/stats?filter=sentry_filter").await;
+        let stat = |line: &str| {
+            let (name, value) = line.strip_prefix(PREFIX)?.split_once(": ")?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        text.lines().filter_map(stat).collect()
+    }
+
+    /// One stat of the filter; zero if it has never been written.
+    pub async fn stat(&self, name: &str) -> u64 {
+        self.stats().await.get(name).copied().unwrap_or(0)
+    }
+
+    /// Waits until a counter of the filter has come to `count`; the filter reports with its flush.
+    ///
+    /// # Panics
+    /// If it has another value at the deadline.
+    pub async fn wait_for_stat(&self, name: &str, count: u64) {
+        let mut last = 0;
+        let reached = eventually(async || {
+            last = self.stat(name).await;
+            (last == count).then_some(())
+        });
+        let reached = reached.await.is_some();
+        assert!(reached, "{name} stayed at {last}, expected {count}");
+    }
+
+    /// Where the spans are now.
+    pub async fn account(&self) -> Account {
+        let stats = self.stats().await;
+        let stat = |name: &str| stats.get(name).copied().unwrap_or(0);
+        let discarded = stats.iter().filter_map(|(name, &count)| {
+            let reason = name.strip_prefix("spans_discarded.")?;
+            (count > 0).then(|| (reason.to_owned(), count))
+        });
+        Account {
+            recorded: stat("spans_recorded"),
+            sent: stat("spans_sent"),
+            discarded: discarded.collect(),
+            queued: stat("spans_queued"),
+            in_flight: stat("spans_in_flight"),
+        }
+    }
+
+    /// Waits until the account is as it should be, and balanced.
+    ///
+    /// The stats are read while workers write them, so one reading may be torn; a filter that loses count never gets
+    /// there.
+    ///
+    /// # Panics
+    /// If it does not become so within the deadline.
+    pub async fn wait_for_account(&self, mut is_right: impl FnMut(&Account) -> bool) -> Account {
+        let mut last = Account::default();
+        let right = eventually(async || {
+            last = self.account().await;
+            (is_right(&last) && last.is_balanced()).then(|| last.clone())
+        });
+        let right = right.await;
+        right.unwrap_or_else(|| panic!("the account stayed at {last}"))
+    }
+}
+
+impl Account {
+    /// Whether every recorded span is in exactly one place.
+    pub fn is_balanced(&self) -> bool {
+        self.recorded
+            == self.sent + self.discarded.values().sum::<u64>() + self.queued + self.in_flight
+    }
+
+    /// Spans discarded for that reason.
+    pub fn discarded_for(&self, reason: &str) -> u64 {
+        self.discarded.get(reason).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            recorded,
+            sent,
+            discarded,
+            queued,
+            in_flight,
+        } = self;
+        write!(f, "{recorded} recorded, {sent} sent, {discarded:?} discarded, {queued} queued, {in_flight} in flight")
+    }
+}

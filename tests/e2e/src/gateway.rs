@@ -1,0 +1,230 @@
+//! A gateway with everything around it: one builder, and one verb to send a request through it.
+
+use serde_json::{json, Map, Value};
+use tokio::task::JoinSet;
+
+use crate::{
+    client::{Request, Response},
+    envoy::{Bootstrap, Envoy, Launch, Route},
+    mini_sentry::MiniSentry,
+    upstream::{RecordedRequest, Upstream},
+};
+
+/// A started gateway. Its receiver is dropped first, so that Envoy's log is shown if the receiver has a complaint.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The fake Sentry.
+    pub sentry: MiniSentry,
+    /// The service behind the gateway.
+    pub upstream: Upstream,
+    /// The gateway itself.
+    pub envoy: Envoy,
+}
+
+/// A gateway to be started; its receiver and its upstream run already.
+#[derive(Debug)]
+pub struct GatewayBuilder {
+    sentry: MiniSentry,
+    upstream: Upstream,
+    bootstrap: Bootstrap,
+    concurrency: u32,
+}
+
+/// A request that was answered, seen from both sides.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What the client got.
+    pub response: Response,
+    /// What the upstream got, if the request came that far.
+    pub upstream: Option<RecordedRequest>,
+}
+
+impl Gateway {
+    /// A gateway that is yet to be configured.
+    pub async fn builder() -> GatewayBuilder {
+        let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+        let bootstrap = Bootstrap::between(upstream.address(), sentry.address());
+        GatewayBuilder {
+            sentry,
+            upstream,
+            bootstrap,
+            concurrency: 1,
+        }
+    }
+
+    /// A gateway with the usual configuration and these keys on top; see [`GatewayBuilder::config`].
+    pub async fn start(config: Value) -> Self {
+        Self::builder().await.config(config).start().await
+    }
+
+    /// Sends a request and gathers what became of it.
+    ///
+    /// # Panics
+    /// If there is no response.
+    pub async fn send(&self, request: &Request) -> Exchange {
+        let response = request
+            .send(self.envoy.address())
+            .await
+            .expect("a response of the gateway");
+        let mut upstream = self.upstream.take(request.path());
+        assert!(
+            upstream.len() <= 1,
+            "the upstream got a request {} times",
+            upstream.len()
+        );
+        Exchange {
+            response,
+            upstream: upstream.pop(),
+        }
+    }
+
+    /// Sends a request that must reach the upstream and be answered with 200, and returns what the upstream got.
+    ///
+    /// # Panics
+    /// If it is answered otherwise.
+    pub async fn pass(&self, request: &Request) -> RecordedRequest {
+        let exchange = self.send(request).await;
+        assert_eq!(
+            exchange.response.status,
+            200,
+            "status of {}",
+            request.path().escape_ascii()
+        );
+        exchange.upstream.expect("the request at the upstream")
+    }
+
+    /// Sends `count` requests at once, to `/burst/0` and on, each of which must be answered with 200.
+    ///
+    /// # Panics
+    /// If one is answered otherwise.
+    pub async fn burst(&self, count: usize) {
+        let mut requests = JoinSet::new();
+        for index in 0..count {
+            let address = self.envoy.address();
+            requests
+                .spawn(async move { Request::get(format!("/burst/{index}")).send(address).await });
+        }
+        while let Some(response) = requests.join_next().await {
+            let response = response
+                .expect("a client that does not panic")
+                .expect("a response of the gateway");
+            assert_eq!(response.status, 200, "status of a request of the burst");
+        }
+    }
+}
+
+impl GatewayBuilder {
+    /// The usual configuration with these keys on top; a key of `null` is left out.
+    ///
+    /// Usual is: the receiver's DSN, every trace recorded, and a flush that keeps no test waiting.
+    pub fn config(self, config: Value) -> Self {
+        let mut merged = json!({
+            "dsn": self.sentry.dsn(),
+            "traces_sample_rate": 1.0,
+            "environment": "e2e",
+            "release": "gateway@1.2.3",
+            "org_id": "42",
+            "transport": {"flush_interval_ms": 50},
+        });
+        merge(&mut merged, config);
+        self.configuration(&merged.to_string())
+    }
+
+    /// The plugin configuration as any text, right or wrong.
+    pub fn configuration(self, text: &str) -> Self {
+        self.any("StringValue", text.into())
+    }
+
+    /// The plugin configuration as a protobuf `Struct`.
+    pub fn configuration_struct(self, config: Value) -> Self {
+        self.any("Struct", config)
+    }
+
+    fn any(mut self, kind: &str, value: Value) -> Self {
+        let kind = format!("type.googleapis.com/google.protobuf.{kind}");
+        self.bootstrap.configuration = Some(json!({"@type": kind, "value": value}));
+        self
+    }
+
+    /// Sets a variable in the module's environment.
+    pub fn vm_environment(mut self, name: &str, value: &str) -> Self {
+        self.bootstrap
+            .vm_environment
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a route before the others.
+    pub fn route(mut self, route: Route) -> Self {
+        self.bootstrap.routes.insert(0, route);
+        self
+    }
+
+    /// Puts nothing where the receiver should be: connections are refused.
+    pub fn with_sentry_down(mut self) -> Self {
+        self.bootstrap.sentry.set_port(1);
+        self
+    }
+
+    /// The number of workers; one unless it is said otherwise.
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = workers;
+        self
+    }
+
+    /// The DSN of the receiver.
+    pub fn dsn(&self) -> String {
+        self.sentry.dsn().to_owned()
+    }
+
+    /// Starts Envoy and waits until it takes requests.
+    pub async fn start(self) -> Gateway {
+        let Self {
+            sentry,
+            upstream,
+            bootstrap,
+            concurrency,
+        } = self;
+        let envoy = Launch::bootstrap(bootstrap.to_yaml())
+            .concurrency(concurrency)
+            .start()
+            .await;
+        Gateway {
+            sentry,
+            upstream,
+            envoy,
+        }
+    }
+
+    /// Starts an Envoy that must refuse its configuration, and returns its log.
+    pub async fn expect_refused(self) -> String {
+        Launch::bootstrap(self.bootstrap.to_yaml())
+            .expect_refused()
+            .await
+    }
+}
+
+impl Exchange {
+    /// Asserts that the gateway answered in the upstream's place.
+    #[track_caller]
+    pub fn assert_answered_by_gateway(&self, status: u16) {
+        assert_eq!(self.response.status, status);
+        assert!(self.upstream.is_none(), "the request reached the upstream");
+    }
+}
+
+/// Merges objects key by key; anything else is replaced, and `null` removes.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert_with(|| Map::new().into()), value);
+                }
+            }
+        }
+        (into, from) => *into = from,
+    }
+}

@@ -1,0 +1,32 @@
+//! The filter in a real Envoy, between an upstream that records every byte and a fake Sentry that is stricter than the
+//! real one.
+//!
+//! ```text
+//! Request ──► Envoy + sentry_filter.wasm ──► Upstream       what the service behind the gateway sees
+//!                        │
+//!                        └──────────────► MiniSentry        what Sentry gets; any violation fails the test
+//! ```
+//!
+//! A test starts a [`Gateway`], sends [`Request`]s through it and asserts on the [`Exchange`]: the client's response and
+//! what the upstream got. [`MiniSentry`] judges on its own: a test that asserts nothing still fails on a bad envelope.
+//! Nothing sleeps for luck: whatever takes time is awaited by polling against [`DEADLINE`].
+
+pub mod client;
+pub mod context;
+pub mod envoy;
+pub mod gateway;
+pub mod mini_sentry;
+pub mod upstream;
+pub mod wire;
+
+mod polling;
+
+pub use crate::{
+    client::{Request, Response},
+    context::{Baggage, SentryTrace},
+    envoy::{Account, Bootstrap, Envoy, Launch, Route},
+    gateway::{Exchange, Gateway, GatewayBuilder},
+    mini_sentry::{Answer, MiniSentry, Transaction},
+    polling::{eventually, DEADLINE},
+    upstream::{RecordedRequest, Upstream},
+};

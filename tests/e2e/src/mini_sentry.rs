@@ -1,0 +1,318 @@
+//! A fake Sentry that is stricter than the real one, in the manner of Relay's `mini_sentry`.
+//!
+//! It takes `POST /api/<project>/envelope/` of one project and judges every request by itself: path, authentication,
+//! framing, required fields, ids, times. What it does not like it records as a violation, and a
+//! [`MiniSentry`] that is dropped with a violation fails its test, whether or not the test asked.
+
+mod auth;
+mod framing;
+mod json;
+mod judge;
+mod server;
+mod tls;
+mod transaction;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::panicking,
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+pub use self::{
+    judge::{Expected, ReceivedRequest},
+    tls::Certificate,
+    transaction::Transaction,
+};
+
+use self::judge::Judge;
+use crate::polling::DEADLINE;
+
+/// The project that every [`MiniSentry`] knows.
+pub const PROJECT: &str = "7";
+/// The public key that it knows.
+pub const PUBLIC_KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
+
+/// A running receiver; it ends when dropped, and fails the test if it saw a violation.
+#[derive(Debug)]
+pub struct MiniSentry {
+    address: SocketAddr,
+    dsn: String,
+    shared: Arc<Shared>,
+    _accepting: JoinSet<()>,
+}
+
+/// How it answers an envelope that it has no complaint about.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A status with header lines, after a delay.
+    Status {
+        /// The status code; anything but 200 means that the envelope does not count as received.
+        status: u16,
+        /// Header lines besides Sentry's own.
+        headers: Vec<(&'static str, &'static str)>,
+        /// How long the answer takes.
+        delay: Duration,
+    },
+    /// The connection ends without an answer.
+    Reset,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Counts up with every request, so that a waiting test looks again.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    judge: Judge,
+    answer: Answer,
+    transactions: Vec<Transaction>,
+    requests: Vec<ReceivedRequest>,
+    violations: Vec<String>,
+}
+
+impl Answer {
+    /// Only a status.
+    pub fn status(status: u16) -> Self {
+        Self::Status {
+            status,
+            headers: Vec::new(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// A status with header lines.
+    pub fn with_headers(status: u16, headers: &[(&'static str, &'static str)]) -> Self {
+        Self::Status {
+            status,
+            headers: headers.to_vec(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// 200, but late.
+    pub fn after(delay: Duration) -> Self {
+        Self::Status {
+            status: 200,
+            headers: Vec::new(),
+            delay,
+        }
+    }
+}
+
+impl MiniSentry {
+    /// Starts on a free port of the loopback: HTTP/1.1, and HTTP/2 for a client that knows.
+    pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts with TLS, offering HTTP/2 by ALPN, as a host of the certificate's name.
+    pub async fn start_with_tls(certificate: &Certificate) -> Self {
+        Self::start_with(Some(certificate)).await
+    }
+
+    async fn start_with(certificate: Option<&Certificate>) -> Self {
+        let (listener, address) = server::bind().await;
+        let (scheme, host) = match certificate {
+            Some(certificate) => ("https", certificate.name()),
+            None => ("http", "127.0.0.1"),
+        };
+        let authority = format!("{host}:{}", address.port());
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                judge: Judge::new(Expected::of(PROJECT, PUBLIC_KEY, &authority)),
+                answer: Answer::status(200),
+                transactions: Vec::new(),
+                requests: Vec::new(),
+                violations: Vec::new(),
+            }),
+            changed: watch::Sender::new(0),
+        });
+        let mut accepting = JoinSet::new();
+        accepting.spawn(server::accept(
+            listener,
+            certificate.map(Certificate::acceptor),
+            shared.clone(),
+        ));
+        Self {
+            address,
+            dsn: format!("{scheme}://{PUBLIC_KEY}@{authority}/{PROJECT}"),
+            shared,
+            _accepting: accepting,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The DSN of the project that it knows.
+    pub fn dsn(&self) -> &str {
+        &self.dsn
+    }
+
+    /// Answers so from now on.
+    pub fn answer(&self, answer: Answer) {
+        self.state().answer = answer;
+    }
+
+    /// Waits until `count` transactions were accepted, and returns all of them, in the order of arrival.
+    ///
+    /// # Panics
+    /// If fewer arrive within [`DEADLINE`], or there is a violation.
+    pub async fn wait_for(&self, count: usize) -> Vec<Transaction> {
+        self.wait_until(&format!("{count} transactions"), |state| {
+            state.transactions.len() >= count
+        })
+        .await;
+        self.state().transactions.clone()
+    }
+
+    /// Waits until exactly one transaction was accepted, and returns it.
+    ///
+    /// # Panics
+    /// If none arrives within [`DEADLINE`], if there are more, or if there is a violation.
+    pub async fn only_transaction(&self) -> Transaction {
+        let mut transactions = self.wait_for(1).await;
+        assert_eq!(
+            transactions.len(),
+            1,
+            "transactions at mini_sentry: {transactions:#?}"
+        );
+        transactions.remove(0)
+    }
+
+    /// Waits until `count` requests came, whatever they were answered.
+    ///
+    /// # Panics
+    /// If fewer come within [`DEADLINE`], or there is a violation.
+    pub async fn wait_for_requests(&self, count: usize) -> Vec<ReceivedRequest> {
+        self.wait_until(&format!("{count} requests"), |state| {
+            state.requests.len() >= count
+        })
+        .await;
+        self.requests()
+    }
+
+    /// The requests so far, whatever they were answered.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.state().requests.clone()
+    }
+
+    /// Takes out the violations, which then no longer fail the test.
+    pub fn take_violations(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().violations)
+    }
+
+    async fn wait_until(&self, what: &str, mut is_so: impl FnMut(&State) -> bool) {
+        let mut changed = self.shared.changed.subscribe();
+        let reached = async {
+            loop {
+                changed.borrow_and_update();
+                {
+                    let state = self.state();
+                    if is_so(&state) || !state.violations.is_empty() {
+                        return;
+                    }
+                }
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let in_time = timeout(DEADLINE, reached).await.is_ok();
+        self.fail_on_violations();
+        let state = self.state();
+        let (transactions, requests) = (state.transactions.len(), state.requests.len());
+        drop(state);
+        assert!(in_time, "mini_sentry waited for {what}; it has {transactions} transactions of {requests} requests");
+    }
+
+    fn fail_on_violations(&self) {
+        let violations = self.take_violations();
+        assert!(
+            violations.is_empty(),
+            "mini_sentry refused what it got:\n- {}",
+            violations.join("\n- ")
+        );
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for MiniSentry {
+    fn drop(&mut self) {
+        if !panicking() {
+            self.fail_on_violations();
+        }
+    }
+}
+
+impl Shared {
+    /// Judges a request and says how to answer it.
+    fn receive(&self, request: ReceivedRequest) -> Answer {
+        let mut state = self.state();
+        let verdict = state.judge.judge(&request);
+        state.requests.push(request);
+        let answer = match verdict {
+            Ok(transaction) => {
+                let answer = state.answer.clone();
+                if matches!(answer, Answer::Status { status: 200, .. }) {
+                    state.transactions.push(transaction);
+                }
+                answer
+            }
+            Err(violations) => {
+                state.violations.extend(violations);
+                Answer::status(400)
+            }
+        };
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        answer
+    }
+
+    fn violation(&self, violation: String) {
+        self.state().violations.push(violation);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Request;
+
+    #[tokio::test]
+    #[should_panic(expected = "no such endpoint")]
+    async fn an_unknown_path_fails_a_test_that_asserts_nothing() {
+        let sentry = MiniSentry::start().await;
+        Request::get("/api/7/store/")
+            .send(sentry.address())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_violation_is_answered_as_sentry_would() {
+        let sentry = MiniSentry::start().await;
+        let response = Request::new("POST", "/api/7/envelope/")
+            .send(sentry.address())
+            .await
+            .unwrap();
+        assert_eq!(response.status, 400);
+        assert!(!sentry.take_violations().is_empty());
+    }
+}

@@ -1,0 +1,391 @@
+//! What a request must be like to count as one accepted transaction.
+//!
+//! A judge takes values and returns every complaint at once; it remembers only which ids it has seen. Time comes with the
+//! request, so its tests need no clock.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    error::Error as _,
+    fmt::Display,
+    io::Read,
+    time::SystemTime,
+};
+
+use flate2::bufread::GzDecoder;
+use sentry_types::protocol::v7::{self, EnvelopeItem};
+use serde_json::{Map, Value};
+
+use super::{
+    auth,
+    framing::{self, Item},
+    json::parse_object,
+    transaction::{self, Transaction},
+};
+use crate::{context::is_id, wire::Headers};
+
+/// The client that the filter says it is.
+pub(super) const SDK_NAME: &str = "sentry-filter.rust.proxy-wasm";
+const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `sent_at` and the timestamps may be this old.
+pub(super) const MAX_AGE_SECONDS: f64 = 60.0;
+/// And this far ahead, for clocks that are read with different precision.
+pub(super) const MAX_AHEAD_SECONDS: f64 = 1.0;
+
+/// A request as it came in.
+#[derive(Clone, Debug)]
+pub struct ReceivedRequest {
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The `Host` or `:authority`.
+    pub authority: String,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub version: String,
+    /// The server name that the TLS client asked for.
+    pub sni: Option<String>,
+    /// Every header line.
+    pub headers: Headers,
+    /// The body as it was sent, compressed or not.
+    pub body: Vec<u8>,
+    /// When it had arrived.
+    pub received_at: SystemTime,
+}
+
+/// Whom the judge knows.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    project: String,
+    public_key: String,
+    authority: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Judge {
+    expected: Expected,
+    event_ids: HashSet<String>,
+    spans: HashSet<(String, String)>,
+}
+
+/// What is wrong, each with where.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Vec<String>);
+
+impl Expected {
+    /// One project, its key, and the host name under which it is reached.
+    pub fn of(project: &str, public_key: &str, authority: &str) -> Self {
+        Self {
+            project: project.to_owned(),
+            public_key: public_key.to_owned(),
+            authority: authority.to_owned(),
+        }
+    }
+}
+
+impl Complaints {
+    pub(super) fn add(&mut self, at: &str, what: impl Display) {
+        self.0.push(format!("{at}: {what}"));
+    }
+
+    pub(super) fn unless(&mut self, fine: bool, at: &str, what: impl Display) {
+        if !fine {
+            self.add(at, what);
+        }
+    }
+}
+
+impl Judge {
+    pub(super) fn new(expected: Expected) -> Self {
+        Self {
+            expected,
+            event_ids: HashSet::new(),
+            spans: HashSet::new(),
+        }
+    }
+
+    /// The transaction in the request, or all that is wrong with it.
+    pub(super) fn judge(&mut self, request: &ReceivedRequest) -> Result<Transaction, Vec<String>> {
+        let mut complaints = Complaints::default();
+        let transaction = self.try_judge(request, &mut complaints);
+        match transaction {
+            Some(transaction) if complaints.0.is_empty() => Ok(transaction),
+            _ => Err(complaints.0),
+        }
+    }
+
+    fn try_judge(
+        &mut self,
+        request: &ReceivedRequest,
+        complaints: &mut Complaints,
+    ) -> Option<Transaction> {
+        let path = format!("/api/{}/envelope/", self.expected.project);
+        if request.method != "POST" || request.path != path {
+            complaints.add(
+                "request",
+                format_args!("no such endpoint: {} {}", request.method, request.path),
+            );
+            return None;
+        }
+        self.check_headers(request, complaints);
+        let body = decoded(request)
+            .map_err(|error| complaints.add("body", error))
+            .ok()?;
+        let envelope = framing::parse(&body)
+            .map_err(|error| complaints.add("framing", error))
+            .ok()?;
+        let payload = the_transaction(&envelope.items, complaints)?;
+
+        let received_at = seconds(request.received_at);
+        self.check_envelope_header(&envelope.header, received_at, complaints);
+        transaction::check(&payload, received_at, complaints);
+        let transaction = Transaction::new(envelope.header, payload);
+        self.check_ids(&transaction, complaints);
+        self.check_with_sentry_types(&body, &transaction, complaints);
+        Some(transaction)
+    }
+
+    fn check_headers(&self, request: &ReceivedRequest, complaints: &mut Complaints) {
+        let client = format!("{SDK_NAME}/{SDK_VERSION}");
+        let fields = BTreeMap::from([
+            ("sentry_version", "7"),
+            ("sentry_client", client.as_str()),
+            ("sentry_key", self.expected.public_key.as_str()),
+        ]);
+        match request.headers.lines("x-sentry-auth")[..] {
+            [line] => {
+                if let Err(error) = auth::check(&String::from_utf8_lossy(line), &fields) {
+                    complaints.add("x-sentry-auth", error);
+                }
+            }
+            ref lines => complaints.add("x-sentry-auth", format_args!("{} lines", lines.len())),
+        }
+        complaints.unless(
+            request.headers.lines("content-type") == [b"application/x-sentry-envelope"],
+            "content-type",
+            "not exactly application/x-sentry-envelope",
+        );
+        complaints.unless(
+            request.authority == self.expected.authority,
+            "host",
+            format_args!(
+                "expected {}, got {}",
+                self.expected.authority, request.authority
+            ),
+        );
+        for name in ["authorization", "sentry-trace", "baggage", "traceparent"] {
+            complaints.unless(
+                request.headers.lines(name).is_empty(),
+                name,
+                "does not belong on an export",
+            );
+        }
+    }
+
+    fn check_envelope_header(
+        &self,
+        header: &Map<String, Value>,
+        received_at: f64,
+        complaints: &mut Complaints,
+    ) {
+        for key in header.keys() {
+            let known = ["event_id", "dsn", "sdk", "sent_at", "trace"].contains(&key.as_str());
+            complaints.unless(
+                known,
+                "envelope header",
+                format_args!("unknown field {key:?}"),
+            );
+        }
+        let sent_at = header.get("sent_at").and_then(Value::as_str);
+        match sent_at.and_then(|text| humantime::parse_rfc3339(text).ok()) {
+            Some(sent_at) => {
+                let age = received_at - seconds(sent_at);
+                let recent = (-MAX_AHEAD_SECONDS..=MAX_AGE_SECONDS).contains(&age);
+                complaints.unless(recent, "sent_at", format_args!("{age} s old"));
+            }
+            None => complaints.add("sent_at", "not an RFC 3339 time in UTC"),
+        }
+        let sdk = |field| {
+            header
+                .get("sdk")
+                .and_then(|sdk| sdk.get(field))
+                .and_then(Value::as_str)
+        };
+        complaints.unless(
+            sdk("name") == Some(SDK_NAME),
+            "sdk.name",
+            format_args!("{:?}", sdk("name")),
+        );
+        complaints.unless(
+            sdk("version") == Some(SDK_VERSION),
+            "sdk.version",
+            format_args!("{:?}", sdk("version")),
+        );
+        if let Some(dsn) = header.get("dsn") {
+            complaints.unless(self.is_ours(dsn), "dsn", "does not agree with the request");
+        }
+    }
+
+    fn is_ours(&self, dsn: &Value) -> bool {
+        let Some(Ok(dsn)) = dsn.as_str().map(str::parse::<sentry_types::Dsn>) else {
+            return false;
+        };
+        let authority = format!("{}:{}", dsn.host(), dsn.port());
+        dsn.public_key() == self.expected.public_key
+            && dsn.project_id().to_string() == self.expected.project
+            && authority == self.expected.authority
+    }
+
+    fn check_ids(&mut self, transaction: &Transaction, complaints: &mut Complaints) {
+        let event_id = transaction.event_id();
+        let in_header = transaction
+            .envelope_header
+            .get("event_id")
+            .and_then(Value::as_str);
+        complaints.unless(
+            in_header == Some(event_id),
+            "event_id",
+            "the envelope header has another one",
+        );
+        complaints.unless(
+            is_id(event_id, 32),
+            "event_id",
+            format_args!("not an id: {event_id:?}"),
+        );
+        complaints.unless(
+            self.event_ids.insert(event_id.to_owned()),
+            "event_id",
+            "seen before",
+        );
+        let span = (
+            transaction.trace_id().to_owned(),
+            transaction.span_id().to_owned(),
+        );
+        complaints.unless(
+            self.spans.insert(span),
+            "contexts.trace.span_id",
+            "seen before",
+        );
+
+        let Some(dsc) = transaction.envelope_header.get("trace") else {
+            return;
+        };
+        let Some(dsc) = dsc.as_object() else {
+            return complaints.add("trace", "not an object");
+        };
+        for (key, value) in dsc {
+            let text = value.as_str().unwrap_or_default();
+            complaints.unless(
+                !text.is_empty(),
+                "trace",
+                format_args!("{key} is not a text that says anything"),
+            );
+        }
+        let text = |key: &str| dsc.get(key).and_then(Value::as_str);
+        let same = text("trace_id") == Some(transaction.trace_id());
+        complaints.unless(same, "trace.trace_id", "not that of contexts.trace");
+        let key = text("public_key").unwrap_or_default();
+        let is_key = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        complaints.unless(is_key, "trace.public_key", "not 32 hex digits");
+        let number = |key: &str| text(key).map(|text| text.parse().unwrap_or(f64::NAN));
+        let rate_fits = number("sample_rate").is_none_or(|rate: f64| (0.0..=1.0).contains(&rate));
+        complaints.unless(rate_fits, "trace.sample_rate", "not a number from 0 to 1");
+        let rand_fits = number("sample_rand").is_none_or(|rand: f64| (0.0..1.0).contains(&rand));
+        complaints.unless(
+            rand_fits,
+            "trace.sample_rand",
+            "not a number from 0 to below 1",
+        );
+        let sampled_fits =
+            text("sampled").is_none_or(|sampled| ["true", "false"].contains(&sampled));
+        complaints.unless(sampled_fits, "trace.sampled", "neither true nor false");
+    }
+
+    /// A second opinion: Sentry's own types, which are more patient, must read the same.
+    fn check_with_sentry_types(
+        &self,
+        body: &[u8],
+        transaction: &Transaction,
+        complaints: &mut Complaints,
+    ) {
+        let envelope = match v7::Envelope::from_slice(body) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                let reason = error.source().map(ToString::to_string).unwrap_or_default();
+                return complaints.add("sentry-types", format_args!("{error}: {reason}"));
+            }
+        };
+        let event_id = envelope.uuid().map(|id| id.simple().to_string());
+        complaints.unless(
+            event_id.as_deref() == Some(transaction.event_id()),
+            "sentry-types",
+            "another event_id",
+        );
+        let mut transactions = envelope.items().filter_map(|item| match item {
+            EnvelopeItem::Transaction(transaction) => Some(transaction),
+            _ => None,
+        });
+        let context = transactions
+            .next()
+            .and_then(|transaction| transaction.contexts.get("trace"));
+        let Some(v7::Context::Trace(context)) = context else {
+            return complaints.add("sentry-types", "no transaction with a trace context");
+        };
+        let same = context.trace_id.to_string() == transaction.trace_id()
+            && context.span_id.to_string() == transaction.span_id()
+            && context.parent_span_id.map(|id| id.to_string()).as_deref()
+                == transaction.parent_span_id();
+        complaints.unless(same, "sentry-types", "other ids in contexts.trace");
+    }
+}
+
+fn the_transaction(items: &[Item], complaints: &mut Complaints) -> Option<Value> {
+    let mut transactions = Vec::new();
+    for item in items {
+        for key in item.header.keys() {
+            let known = ["type", "length", "content_type"].contains(&key.as_str());
+            complaints.unless(known, "item header", format_args!("unknown field {key:?}"));
+        }
+        let payload = parse_object(&item.payload);
+        match (item.header.get("type").and_then(Value::as_str), payload) {
+            (_, Err(error)) => complaints.add("payload", error),
+            (Some("transaction"), Ok(payload)) => transactions.push(Value::Object(payload)),
+            // The one kind that may ride along with anything (§8.4).
+            (Some("client_report"), Ok(_)) => {}
+            (kind, Ok(_)) => complaints.add("item header", format_args!("type {kind:?}")),
+        }
+    }
+    complaints.unless(
+        transactions.len() == 1,
+        "items",
+        format_args!("{} transactions", transactions.len()),
+    );
+    transactions.pop()
+}
+
+fn decoded(request: &ReceivedRequest) -> Result<Vec<u8>, String> {
+    match request.headers.lines("content-encoding")[..] {
+        [] => Ok(request.body.clone()),
+        [b"gzip"] => {
+            let mut decoder = GzDecoder::new(request.body.as_slice());
+            let mut body = Vec::new();
+            decoder
+                .read_to_end(&mut body)
+                .map_err(|error| format!("not gzip: {error}"))?;
+            match decoder.into_inner().is_empty() {
+                true => Ok(body),
+                false => Err("bytes behind the gzip stream".to_owned()),
+            }
+        }
+        ref lines => Err(format!("content-encoding {lines:?}")),
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,528 @@
+//! One good request, and a row for each way to spoil it.
+
+use std::{io::Write, time::Duration};
+
+use flate2::{write::GzEncoder, Compression};
+use serde_json::json;
+
+use super::*;
+
+const KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
+const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
+
+/// The parts of a good request, each of which a test may spoil.
+struct Draft {
+    header: Value,
+    payload: Value,
+    auth: String,
+    request: ReceivedRequest,
+}
+
+impl Draft {
+    fn good() -> Self {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let event_id = "0123456789abcdef0123456789abcdef";
+        Self {
+            header: json!({
+                "event_id": event_id,
+                "sent_at": humantime::format_rfc3339_micros(now).to_string(),
+                "dsn": format!("http://{KEY}@127.0.0.1:8080/7"),
+                "sdk": {"name": SDK_NAME, "version": SDK_VERSION},
+                "trace": {"trace_id": TRACE_ID, "public_key": KEY, "sample_rate": "0.5", "sample_rand": "0.123456",
+                    "sampled": "true", "environment": "production"},
+            }),
+            payload: json!({
+                "type": "transaction",
+                "event_id": event_id,
+                "platform": "other",
+                "transaction": "/api/{id}",
+                "transaction_info": {"source": "route"},
+                "start_timestamp": 1_799_999_999.25,
+                "timestamp": "2027-01-15T07:59:59.5Z",
+                "environment": "production",
+                "contexts": {"trace": {"trace_id": TRACE_ID, "span_id": "6ee6b3f2a1c04d5e",
+                    "parent_span_id": "b9f2e3d4c5a60718", "op": "http.server", "status": "ok",
+                    "origin": "auto.http.envoy", "data": {"http.response.status_code": 200}}},
+                "spans": [{"trace_id": TRACE_ID, "span_id": "1111111111111111", "parent_span_id": "6ee6b3f2a1c04d5e",
+                    "start_timestamp": 1_799_999_999.3, "timestamp": "2027-01-15T07:59:59.4Z", "op": "http.client"}],
+            }),
+            auth: format!(
+                "Sentry sentry_version=7, sentry_client={SDK_NAME}/{SDK_VERSION}, sentry_key={KEY}"
+            ),
+            request: ReceivedRequest {
+                method: "POST".to_owned(),
+                path: "/api/7/envelope/".to_owned(),
+                authority: "127.0.0.1:8080".to_owned(),
+                version: "HTTP/1.1".to_owned(),
+                sni: None,
+                headers: Headers::default(),
+                body: Vec::new(),
+                received_at: now,
+            },
+        }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let payload = self.payload.to_string();
+        let item = json!({"type": "transaction", "length": payload.len()});
+        format!("{}\n{item}\n{payload}\n", self.header).into_bytes()
+    }
+
+    fn finish(mut self) -> ReceivedRequest {
+        self.request.body = self.body();
+        self.finish_with_this_body()
+    }
+
+    fn finish_with_this_body(mut self) -> ReceivedRequest {
+        if !self.auth.is_empty() {
+            self.request
+                .headers
+                .push("x-sentry-auth", self.auth.as_bytes());
+        }
+        if self.request.headers.lines("content-type").is_empty() {
+            self.request
+                .headers
+                .push("content-type", b"application/x-sentry-envelope");
+        }
+        self.request
+    }
+
+    /// Sets, or with `null` removes, a value that a JSON pointer names; its parent must be there.
+    fn set(root: &mut Value, pointer: &str, value: Value) {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = root.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        match value {
+            Value::Null => parent.remove(key),
+            value => parent.insert(key.to_owned(), value),
+        };
+    }
+}
+
+fn judge() -> Judge {
+    Judge::new(Expected::of("7", KEY, "127.0.0.1:8080"))
+}
+
+#[track_caller]
+fn assert_refused(request: &ReceivedRequest, complaint: &str) {
+    let complaints = judge().judge(request).expect_err(complaint);
+    assert!(
+        complaints.iter().any(|got| got.starts_with(complaint)),
+        "{complaint:?} is not among {complaints:#?}"
+    );
+}
+
+#[test]
+fn a_good_request_is_accepted() {
+    let transaction = judge().judge(&Draft::good().finish()).unwrap();
+    assert_eq!(transaction.trace_id(), TRACE_ID);
+    assert_eq!(transaction.span_id(), "6ee6b3f2a1c04d5e");
+    assert_eq!(transaction.parent_span_id(), Some("b9f2e3d4c5a60718"));
+    assert_eq!(
+        (
+            transaction.name(),
+            transaction.source(),
+            transaction.status()
+        ),
+        ("/api/{id}", "route", "ok")
+    );
+    assert_eq!(
+        transaction.data("http.response.status_code"),
+        Some(&json!(200))
+    );
+    assert_eq!(transaction.dsc("sampled"), Some("true"));
+    assert_eq!(transaction.duration(), 0.25);
+}
+
+#[test]
+fn what_is_optional_may_be_absent() {
+    let mut draft = Draft::good();
+    for pointer in ["/dsn", "/trace"] {
+        Draft::set(&mut draft.header, pointer, Value::Null);
+    }
+    for pointer in [
+        "/environment",
+        "/contexts/trace/parent_span_id",
+        "/contexts/trace/data",
+    ] {
+        Draft::set(&mut draft.payload, pointer, Value::Null);
+    }
+    Draft::set(&mut draft.payload, "/spans", json!([]));
+    judge().judge(&draft.finish()).unwrap();
+}
+
+#[test]
+fn a_request_to_elsewhere_is_refused() {
+    for (method, path) in [
+        ("GET", "/api/7/envelope/"),
+        ("POST", "/api/8/envelope/"),
+        ("POST", "/api/7/envelope"),
+        ("POST", "/api/7/store/"),
+        (
+            "POST",
+            "/api/7/envelope/?sentry_key=c0ffeec0ffeec0ffeec0ffeec0ffee00",
+        ),
+    ] {
+        let mut draft = Draft::good();
+        (draft.request.method, draft.request.path) = (method.to_owned(), path.to_owned());
+        assert_refused(&draft.finish(), "request: no such endpoint");
+    }
+    let mut draft = Draft::good();
+    draft.request.authority = "127.0.0.1".to_owned();
+    assert_refused(&draft.finish(), "host: expected 127.0.0.1:8080");
+}
+
+#[test]
+fn wrong_headers_are_refused() {
+    let mut draft = Draft::good();
+    draft.auth = draft.auth.replace(KEY, "c0ffeec0ffeec0ffeec0ffeec0ffee01");
+    assert_refused(&draft.finish(), "x-sentry-auth: expected");
+
+    let mut draft = Draft::good();
+    draft.auth.clear();
+    assert_refused(&draft.finish(), "x-sentry-auth: 0 lines");
+
+    let mut draft = Draft::good();
+    draft
+        .request
+        .headers
+        .push("x-sentry-auth", b"Sentry sentry_version=7");
+    assert_refused(&draft.finish(), "x-sentry-auth: 2 lines");
+
+    let mut draft = Draft::good();
+    draft
+        .request
+        .headers
+        .push("content-type", b"application/json");
+    assert_refused(&draft.finish(), "content-type: not exactly");
+
+    let mut draft = Draft::good();
+    draft.request.headers.push(
+        "sentry-trace",
+        b"771a43a4192642f0b136d5159a501700-6ee6b3f2a1c04d5e-1",
+    );
+    assert_refused(&draft.finish(), "sentry-trace: does not belong");
+}
+
+#[test]
+fn gzip_is_read_and_everything_else_refused() {
+    let gzip = |body: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut draft = Draft::good();
+    draft.request.body = gzip(&draft.body());
+    draft.request.headers.push("content-encoding", b"gzip");
+    judge().judge(&draft.finish_with_this_body()).unwrap();
+
+    let mut draft = Draft::good();
+    draft.request.body = gzip(&draft.body());
+    draft.request.body.push(0);
+    draft.request.headers.push("content-encoding", b"gzip");
+    assert_refused(&draft.finish_with_this_body(), "body: bytes behind");
+
+    let mut draft = Draft::good();
+    draft.request.headers.push("content-encoding", b"gzip");
+    assert_refused(&draft.finish(), "body: not gzip");
+
+    let mut draft = Draft::good();
+    draft.request.headers.push("content-encoding", b"compress");
+    assert_refused(&draft.finish(), "body: content-encoding");
+}
+
+#[test]
+fn a_wrong_length_is_refused() {
+    for (wrong_by, complaint) in [
+        (-1, "framing: item 0: no newline after"),
+        (1, "framing: item 1: header"),
+        (9, "framing: item 0: length"),
+    ] {
+        let mut draft = Draft::good();
+        let payload = draft.payload.to_string();
+        let length = i64::try_from(payload.len()).unwrap() + wrong_by;
+        let newlines = if wrong_by == 1 { "\n\n\n" } else { "\n" };
+        let header = &draft.header;
+        draft.request.body = format!(
+            "{header}\n{{\"type\":\"transaction\",\"length\":{length}}}\n{payload}{newlines}"
+        )
+        .into_bytes();
+        assert_refused(&draft.finish_with_this_body(), complaint);
+    }
+}
+
+#[test]
+fn other_items_are_refused() {
+    let payload = Draft::good().payload.to_string();
+    let item = |kind: &str, extra: &str, payload: &str| {
+        format!(
+            "{{\"type\":\"{kind}\",\"length\":{}{extra}}}\n{payload}\n",
+            payload.len()
+        )
+    };
+    let transaction = item("transaction", "", &payload);
+    let report = item("client_report", "", r#"{"discarded_events":[]}"#);
+    for (items, complaint) in [
+        (String::new(), Some("items: 0 transactions")),
+        (
+            format!("{transaction}{transaction}"),
+            Some("items: 2 transactions"),
+        ),
+        (
+            item("event", "", &payload),
+            Some("item header: type Some(\"event\")"),
+        ),
+        (
+            item("transaction", ",\"colour\":1", &payload),
+            Some("item header: unknown field"),
+        ),
+        (
+            item("transaction", "", "[]"),
+            Some("payload: not a JSON object"),
+        ),
+        (format!("{transaction}{report}"), None),
+    ] {
+        let mut draft = Draft::good();
+        draft.request.body = format!("{}\n{items}", draft.header).into_bytes();
+        let request = draft.finish_with_this_body();
+        match complaint {
+            Some(complaint) => assert_refused(&request, complaint),
+            None => assert!(judge().judge(&request).is_ok()),
+        }
+    }
+}
+
+#[test]
+fn a_spoiled_envelope_header_is_refused() {
+    let zero = "0".repeat(32);
+    for (pointer, value, complaint) in [
+        (
+            "/event_id",
+            Value::Null,
+            "event_id: the envelope header has another one",
+        ),
+        (
+            "/event_id",
+            json!("1123456789abcdef0123456789abcdef"),
+            "event_id: the envelope header has another one",
+        ),
+        ("/sent_at", Value::Null, "sent_at: not an RFC 3339"),
+        ("/sent_at", json!(1_800_000_000), "sent_at: not an RFC 3339"),
+        (
+            "/sent_at",
+            json!("2027-01-15T07:58:59Z"),
+            "sent_at: 61 s old",
+        ),
+        (
+            "/sent_at",
+            json!("2027-01-15T08:00:02Z"),
+            "sent_at: -2 s old",
+        ),
+        ("/sdk", Value::Null, "sdk.name"),
+        ("/sdk/name", json!("sentry.rust"), "sdk.name"),
+        ("/sdk/version", json!("v1"), "sdk.version"),
+        (
+            "/dsn",
+            json!(format!("http://{KEY}@127.0.0.1:8080/8")),
+            "dsn",
+        ),
+        ("/dsn", json!("http://other@127.0.0.1:8080/7"), "dsn"),
+        ("/dsn", json!("nonsense"), "dsn"),
+        ("/colour", json!("blue"), "envelope header: unknown field"),
+        ("/trace", json!("text"), "trace: not an object"),
+        ("/trace", json!({}), "trace.trace_id"),
+        (
+            "/trace/trace_id",
+            json!("881a43a4192642f0b136d5159a501700"),
+            "trace.trace_id",
+        ),
+        ("/trace/trace_id", json!(zero), "trace.trace_id"),
+        ("/trace/public_key", Value::Null, "trace.public_key"),
+        (
+            "/trace/sample_rate",
+            json!(0.5),
+            "trace: sample_rate is not a text",
+        ),
+        ("/trace/sample_rate", json!("1.5"), "trace.sample_rate"),
+        ("/trace/sample_rand", json!("1.000000"), "trace.sample_rand"),
+        ("/trace/sample_rand", json!("many"), "trace.sample_rand"),
+        ("/trace/sampled", json!("yes"), "trace.sampled"),
+        ("/trace/release", json!(""), "trace: release is not a text"),
+    ] {
+        let mut draft = Draft::good();
+        Draft::set(&mut draft.header, pointer, value);
+        assert_refused(&draft.finish(), complaint);
+    }
+}
+
+#[test]
+fn a_spoiled_transaction_is_refused() {
+    let upper = "771A43A4192642F0B136D5159A501700";
+    for (pointer, value, complaint) in [
+        ("/type", Value::Null, "/type"),
+        ("/type", json!("event"), "/type"),
+        ("/event_id", Value::Null, "event_id: not an id"),
+        ("/platform", Value::Null, "/platform"),
+        ("/platform", json!("toaster"), "/platform"),
+        ("/transaction", Value::Null, "/transaction: not a name"),
+        ("/transaction", json!(""), "/transaction: not a name"),
+        (
+            "/transaction",
+            json!("/search?q=secret"),
+            "/transaction: not a name",
+        ),
+        (
+            "/transaction_info/source",
+            Value::Null,
+            "/transaction_info/source",
+        ),
+        (
+            "/transaction_info/source",
+            json!("unknown"),
+            "/transaction_info/source",
+        ),
+        (
+            "/start_timestamp",
+            Value::Null,
+            "/timestamp: start_timestamp or timestamp is not a time",
+        ),
+        (
+            "/timestamp",
+            json!("yesterday"),
+            "/timestamp: start_timestamp or timestamp is not a time",
+        ),
+        (
+            "/start_timestamp",
+            json!(1_799_999_999.75),
+            "/timestamp: ends at",
+        ),
+        (
+            "/start_timestamp",
+            json!(1_799_999_000.0),
+            "/start_timestamp: 1000 s old",
+        ),
+        (
+            "/timestamp",
+            json!("2027-01-15T08:00:02Z"),
+            "/timestamp: -2 s old",
+        ),
+        // The documents allow a number, Sentry's own types do not.
+        (
+            "/timestamp",
+            json!(1_799_999_999.5),
+            "sentry-types: invalid item payload",
+        ),
+        ("/environment", json!(""), "/environment"),
+        ("/release", json!(7), "/release"),
+        ("/sdk", json!({"name": "other"}), "/sdk/name"),
+        ("/contexts/trace", Value::Null, "/contexts/trace/trace_id"),
+        (
+            "/contexts/trace/trace_id",
+            json!(upper),
+            "/contexts/trace/trace_id",
+        ),
+        (
+            "/contexts/trace/trace_id",
+            json!("0".repeat(32)),
+            "/contexts/trace/trace_id",
+        ),
+        (
+            "/contexts/trace/span_id",
+            json!("0".repeat(16)),
+            "/contexts/trace/span_id",
+        ),
+        (
+            "/contexts/trace/span_id",
+            json!("6ee6b3f2a1c04d5"),
+            "/contexts/trace/span_id",
+        ),
+        (
+            "/contexts/trace/parent_span_id",
+            json!("0".repeat(16)),
+            "/contexts/trace/parent_span_id",
+        ),
+        (
+            "/contexts/trace/op",
+            json!("http.client"),
+            "/contexts/trace/op",
+        ),
+        (
+            "/contexts/trace/status",
+            json!("unknown"),
+            "/contexts/trace/status",
+        ),
+        (
+            "/contexts/trace/origin",
+            Value::Null,
+            "/contexts/trace/origin",
+        ),
+        (
+            "/contexts/trace/data",
+            json!({"a": {"value": 1}}),
+            "/contexts/trace/data",
+        ),
+        ("/spans", Value::Null, "/spans: not an array"),
+    ] {
+        let mut draft = Draft::good();
+        Draft::set(&mut draft.payload, pointer, value);
+        assert_refused(&draft.finish(), complaint);
+    }
+}
+
+#[test]
+fn a_spoiled_child_span_is_refused() {
+    for (key, value, complaint) in [
+        ("span_id", Value::Null, "/spans/0: span_id is not an id"),
+        (
+            "span_id",
+            json!("0".repeat(16)),
+            "/spans/0: span_id is not an id",
+        ),
+        (
+            "span_id",
+            json!("6ee6b3f2a1c04d5e"),
+            "/spans/0: span_id seen before",
+        ),
+        (
+            "trace_id",
+            json!("881a43a4192642f0b136d5159a501700"),
+            "/spans/0: trace_id of another",
+        ),
+        (
+            "parent_span_id",
+            Value::Null,
+            "/spans/0: parent_span_id is of no span",
+        ),
+        (
+            "parent_span_id",
+            json!("b9f2e3d4c5a60718"),
+            "/spans/0: parent_span_id is of no span",
+        ),
+        ("timestamp", Value::Null, "/spans/0/timestamp"),
+        (
+            "timestamp",
+            json!("2027-01-15T07:59:59.2Z"),
+            "/spans/0/timestamp: ends at",
+        ),
+        ("start_timestamp", json!(1.0), "/spans/0/start_timestamp"),
+    ] {
+        let mut draft = Draft::good();
+        let mut span = draft.payload["spans"][0].clone();
+        Draft::set(&mut span, &format!("/{key}"), value);
+        Draft::set(&mut draft.payload, "/spans", json!([span]));
+        assert_refused(&draft.finish(), complaint);
+    }
+}
+
+#[test]
+fn an_id_that_was_there_before_is_refused() {
+    let mut judge = judge();
+    judge.judge(&Draft::good().finish()).unwrap();
+    let complaints = judge.judge(&Draft::good().finish()).unwrap_err();
+    assert_eq!(
+        complaints,
+        [
+            "event_id: seen before",
+            "contexts.trace.span_id: seen before"
+        ]
+    );
+}

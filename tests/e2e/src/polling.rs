@@ -1,0 +1,23 @@
+//! Waiting for what another process does: by asking again until a deadline, never by a fixed pause.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take before its test fails. Far above what is ever needed, so that only a real fault meets it.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Asks until there is an answer; `None` if there is none within [`DEADLINE`].
+pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let answered = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(DEADLINE, answered).await.ok()
+}

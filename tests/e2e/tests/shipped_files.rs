@@ -1,0 +1,256 @@
+//! Both files in `envoy/` run in the real Envoy, with nothing replaced but what their comments say is to be replaced, and
+//! the places on this machine: ports, the module and the list of authorities.
+
+use std::fs;
+
+use e2e::{
+    envoy::{module, workspace},
+    eventually,
+    mini_sentry::Certificate,
+    Envoy, Launch, MiniSentry, Request, Transaction, Upstream,
+};
+use tempfile::TempDir;
+
+/// The host that a test can resolve and a certificate can name.
+const SENTRY_HOST: &str = "localhost";
+const SHIPPED_DSN: &str = "https://00000000000000000000000000000001@o0.ingest.sentry.io/1";
+const SHIPPED_LOCAL_DSN: &str = "http://00000000000000000000000000000001@127.0.0.1:8969/1";
+const SHIPPED_RATE: &str = r#""traces_sample_rate": 0.1"#;
+const LOCAL_MODULE: &str = "target/wasm32-wasip1/release/sentry_filter.wasm";
+
+#[tokio::test]
+async fn the_local_file_carries_a_request_to_a_transaction() {
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let envoy = Launch::shipped("envoy-local.yaml")
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("port_value: 9901", "port_value: 0")
+        .replace("port_value: 8081", &port(upstream.address().port()))
+        .replace("port_value: 8969", &port(sentry.address().port()))
+        .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
+        .replace(LOCAL_MODULE, module().to_str().unwrap())
+        .start()
+        .await;
+    let scene = Scene {
+        sentry,
+        upstream,
+        envoy,
+    };
+    let transaction = scene.carry("/api/1").await;
+    assert_eq!(
+        (transaction.name(), transaction.source()),
+        ("/api/{id}", "route")
+    );
+    assert_eq!(transaction.text("/environment"), "local");
+}
+
+/// The README's smallest configuration stands in the place of the local file's filters.
+#[tokio::test]
+async fn the_readmes_example_carries_a_request_to_a_transaction() {
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let readme = fs::read_to_string(workspace("README.md")).unwrap();
+    let example = between(&readme, "```yaml\n", "```");
+    let example: String = example
+        .lines()
+        .map(|line| format!("          {line}\n"))
+        .collect();
+    let local = fs::read_to_string(workspace("envoy/envoy-local.yaml")).unwrap();
+    let filters = between(
+        &local,
+        "          http_filters:\n",
+        "          route_config:",
+    );
+    let launch =
+        Launch::bootstrap(local.replace(&format!("          http_filters:\n{filters}"), &example));
+    let envoy = launch
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("port_value: 9901", "port_value: 0")
+        .replace("port_value: 8081", &port(upstream.address().port()))
+        .replace("port_value: 8969", &port(sentry.address().port()))
+        .replace(SHIPPED_DSN, sentry.dsn())
+        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap())
+        .start()
+        .await;
+    let scene = Scene {
+        sentry,
+        upstream,
+        envoy,
+    };
+    scene.carry("/plain").await;
+}
+
+/// `make run` replaces these texts one by one, so none may occur twice, in a comment for example.
+#[test]
+fn the_local_file_has_every_text_that_make_run_replaces_once() {
+    let mut launch = Launch::shipped("envoy-local.yaml");
+    for text in ["10000", "9901", "8969", "8081"] {
+        launch = launch.replace(&format!("port_value: {text}"), "");
+    }
+    launch
+        .replace("127.0.0.1:8969", "")
+        .replace(LOCAL_MODULE, "");
+}
+
+#[tokio::test]
+async fn the_production_file_sends_by_tls_http2_and_gzip() {
+    let certificate = Certificate::for_name(SENTRY_HOST);
+    let scene = Scene::production(&certificate, &certificate, with_dsn).await;
+    let transaction = scene.carry("/api/1").await;
+    assert_eq!(
+        (transaction.name(), transaction.source()),
+        ("/api/{id}", "route")
+    );
+    assert_eq!(transaction.text("/environment"), "production");
+    scene.carry("/plain").await;
+    for request in scene.sentry.requests() {
+        assert_eq!(request.version, "HTTP/2.0");
+        assert_eq!(request.sni.as_deref(), Some(SENTRY_HOST));
+        assert_eq!(request.headers.text("content-encoding"), Some("gzip"));
+    }
+}
+
+#[tokio::test]
+async fn the_production_file_falls_back_to_http1_where_there_is_no_http2() {
+    let certificate = Certificate::for_name(SENTRY_HOST).without_http2();
+    let scene = Scene::production(&certificate, &certificate, with_dsn).await;
+    scene.carry("/plain").await;
+    let request = &scene.sentry.requests()[0];
+    assert_eq!(request.version, "HTTP/1.1");
+    assert_eq!(request.headers.text("content-encoding"), Some("gzip"));
+}
+
+#[tokio::test]
+async fn the_production_file_takes_what_it_leaves_out_from_the_environment() {
+    let certificate = Certificate::for_name(SENTRY_HOST);
+    let scene = Scene::production(&certificate, &certificate, |launch, sentry| {
+        launch
+            .replace(&format!(r#""dsn": "{SHIPPED_DSN}","#), "")
+            .replace(r#""environment": "production","#, "")
+            .replace(SHIPPED_RATE, "")
+            .environment("SENTRY_DSN", sentry.dsn())
+            .environment("SENTRY_ENVIRONMENT", "staging")
+            .environment("SENTRY_RELEASE", "2.0")
+            .environment("SENTRY_TRACES_SAMPLE_RATE", "1.0")
+    });
+    let transaction = scene.await.carry("/api/1").await;
+    assert_eq!(transaction.text("/environment"), "staging");
+    assert_eq!(transaction.text("/release"), "2.0");
+}
+
+#[tokio::test]
+async fn the_production_file_trusts_no_authority_that_it_does_not_know() {
+    let (shown, trusted) = (
+        Certificate::for_name(SENTRY_HOST),
+        Certificate::for_name(SENTRY_HOST),
+    );
+    let scene = Scene::production(&shown, &trusted, with_dsn).await;
+    scene
+        .assert_refuses_the_receiver("cluster.sentry.ssl.fail_verify_error")
+        .await;
+}
+
+#[tokio::test]
+async fn the_production_file_trusts_no_certificate_for_another_name() {
+    let certificate = Certificate::for_name("other.test");
+    let scene = Scene::production(&certificate, &certificate, with_dsn).await;
+    scene
+        .assert_refuses_the_receiver("cluster.sentry.ssl.fail_verify_san")
+        .await;
+}
+
+/// Dropped in this order, so that Envoy's log is shown if the receiver has a complaint.
+struct Scene {
+    sentry: MiniSentry,
+    upstream: Upstream,
+    envoy: Envoy,
+}
+
+impl Scene {
+    /// The production file before a receiver that shows one certificate and with the authority of another trusted.
+    async fn production(
+        shown: &Certificate,
+        trusted: &Certificate,
+        change: impl FnOnce(Launch, &MiniSentry) -> Launch,
+    ) -> Self {
+        let files = TempDir::new().unwrap();
+        let authorities = files.path().join("authorities.pem");
+        fs::write(&authorities, trusted.authority_pem()).unwrap();
+
+        let sentry = MiniSentry::start_with_tls(shown).await;
+        let upstream = Upstream::start().await;
+        let sentry_port = port(sentry.address().port());
+        let upstream_port = port(upstream.address().port());
+        let launch = Launch::shipped("envoy.yaml")
+            .replace("port_value: 10000", "port_value: 0")
+            .replace("port_value: 9901", "port_value: 0")
+            .replace(
+                "upstream.example, port_value: 8080",
+                &format!("127.0.0.1, {upstream_port}"),
+            )
+            .replace(
+                "o0.ingest.sentry.io, port_value: 443",
+                &format!("{SENTRY_HOST}, {sentry_port}"),
+            )
+            .replace(
+                "/etc/ssl/certs/ca-certificates.crt",
+                authorities.to_str().unwrap(),
+            )
+            .replace(
+                "filename: /etc/envoy/sentry_filter.wasm",
+                &format!("filename: {}", module().display()),
+            );
+        let envoy = change(launch, &sentry).start().await;
+        Self {
+            sentry,
+            upstream,
+            envoy,
+        }
+    }
+
+    async fn carry(&self, path: &str) -> Transaction {
+        let before = self.sentry.requests().len();
+        let response = Request::get(path).send(self.envoy.address()).await.unwrap();
+        assert_eq!(response.status, 200);
+        let seen = self
+            .upstream
+            .take(path.as_bytes())
+            .pop()
+            .expect("the request at the upstream");
+        let transaction = self.sentry.wait_for(before + 1).await.pop().unwrap();
+        assert_eq!(transaction.span_id(), seen.sentry_trace().span_id);
+        transaction
+    }
+
+    async fn assert_refuses_the_receiver(&self, stat: &str) {
+        let response = Request::get("/plain")
+            .send(self.envoy.address())
+            .await
+            .unwrap();
+        assert_eq!(response.status, 200);
+        let refused = eventually(async || {
+            let stats = self.envoy.admin(&format!("/stats?filter={stat}")).await;
+            let count: u64 = stats.trim().rsplit(' ').next()?.parse().ok()?;
+            (count > 0).then_some(())
+        });
+        assert!(refused.await.is_some(), "{stat} stayed at zero");
+        assert!(self.sentry.requests().is_empty());
+    }
+}
+
+fn with_dsn(launch: Launch, sentry: &MiniSentry) -> Launch {
+    let every_trace = r#""traces_sample_rate": 1.0"#;
+    launch
+        .replace(SHIPPED_DSN, sentry.dsn())
+        .replace(SHIPPED_RATE, every_trace)
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(start)
+        .unwrap_or_else(|| panic!("{start:?}"));
+    rest.split_once(end).unwrap_or_else(|| panic!("{end:?}")).0
+}
+
+fn port(port: u16) -> String {
+    format!("port_value: {port}")
+}

@@ -1,0 +1,191 @@
+//! The way to Sentry: every recorded span is accounted for, whatever the receiver does, and no request notices.
+
+use std::time::Duration;
+
+use e2e::{Answer, Gateway, Request};
+use serde_json::json;
+
+#[tokio::test]
+async fn every_request_of_a_burst_becomes_exactly_one_transaction() {
+    let gateway = Gateway::builder()
+        .await
+        .config(json!({}))
+        .concurrency(2)
+        .start()
+        .await;
+    gateway.burst(200).await;
+    let transactions = gateway.sentry.wait_for(200).await;
+    let mut names: Vec<_> = transactions
+        .iter()
+        .map(|transaction| transaction.name().to_owned())
+        .collect();
+    let mut expected: Vec<_> = (0..200).map(|index| format!("/burst/{index}")).collect();
+    names.sort();
+    expected.sort();
+    assert_eq!(names, expected);
+
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 200)
+        .await;
+    assert_eq!(account.recorded, 200);
+    assert!(account.discarded.is_empty(), "{account}");
+    // And nothing comes after them.
+    assert_eq!(gateway.sentry.requests().len(), 200);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_there_is_nobodys_problem() {
+    let gateway = Gateway::builder()
+        .await
+        .config(json!({}))
+        .with_sentry_down()
+        .start()
+        .await;
+    gateway.burst(20).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 20 && account.in_flight == 0)
+        .await;
+    // Nothing left, so nothing was answered either: what is not waiting for another try was lost on the network.
+    assert_eq!(
+        (account.sent, account.discarded_for("send_error")),
+        (0, 0),
+        "{account}"
+    );
+    gateway.burst(1).await;
+}
+
+#[tokio::test]
+async fn an_unknown_cluster_is_nobodys_problem() {
+    let gateway = Gateway::start(json!({"transport": {"cluster": "nowhere"}})).await;
+    gateway.burst(20).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 20)
+        .await;
+    assert_eq!(account.sent, 0, "{account}");
+    gateway.burst(1).await;
+}
+
+#[tokio::test]
+async fn what_sentry_fails_on_is_counted_and_not_sent_again() {
+    let gateway = Gateway::start(json!({})).await;
+    gateway.sentry.answer(Answer::status(500));
+    gateway.burst(10).await;
+    gateway.sentry.wait_for_requests(10).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("send_error") == 10)
+        .await;
+    assert_eq!((account.recorded, account.sent), (10, 0), "{account}");
+
+    // It recovers; mini_sentry itself would refuse an envelope that it has seen before.
+    gateway.sentry.answer(Answer::status(200));
+    gateway.pass(&Request::get("/after")).await;
+    assert_eq!(gateway.sentry.only_transaction().await.name(), "/after");
+    gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_obeyed() {
+    let gateway = Gateway::start(json!({})).await;
+    gateway
+        .sentry
+        .answer(Answer::with_headers(429, &[("retry-after", "60")]));
+    gateway.pass(&Request::get("/first")).await;
+    gateway.sentry.wait_for_requests(1).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| {
+            account.recorded == 1 && account.in_flight + account.queued == 0
+        })
+        .await;
+
+    gateway.burst(10).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") >= 10)
+        .await;
+    assert_eq!((account.recorded, account.sent), (11, 0), "{account}");
+    assert_eq!(gateway.sentry.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_rate_limit_on_a_success_counts_as_well() {
+    let gateway = Gateway::start(json!({})).await;
+    gateway.sentry.answer(Answer::with_headers(
+        200,
+        &[("x-sentry-rate-limits", "60:transaction:key, 1:error:key")],
+    ));
+    gateway.pass(&Request::get("/first")).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 1)
+        .await;
+    gateway.burst(5).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") == 5)
+        .await;
+    assert_eq!(gateway.sentry.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_limit_of_other_things_is_not_ours() {
+    let gateway = Gateway::start(json!({})).await;
+    gateway.sentry.answer(Answer::with_headers(
+        200,
+        &[("x-sentry-rate-limits", "60:error;replay:key")],
+    ));
+    gateway.pass(&Request::get("/first")).await;
+    gateway.sentry.wait_for(1).await;
+    gateway.burst(5).await;
+    gateway.sentry.wait_for(6).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_up_is_counted_and_not_asked_again() {
+    let gateway = Gateway::start(json!({})).await;
+    gateway.sentry.answer(Answer::Reset);
+    gateway.burst(5).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("network_error") == 5)
+        .await;
+    assert_eq!((account.recorded, account.sent), (5, 0), "{account}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_slow_holds_up_nobody() {
+    let gateway = Gateway::start(json!({"transport": {"max_in_flight": 2}})).await;
+    gateway.sentry.answer(Answer::after(Duration::from_secs(3)));
+    gateway.burst(5).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 5 && account.in_flight == 2)
+        .await;
+    assert_eq!(account.queued, 3, "{account}");
+    gateway.sentry.answer(Answer::status(200));
+    gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 5)
+        .await;
+    assert_eq!(gateway.sentry.wait_for(5).await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_is_given_up() {
+    let gateway = Gateway::start(json!({"transport": {"timeout_ms": 200}})).await;
+    gateway
+        .sentry
+        .answer(Answer::after(Duration::from_secs(60)));
+    gateway.burst(5).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("network_error") == 5)
+        .await;
+}
