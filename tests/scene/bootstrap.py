@@ -1,0 +1,36 @@
+"""Envoy's bootstrap for this run: `envoy/envoy-local.yaml` with the ports and the module's path of this machine."""
+
+import json
+import re
+
+from settings import ROOT, SceneError, Settings
+
+SOURCE = ROOT / "envoy" / "envoy-local.yaml"
+
+
+def bootstrap(settings: Settings) -> str:
+    return replace_texts(
+        SOURCE.read_text(),
+        {
+            "port_value: 9901": f"port_value: {settings.admin.number}",
+            "port_value: 10000": f"port_value: {settings.gateway.number}",
+            "port_value: 8081": f"port_value: {settings.service.number}",
+            "port_value: 8969": f"port_value: {settings.spotlight.number}",
+            "@127.0.0.1:8969/": f"@127.0.0.1:{settings.spotlight.number}/",
+            # A JSON string is a YAML string too, whatever characters the path has.
+            "target/wasm32-wasip1/release/sentry_filter.wasm": json.dumps(str(settings.module)),
+        },
+    )
+
+
+def replace_texts(text: str, replacements: dict[str, str]) -> str:
+    """Replaces each text where it occurs, and refuses a file in which one occurs never or twice.
+
+    Plain text, so that the file stays a complete and commented example that Envoy loads as it is. All in one pass: a
+    port that was put in is not taken for one to be replaced.
+    """
+    wrong = [f"{old!r} occurs {text.count(old)} times" for old in replacements if text.count(old) != 1]
+    if wrong:
+        raise SceneError(f"{SOURCE.name} must have each of these exactly once: {'; '.join(wrong)}")
+    pattern = "|".join(re.escape(old) for old in replacements)
+    return re.sub(pattern, lambda found: replacements[found.group()], text)

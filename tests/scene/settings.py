@@ -1,0 +1,129 @@
+"""What a person can choose about the scene, where its parts lie, and whether it can start at all."""
+
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENE_TOOLS = ROOT / ".tools" / "scene"
+
+
+class SceneError(Exception):
+    """Something a person can understand and mend; the message is all they need."""
+
+
+@dataclass(frozen=True)
+class Port:
+    number: int
+    variable: str
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    spotlight: Port
+    service: Port
+    gateway: Port
+    admin: Port
+    envoy: Path
+    module: Path
+    once: bool
+    picture: Optional[Path]
+
+    @property
+    def ports(self) -> list[Port]:
+        return [self.spotlight, self.service, self.gateway, self.admin]
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Reads the environment, and refuses what cannot work: every problem at once rather than one a try."""
+    settings, problems = parse_settings(environ)
+    problems += missing_parts(settings) + clashing_ports(settings.ports)
+    if problems:
+        raise SceneError("the scene cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return settings
+
+
+def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """The settings, with the default in place of what cannot be read, and a problem for each of those."""
+    problems: list[str] = []
+
+    def port(variable: str, default: int, purpose: str) -> Port:
+        text = environ.get(variable) or str(default)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+            problems.append(f"{variable} is {text!r}, which is no port: choose a number from 1 to 65535")
+            text = str(default)
+        return Port(int(text), variable, purpose)
+
+    def path(variable: str, default: Path) -> Path:
+        return Path(environ.get(variable) or default).resolve()
+
+    settings = Settings(
+        spotlight=port("SPOTLIGHT_PORT", 8969, "Spotlight, the local Sentry"),
+        service=port("SERVICE_PORT", 8081, "the service behind the gateway"),
+        gateway=port("GATEWAY_PORT", 10000, "the gateway"),
+        admin=port("ADMIN_PORT", 9901, "Envoy's admin interface"),
+        envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
+        module=path("SENTRY_FILTER_WASM", ROOT / "target" / "wasm32-wasip1" / "release" / "sentry_filter.wasm"),
+        once=environ.get("ONCE", "") not in ("", "0"),
+        picture=Path(environ["PICTURE"]).resolve() if environ.get("PICTURE") else None,
+    )
+    return settings, problems
+
+
+def missing_parts(settings: Settings) -> list[str]:
+    """The installed and built files that are not there, each with the command that makes it."""
+    parts = [
+        (settings.module, "the filter's module", "run `make wasm`, or name it in SENTRY_FILTER_WASM"),
+        (settings.envoy, "Envoy", "run `make envoy`, or name it in ENVOY_BIN"),
+        (SCENE_TOOLS / "node_modules" / ".installed", "Spotlight", "run `make scene`"),
+        (SCENE_TOOLS / "python" / ".installed", "the service's SDK", "run `make scene`"),
+    ]
+    return [f"{what} is missing: {remedy}" for file, what, remedy in parts if not file.exists()]
+
+
+def clashing_ports(ports: list[Port]) -> list[str]:
+    """The ports that the scene cannot have: chosen twice, taken by another program, or forbidden."""
+    problems = []
+    for index, port in enumerate(ports):
+        twin = next((other for other in ports[:index] if other.number == port.number), None)
+        if twin:
+            problems.append(f"{port.variable} and {twin.variable} are both {port.number}: choose two ports")
+            continue
+        obstacle = port_obstacle(port.number)
+        if obstacle:
+            problems.append(
+                f"port {port.number} ({port.purpose}) {obstacle}: choose another with {port.variable}=<port>"
+            )
+    return problems
+
+
+def port_obstacle(number: int) -> Optional[str]:
+    """Why nothing of ours can listen on this port, or None.
+
+    Both questions are needed. Binding alone overlooks, on macOS, a program that listens on all addresses, and
+    connecting alone overlooks a port that is bound but not listening. `SO_REUSEADDR` is what keeps the scene's own last
+    run, whose connections linger for a minute, from looking like another program.
+    """
+    if listens(socket.AF_INET, "127.0.0.1", number) or listens(socket.AF_INET6, "::1", number):
+        return "is taken by another program"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            return "is taken by another program" if taken else f"cannot be used ({error.strerror})"
+    return None
+
+
+def listens(family: socket.AddressFamily, host: str, number: int) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            return probe.connect_ex((host, number)) == 0
+    except OSError:  # No such address family on this machine.
+        return False

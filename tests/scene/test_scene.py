@@ -1,0 +1,275 @@
+"""The scene's own logic, without the programs: `python3 -m unittest discover tests/scene`."""
+
+import signal
+import socket
+import sys
+import time
+import unittest
+from dataclasses import replace
+
+from bootstrap import bootstrap, replace_texts
+from processes import Stage
+from settings import Port, SceneError, clashing_ports, missing_parts, parse_settings
+from spotlight import event_data, seconds, spans_of
+from tree import Span, render
+from verdict import GATEWAY, judge
+from visits import Visit, bare_visit, browser_visit
+from web import accepts
+
+BROWSER = Visit("continued from the browser", trace_id="t1", span_id="browser")
+BARE = bare_visit()
+
+
+def gateway(span_id="gateway", parent="browser", **changes) -> Span:
+    span = Span("t1", span_id, parent, "http.server", "/api/{id}", 10.0, 10.004, GATEWAY, is_segment=True)
+    return replace(span, **changes)
+
+
+def upstream() -> Span:
+    return gateway("upstream", "gateway", op="http.client", name="GET", start=10.001, is_segment=False)
+
+
+def service(parent="gateway", **changes) -> Span:
+    span = Span("t1", "service", parent, "http.server", "items", 10.001, 10.003, "sentry.python.flask", is_segment=True)
+    return replace(span, **changes)
+
+
+class Judging(unittest.TestCase):
+    def assert_whole(self, visit, *spans):
+        self.assertEqual(judge(visit, list(spans), []).missing, [])
+
+    def assert_lacks(self, text, visit, *spans, foreign=()):
+        missing = judge(visit, list(spans), list(foreign)).missing
+        self.assertEqual(len(missing), 1, missing)
+        self.assertIn(text, missing[0])
+
+    def test_a_continued_trace(self):
+        self.assert_whole(BROWSER, gateway(), service())
+
+    def test_the_order_of_arrival_is_free(self):
+        self.assert_whole(BROWSER, service(), gateway())
+
+    def test_the_service_may_hang_below_the_upstream_span(self):
+        self.assert_whole(BROWSER, gateway(), upstream(), service(parent="upstream"))
+
+    def test_a_started_trace(self):
+        self.assert_whole(BARE, gateway(parent=None), service())
+
+    def test_a_started_trace_is_not_the_other_visits(self):
+        self.assert_lacks("a first span of the gateway's", BARE, gateway(parent=None), service(), foreign=["t1"])
+
+    def test_nothing_there(self):
+        self.assert_lacks("a first span of the gateway's", BARE)
+        self.assertEqual(len(judge(BROWSER, [], []).missing), 2)
+
+    def test_no_span_of_the_gateway(self):
+        self.assert_lacks("the gateway's span (", BROWSER, service())
+
+    def test_no_span_of_the_service(self):
+        self.assert_lacks("the service's span (", BROWSER, gateway())
+
+    def test_a_span_of_another_trace_does_not_count(self):
+        self.assert_lacks("the service's span (", BROWSER, gateway(), service(trace_id="t2"))
+
+    def test_the_gateway_below_somebody_else(self):
+        self.assert_lacks("as child of browser: its parent is x", BROWSER, gateway(parent="x"), service())
+
+    def test_the_service_beside_the_gateway(self):
+        self.assert_lacks("below the gateway's gateway", BROWSER, gateway(), service(parent="browser"))
+
+    def test_the_service_below_a_hole(self):
+        self.assert_lacks("its parent is hole", BROWSER, gateway(), service(parent="hole"))
+
+    def test_a_span_that_was_sent_twice(self):
+        self.assert_lacks("one span gateway instead of 2", BROWSER, gateway(), gateway(), service())
+
+    def test_a_circle_ends(self):
+        circle = replace(upstream(), parent_span_id="upstream")
+        self.assert_lacks("its parent is upstream", BROWSER, gateway(), circle, service(parent="upstream"))
+
+
+class Drawing(unittest.TestCase):
+    def test_a_continued_trace(self):
+        drawn = render("continued", "t1", [service(), gateway()], {"browser": "in the caller"})
+        self.assertEqual(
+            drawn.splitlines(),
+            [
+                "trace t1  (continued)",
+                "└─ span browser               (in the caller)",
+                "   └─ http.server  /api/{id}  gateway (sentry-filter.rust.proxy-wasm)  4.0 ms",
+                "      └─ http.server  items   service (sentry.python.flask)            2.0 ms",
+            ],
+        )
+
+    def test_siblings_and_holes(self):
+        later = gateway("later", None, start=11.0, end=11.5, reporter="x")
+        spans = [gateway(parent=None), service(parent="hole"), later]
+        self.assertEqual(
+            render("broken", "t1", spans, {}).splitlines(),
+            [
+                "trace t1  (broken)",
+                "├─ http.server  /api/{id}  gateway (sentry-filter.rust.proxy-wasm)    4.0 ms",
+                "├─ span hole               (missing)",
+                "│  └─ http.server  items   service (sentry.python.flask)              2.0 ms",
+                "└─ http.server  /api/{id}  x                                        500.0 ms",
+            ],
+        )
+
+    def test_nothing(self):
+        self.assertEqual(render("empty", "t1", [], {}), "trace t1  (empty)")
+
+
+class Reading(unittest.TestCase):
+    def test_event_stream(self):
+        stream = b"\nevent: e\ndata: [1]\nid: 7\n\ndata: a\r\ndata: b\r\n\r\ndata: cut off\n"
+        self.assertEqual(list(event_data(stream.splitlines(keepends=True))), ["[1]", "a\nb"])
+
+    def test_a_transaction_and_its_spans(self):
+        trace = {"trace_id": "t1", "span_id": "s1", "parent_span_id": None, "op": "http.server"}
+        child = {"trace_id": "t1", "span_id": "s2", "parent_span_id": "s1", "start_timestamp": 1, "timestamp": 2}
+        payload = {
+            "transaction": "/api/{id}",
+            "start_timestamp": 1.5,
+            "timestamp": "1970-01-01T00:00:02.5Z",
+            "contexts": {"trace": trace},
+            "spans": [child],
+        }
+        envelope = [{"sdk": {"name": "sdk"}}, [[{"type": "transaction"}, payload], [{"type": "sessions"}, {}]]]
+        self.assertEqual(
+            list(spans_of(envelope)),
+            [
+                Span("t1", "s1", None, "http.server", "/api/{id}", 1.5, 2.5, "sdk", True),
+                Span("t1", "s2", "s1", "default", "(no name)", 1.0, 2.0, "sdk", False),
+            ],
+        )
+
+    def test_timestamps(self):
+        for timestamp in (1700000000.25, "2023-11-14T22:13:20.250000Z", "2023-11-14T23:13:20.25+01:00"):
+            self.assertEqual(seconds(timestamp), 1700000000.25)
+        self.assertEqual(seconds("2023-11-14T22:13:20Z"), 1700000000)
+
+    def test_a_transaction_that_is_none_is_shown(self):
+        envelope = [{"sdk": {"name": "sdk"}}, [[{"type": "transaction"}, {"contexts": {}}]]]
+        with self.assertRaisesRegex(SceneError, "sdk sent a transaction that is none"):
+            list(spans_of(envelope))
+
+
+class Visiting(unittest.TestCase):
+    def test_the_browsers_headers_describe_one_trace(self):
+        visit = browser_visit()
+        self.assertEqual(visit.headers["sentry-trace"], f"{visit.trace_id}-{visit.span_id}-1")
+        self.assertIn(f"sentry-trace_id={visit.trace_id}", visit.headers["baggage"])
+        self.assertTrue(visit.headers["baggage"].startswith("acme-tenant=42,"))
+
+
+class Replacing(unittest.TestCase):
+    def test_each_text_once(self):
+        self.assertEqual(replace_texts("a: 1, b: 2", {"a: 1": "a: 3", "b: 2": "b: 4"}), "a: 3, b: 4")
+
+    def test_exchanged_values_are_not_replaced_again(self):
+        self.assertEqual(replace_texts("p 1, p 2", {"p 1": "p 2", "p 2": "p 1"}), "p 2, p 1")
+
+    def test_never_and_twice_are_both_named(self):
+        with self.assertRaisesRegex(SceneError, "'p 1' occurs 2 times; 'q' occurs 0 times"):
+            replace_texts("p 1, p 1", {"p 1": "p 2", "q": "r"})
+
+    def test_the_real_file_has_every_text(self):
+        chosen, _ = parse_settings({"GATEWAY_PORT": "10001", "SENTRY_FILTER_WASM": "a b, c.wasm"})
+        text = bootstrap(chosen)
+        self.assertIn("port_value: 10001", text)
+        self.assertIn('b, c.wasm"', text)
+
+
+class Settling(unittest.TestCase):
+    def test_bad_ports_are_all_named_at_once(self):
+        _, problems = parse_settings({"SERVICE_PORT": "http", "ADMIN_PORT": "70000", "GATEWAY_PORT": "²"})
+        self.assertEqual([problem.split()[0] for problem in problems], ["SERVICE_PORT", "GATEWAY_PORT", "ADMIN_PORT"])
+
+    def test_once_is_off_unless_asked_for(self):
+        for text, once in (("", False), ("0", False), ("1", True)):
+            self.assertEqual(parse_settings({"ONCE": text})[0].once, once)
+
+    def test_a_missing_part_names_its_remedy(self):
+        chosen, _ = parse_settings({"SENTRY_FILTER_WASM": "no/such.wasm"})
+        self.assertIn("the filter's module is missing: run `make wasm`", missing_parts(chosen)[0])
+
+    def test_a_taken_port_names_its_purpose_and_its_variable(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = Port(taken.getsockname()[1], "GATEWAY_PORT", "the gateway")
+            problem = f"port {port.number} (the gateway) is taken by another program"
+            remedy = "choose another with GATEWAY_PORT=<port>"
+            self.assertEqual(clashing_ports([port]), [f"{problem}: {remedy}"])
+
+    def test_a_port_that_is_chosen_twice(self):
+        number = just_used_port()
+        ports = [Port(number, "GATEWAY_PORT", "the gateway"), Port(number, "ADMIN_PORT", "Envoy's admin interface")]
+        self.assertEqual(clashing_ports(ports), [f"ADMIN_PORT and GATEWAY_PORT are both {number}: choose two ports"])
+
+    def test_a_port_is_free_again_right_after_its_last_connection(self):
+        self.assertEqual(clashing_ports([Port(just_used_port(), "GATEWAY_PORT", "the gateway")]), [])
+
+
+class NeverStopped:
+    pause = staticmethod(time.sleep)
+
+
+STUBBORN_SERVER = """
+import signal, socket, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+class Staging(unittest.TestCase):
+    def test_nothing_is_left_of_a_program_that_left_a_stubborn_one(self):
+        leader = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
+        with Stage(NeverStopped()) as stage:
+            child = self.start(stage, leader, STUBBORN_SERVER)
+            stage.wait_ready(child, lambda: child.log.read_text().endswith("\n"), 10)
+            port = int(child.log.read_text())
+            self.assertTrue(accepts(port))
+        self.assertFalse(stage.folder.exists())
+        # What was killed and is not our child to wait for takes a moment to go.
+        deadline = time.monotonic() + 10
+        while accepts(port):
+            self.assertLess(time.monotonic(), deadline, "the stubborn program is still there")
+            time.sleep(0.01)
+
+    def test_a_failure_half_way_leaves_nothing_either(self):
+        with self.assertRaises(ZeroDivisionError), Stage(NeverStopped()) as stage:
+            child = self.start(stage, "import time; time.sleep(60)")
+            raise ZeroDivisionError
+        self.assertEqual(child.process.returncode, -signal.SIGTERM)
+        self.assertFalse(stage.folder.exists())
+
+    def test_a_program_that_ends_too_early_shows_its_log(self):
+        expected = r"(?s)Part ended by itself with status 3.*\| out of luck"
+        with self.assertRaisesRegex(SceneError, expected), Stage(NeverStopped()) as stage:
+            child = self.start(stage, "print('out of luck'); raise SystemExit(3)")
+            stage.wait_ready(child, lambda: False, 10)
+
+    def test_a_program_that_never_gets_ready(self):
+        with self.assertRaisesRegex(SceneError, "Part is not ready after 0.1 s"), Stage(NeverStopped()) as stage:
+            stage.wait_ready(self.start(stage, "import time; time.sleep(60)"), lambda: False, 0.1)
+
+    def test_a_program_that_is_not_there(self):
+        with self.assertRaisesRegex(SceneError, "Part cannot be started"), Stage(NeverStopped()) as stage:
+            stage.start("Part", ["/no/such/program"])
+
+    def start(self, stage, *arguments: str):
+        return stage.start("Part", [sys.executable, "-c", *arguments])
+
+
+def just_used_port() -> int:
+    """A free port on which a connection was closed by the server, which then lingers for a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", number)):
+            server.accept()[0].close()
+    return number
+
+
+if __name__ == "__main__":
+    unittest.main()

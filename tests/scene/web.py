@@ -1,0 +1,35 @@
+"""The smallest HTTP client: this machine only, no proxy whatever the environment says."""
+
+import http.client
+import socket
+from collections.abc import Mapping
+from typing import Optional
+
+TIMEOUT_SECONDS = 5
+
+
+def get(port: int, path: str, headers: Optional[Mapping[str, str]] = None) -> tuple[int, bytes]:
+    """The status and the body. Raises `OSError` or `http.client.HTTPException`."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def answers_200(port: int, path: str) -> bool:
+    try:
+        return get(port, path)[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def accepts(port: int) -> bool:
+    """Whether something accepts connections. Asks nothing, so an instrumented server records no span for it."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS).close()
+        return True
+    except OSError:
+        return False
