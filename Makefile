@@ -1,0 +1,85 @@
+# Every target sets itself up; what is installed once is not installed again, and then needs no network.
+# `make help` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET := wasm32-wasip1
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
+TEST_CRATES := -p sentry-filter-core -p wasm-host -p e2e
+
+export SENTRY_FILTER_WASM := $(WASM)
+
+# How many cases each property gets in `make fuzz`.
+CASES ?= 300000
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: wasm ## build the module
+
+wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.wasm)
+	@echo "building the module (the first time takes about a minute)"
+	$(CARGO) build --quiet --release --locked --target $(TARGET) -p sentry-filter
+
+run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
+	@$(PYTHON) tests/scene/run.py
+
+test: check test-unit test-host size test-e2e test-scene ## everything that CI runs
+
+test-unit: ## the core's tests
+	$(CARGO) test --locked -p sentry-filter-core
+
+test-host: wasm ## the module in an in-process host that refuses calls and tells lies
+	$(CARGO) test --locked -p wasm-host
+
+test-e2e: wasm envoy ## the module in real Envoy
+	$(CARGO) test --locked -p e2e
+
+test-scene: wasm envoy scene ## `make run`, once, with its checks
+	$(PYTHON) -m unittest discover --start-directory tests/scene
+	ONCE=1 $(PYTHON) tests/scene/run.py
+
+check: fmt lint docs ## format, clippy and documentation, warnings denied
+
+fmt: ## check the format
+	$(CARGO) fmt --all --check
+
+lint: target ## clippy
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
+
+docs: ## build the documentation
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core
+
+size: wasm ## the module's size against its budget, and its imports against Envoy's list
+	@$(CARGO) run --quiet --locked -p wasm-host --bin size
+
+bench: ## what the core's steps cost, side by side in one run
+	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
+
+fuzz: wasm ## properties and callback orders, many more cases than in `make test` (CASES=300000)
+	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --release -p sentry-filter-core --lib -- arbitrary reads_the_same
+	RANDOM_ORDER_SEEDS=200 $(CARGO) test --locked --release -p wasm-host --test random_order
+
+picture: wasm envoy scene ## take the README's picture of a trace (needs Chromium)
+	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
+
+envoy: ## install Envoy below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh envoy
+
+scene: ## install Spotlight and the service's packages below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh scene
+
+target:
+	@test -d "$$(rustc --print target-libdir --target $(TARGET))" || rustup target add $(TARGET) || \
+		{ echo "the target $(TARGET) is missing and rustup could not add it: install Rust from rustup.rs" >&2; exit 1; }
+
+clean: ## remove what was built and installed
+	$(CARGO) clean
+	rm -rf .tools
+
+.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size bench fuzz picture envoy scene target clean
