@@ -91,7 +91,9 @@ fn a_sampled_trace_that_comes_in_gets_the_gateway_as_a_child() {
             .header("sentry-trace", format!("{TRACE}-{PARENT}-1"))
             .header(
                 "baggage",
-                format!("sentry-trace_id={TRACE},sentry-public_key=web,sentry-release=web@1,other=1"),
+                format!(
+                    "sentry-trace_id={TRACE},sentry-public_key=web,sentry-release=web@1,other=1"
+                ),
             ),
     );
     let forwarded = served.sentry_trace();
