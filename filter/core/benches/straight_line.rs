@@ -3,9 +3,10 @@
 use divan::{black_box, Bencher};
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::headers::{self, Headers};
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
 use sentry_filter_core::span::StreamEnd;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
+use sentry_filter_core::trace::Sources;
 
 const SENTRY_TRACE: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1";
 
@@ -51,13 +52,19 @@ fn request(sentry_trace: Option<&str>) -> Vec<u8> {
     )
 }
 
-fn ids() -> impl FnMut(&mut [u8]) -> bool {
-    let mut next = 1_u8;
-    move |bytes| {
-        next = next.wrapping_add(1).max(1);
-        bytes.fill(next);
-        true
-    }
+/// Serves one request; the random bytes count up.
+fn serve(pipeline: &mut Pipeline, headers: &Headers) -> RequestOutcome {
+    let mut next = 0_u8;
+    let mut sources = Sources {
+        entropy: &mut |bytes| {
+            next = next.wrapping_add(1);
+            bytes.fill(next);
+            true
+        },
+        now_ns: &mut || 0,
+        attribute: &mut |_| None,
+    };
+    pipeline.on_request_headers(black_box(headers), &mut sources)
 }
 
 #[divan::bench]
@@ -84,10 +91,7 @@ fn request_headers(bencher: Bencher, what: &str) {
         _ => (pipeline("1"), request(None)),
     };
     let headers = Headers::from_serialized(map).expect("a good map");
-    let mut entropy = ids();
-    bencher.bench_local(|| {
-        pipeline.on_request_headers(black_box(&headers), &mut entropy, &mut || None)
-    });
+    bencher.bench_local(|| serve(&mut pipeline, &headers));
 }
 
 /// Closing, encoding and queueing a span.
@@ -95,7 +99,7 @@ fn request_headers(bencher: Bencher, what: &str) {
 fn stream_end(bencher: Bencher) {
     let mut pipeline = pipeline("1");
     let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
-    let outcome = pipeline.on_request_headers(&headers, &mut ids(), &mut || None);
+    let outcome = serve(&mut pipeline, &headers);
     let span = outcome.span.expect("a recorded span");
     bencher
         .with_inputs(|| span.clone())

@@ -2,10 +2,13 @@
 
 mod protobuf_struct;
 mod reader;
+mod rules;
 
 use std::fmt;
 
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::route::Target;
+use crate::rules::{IncomingSampled, IncomingTrace, Rule};
 use crate::trace::sampling::SampleRate;
 use reader::{Problems, Section};
 
@@ -35,6 +38,20 @@ pub struct FilterConfig {
     pub traces_sample_rate: Option<SampleRate>,
     /// Whether traces are continued only if the organisation is known on both sides or on none.
     pub strict_trace_continuation: bool,
+    /// Whether outside callers decide about the trace.
+    pub incoming_trace: IncomingTrace,
+    /// Whether outside callers decide about sampling.
+    pub incoming_sampled: IncomingSampled,
+    /// How many traces are recorded in a second, per worker; `None` is any number.
+    pub max_traces_per_second: Option<f64>,
+    /// Whether a `traceparent` is continued where there is no valid `sentry-trace`.
+    pub continue_traceparent: bool,
+    /// Whether `traceparent` is written.
+    pub propagate_traceparent: bool,
+    /// The URLs whose upstream gets the trace; `None` is all.
+    pub trace_propagation_targets: Option<Vec<Target>>,
+    /// What differs from request to request, the first first.
+    pub rules: Vec<Rule>,
     /// Whether each decision is logged.
     pub debug: bool,
     /// How spans get to Sentry.
@@ -120,6 +137,12 @@ impl FilterConfig {
         let org_id = root.org_id("org_id");
         let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
         let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
+        let (incoming_trace, incoming_sampled) = root.incoming("incoming");
+        let max_traces_per_second = root.traces_per_second("max_traces_per_second");
+        let continue_traceparent = root.flag("continue_traceparent").unwrap_or(true);
+        let propagate_traceparent = root.flag("propagate_traceparent").unwrap_or(false);
+        let trace_propagation_targets = root.targets("trace_propagation_targets");
+        let rules = root.rules("rules");
         let debug = root.flag("debug").unwrap_or(false);
         let transport = TransportConfig::read(root.section("transport"));
         root.finish();
@@ -135,6 +158,13 @@ impl FilterConfig {
             org_id,
             traces_sample_rate,
             strict_trace_continuation,
+            incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),
+            incoming_sampled: incoming_sampled.unwrap_or(IncomingSampled::Inherit),
+            max_traces_per_second,
+            continue_traceparent,
+            propagate_traceparent,
+            trace_propagation_targets,
+            rules,
             debug,
             transport,
         }
@@ -189,12 +219,8 @@ impl Section<'_> {
 
     fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {
         const EXPECTED: &str = "expected a number from 0 to 1";
-        if let Some(number) = self.number(key, EXPECTED) {
-            let rate = SampleRate::new(number);
-            if rate.is_none() {
-                self.problem(self.path(key), format!("{EXPECTED}, found {number}"));
-            }
-            return rate;
+        if let Some(rate) = self.plain_rate(key, EXPECTED) {
+            return Some(rate);
         }
         let text = variable
             .map(str::trim)
@@ -203,6 +229,15 @@ impl Section<'_> {
         if rate.is_none() {
             let path = "environment variable SENTRY_TRACES_SAMPLE_RATE".to_owned();
             self.problem(path, format!("{EXPECTED}, found {text:?}"));
+        }
+        rate
+    }
+
+    fn plain_rate(&mut self, key: &'static str, expected: &str) -> Option<SampleRate> {
+        let number = self.number(key, expected)?;
+        let rate = SampleRate::new(number);
+        if rate.is_none() {
+            self.problem(self.path(key), format!("{expected}, found {number}"));
         }
         rate
     }

@@ -9,6 +9,10 @@ use std::ops::Range;
 pub const SENTRY_TRACE: &str = "sentry-trace";
 /// `baggage`, sentry-protocol.md §2.
 pub const BAGGAGE: &str = "baggage";
+/// `traceparent`, W3C Trace Context.
+pub const TRACEPARENT: &str = "traceparent";
+/// `tracestate`, W3C Trace Context.
+pub const TRACESTATE: &str = "tracestate";
 /// The request method, as Envoy names it in the header map.
 pub const METHOD: &str = ":method";
 /// The request target with its query.
@@ -155,6 +159,15 @@ pub enum HeaderMutation {
         /// Lower-case header name.
         name: &'static str,
     },
+}
+
+impl HeaderMutation {
+    /// The header that changes.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Set { name, .. } | Self::Remove { name } => name,
+        }
+    }
 }
 
 /// Removes the white space that HTTP allows around a field value: spaces and tabs.

@@ -41,14 +41,17 @@
     )
 )]
 
+pub mod attribute;
 pub mod config;
 pub mod dsn;
 pub mod envelope;
 pub mod headers;
 pub mod metrics;
+pub mod pattern;
 pub mod pipeline;
 pub mod queue;
 pub mod route;
+pub mod rules;
 pub mod span;
 pub mod trace;
 pub mod transport;

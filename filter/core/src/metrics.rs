@@ -3,7 +3,9 @@
 //! At any moment, and summed over all workers:
 //! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md §8).
 
+use crate::trace::continuation::Restart;
 use crate::trace::sentry_trace::SentryTraceError;
+use crate::trace::traceparent::TraceparentError;
 
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +16,18 @@ pub enum Metric {
     TracesContinued,
     /// Requests whose trace began here.
     TracesStarted,
+    /// Requests whose trace began here although one arrived, by reason.
+    TracesRestarted(Restart),
+    /// Requests that have no span because of `max_traces_per_second`.
+    TracesThrottled,
     /// `sentry-trace` headers that were refused, by reason.
     SentryTraceRefused(SentryTraceError),
+    /// `traceparent` headers that were refused, by reason.
+    TraceparentRefused(TraceparentError),
+    /// `baggage` members that were dropped because they are none.
+    BaggageMalformed,
+    /// `baggage` members that were dropped because there are too many, or too many bytes.
+    BaggageLimit,
     /// Spans that ended and were to be sent.
     SpansRecorded,
     /// Spans that Sentry took.
@@ -76,10 +88,13 @@ pub enum Kind {
 }
 
 /// The metrics without a reason; those with one follow in the order of their reasons.
-const PLAIN: [Metric; 8] = [
+const PLAIN: [Metric; 11] = [
     Metric::Requests,
     Metric::TracesContinued,
     Metric::TracesStarted,
+    Metric::TracesThrottled,
+    Metric::BaggageMalformed,
+    Metric::BaggageLimit,
     Metric::SpansRecorded,
     Metric::SpansSent,
     Metric::SpansQueued,
@@ -87,15 +102,14 @@ const PLAIN: [Metric; 8] = [
     Metric::HostCallsRefused,
 ];
 
-/// How many metrics there are.
-const COUNT: usize = PLAIN.len() + SentryTraceError::ALL.len() + Loss::ALL.len();
-
 impl Metric {
     /// Every metric, each at its index.
     pub fn all() -> impl Iterator<Item = Self> {
         PLAIN
             .into_iter()
+            .chain(Restart::ALL.map(Self::TracesRestarted))
             .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
+            .chain(TraceparentError::ALL.map(Self::TraceparentRefused))
             .chain(Loss::ALL.map(Self::SpansDiscarded))
     }
 
@@ -105,7 +119,12 @@ impl Metric {
             Self::Requests => ("requests", None),
             Self::TracesContinued => ("traces_continued", None),
             Self::TracesStarted => ("traces_started", None),
+            Self::TracesRestarted(restart) => ("traces_restarted", Some(restart.reason())),
+            Self::TracesThrottled => ("traces_throttled", None),
             Self::SentryTraceRefused(error) => ("sentry_trace_refused", Some(error.reason())),
+            Self::TraceparentRefused(error) => ("traceparent_refused", Some(error.reason())),
+            Self::BaggageMalformed => ("baggage_members_dropped", Some("malformed")),
+            Self::BaggageLimit => ("baggage_members_dropped", Some("limit")),
             Self::SpansRecorded => ("spans_recorded", None),
             Self::SpansSent => ("spans_sent", None),
             Self::SpansDiscarded(loss) => ("spans_discarded", Some(loss.reason())),
@@ -128,18 +147,10 @@ impl Metric {
     }
 }
 
-/// What has changed since the host was told last.
-#[derive(Debug)]
+/// What has changed since the host was told last: a handful of all there is.
+#[derive(Debug, Default)]
 pub struct Metrics {
-    changes: [i64; COUNT],
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            changes: [0; COUNT],
-        }
-    }
+    changes: Vec<(Metric, i64)>,
 }
 
 impl Metrics {
@@ -150,18 +161,25 @@ impl Metrics {
 
     /// Adds to a metric; only gauges take negative numbers.
     pub fn add(&mut self, metric: Metric, change: i64) {
-        let mut all = Metric::all().zip(&mut self.changes);
-        if let Some((_, sum)) = all.find(|(known, _)| *known == metric) {
-            *sum = sum.saturating_add(change);
+        if change == 0 {
+            return;
+        }
+        match self.changes.iter_mut().find(|(known, _)| *known == metric) {
+            Some((_, sum)) => *sum = sum.saturating_add(change),
+            None => self.changes.push((metric, change)),
         }
     }
 
     /// Takes the changes, each with the index of its metric in [`Metric::all`].
-    pub fn take(&mut self) -> impl Iterator<Item = (usize, i64)> {
-        std::mem::replace(&mut self.changes, [0; COUNT])
+    pub fn take(&mut self) -> Vec<(usize, i64)> {
+        std::mem::take(&mut self.changes)
             .into_iter()
-            .enumerate()
             .filter(|(_, change)| *change != 0)
+            .filter_map(|(metric, change)| {
+                let index = Metric::all().position(|known| known == metric)?;
+                Some((index, change))
+            })
+            .collect()
     }
 }
 
@@ -172,16 +190,17 @@ mod tests {
     #[test]
     fn every_metric_has_a_place_and_a_name_of_its_own() {
         let mut names: Vec<_> = Metric::all().map(Metric::name).collect();
-        assert_eq!(names.len(), COUNT);
+        let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), COUNT);
+        assert_eq!(names.len(), count);
 
         let mut metrics = Metrics::default();
         for metric in Metric::all() {
             metrics.add(metric, 1);
         }
-        assert_eq!(metrics.take().count(), COUNT);
-        assert_eq!(metrics.take().count(), 0);
+        let changes: Vec<_> = (0..count).map(|index| (index, 1)).collect();
+        assert_eq!(metrics.take(), changes);
+        assert_eq!(metrics.take(), []);
     }
 }

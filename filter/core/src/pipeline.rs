@@ -6,15 +6,16 @@ use crate::envelope::transaction;
 use crate::headers::{HeaderMutation, Headers};
 use crate::metrics::{Loss, Metric, Metrics};
 use crate::queue::Queue;
-use crate::route::{self, TransactionName};
 use crate::span::{OpenSpan, Request, StreamEnd};
-use crate::trace::{self, Entropy, Sources, TraceOrigin};
+use crate::trace::throttle::Throttle;
+use crate::trace::{self, Damage, Sources, TraceDecision, TraceOrigin};
 use crate::transport::{Callout, Transport};
 
 /// The state of one root context: one plugin configuration on one worker.
 #[derive(Debug)]
 pub struct Pipeline {
     config: FilterConfig,
+    throttle: Option<Throttle>,
     queue: Queue,
     transport: Option<Transport>,
     metrics: Metrics,
@@ -36,6 +37,7 @@ impl Pipeline {
     pub fn new(config: FilterConfig) -> Self {
         let transport = config.dsn.as_ref().map(|dsn| Transport::new(dsn, &config));
         Self {
+            throttle: config.max_traces_per_second.map(Throttle::new),
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
             config,
@@ -53,47 +55,22 @@ impl Pipeline {
         &mut self.metrics
     }
 
-    /// Request headers have arrived. `entropy` and `route_name` are asked only if they are needed.
+    /// Request headers have arrived.
     pub fn on_request_headers(
         &mut self,
         headers: &Headers,
-        entropy: Entropy<'_>,
-        route_name: &mut dyn FnMut() -> Option<Vec<u8>>,
+        sources: &mut Sources<'_>,
     ) -> RequestOutcome {
-        let may_start = self
-            .config
-            .dsn
-            .as_ref()
-            .is_some_and(|dsn| route::may_start(headers, dsn));
-        let mut transaction = None;
-        let mut name_of_route = || {
-            transaction = TransactionName::from_route(&route_name()?);
-            transaction
-                .as_ref()
-                .map(|transaction| transaction.name.clone())
-        };
-        let decision = trace::decide(
-            headers,
-            &self.config,
-            may_start,
-            &mut Sources {
-                entropy,
-                transaction: &mut name_of_route,
-            },
-        );
-
-        self.metrics.add(Metric::Requests, 1);
-        match decision.origin {
-            TraceOrigin::Continued => self.metrics.add(Metric::TracesContinued, 1),
-            TraceOrigin::Started => self.metrics.add(Metric::TracesStarted, 1),
-            TraceOrigin::None => {}
-        }
-        if let Some(error) = decision.refused {
-            self.metrics.add(Metric::SentryTraceRefused(error), 1);
-        }
+        let decision = trace::decide(headers, &self.config, self.throttle.as_mut(), sources);
+        self.count(&decision);
         let log = self.config.debug.then(|| format!("sentry: {decision:?}"));
-
-        let span = decision.span.map(|context| {
+        let TraceDecision {
+            span,
+            transaction,
+            mutations,
+            ..
+        } = decision;
+        let span = span.map(|context| {
             Box::new(OpenSpan {
                 context,
                 transaction,
@@ -101,10 +78,38 @@ impl Pipeline {
             })
         });
         RequestOutcome {
-            mutations: decision.mutations,
+            mutations,
             span,
             log,
         }
+    }
+
+    fn count(&mut self, decision: &TraceDecision) {
+        let metrics = &mut self.metrics;
+        metrics.add(Metric::Requests, 1);
+        match decision.origin {
+            TraceOrigin::None => {}
+            TraceOrigin::SentryTrace | TraceOrigin::Traceparent => {
+                metrics.add(Metric::TracesContinued, 1)
+            }
+            TraceOrigin::Started => metrics.add(Metric::TracesStarted, 1),
+            TraceOrigin::Restarted(restart) => metrics.add(Metric::TracesRestarted(restart), 1),
+        }
+        metrics.add(Metric::TracesThrottled, decision.throttled.into());
+        let Damage {
+            sentry_trace,
+            traceparent,
+            malformed_members,
+            dropped_members,
+        } = decision.damage;
+        if let Some(error) = sentry_trace {
+            metrics.add(Metric::SentryTraceRefused(error), 1);
+        }
+        if let Some(error) = traceparent {
+            metrics.add(Metric::TraceparentRefused(error), 1);
+        }
+        metrics.add(Metric::BaggageMalformed, malformed_members.into());
+        metrics.add(Metric::BaggageLimit, dropped_members.into());
     }
 
     /// A stream with a span has ended. `now_ns` is only looked at where Envoy does not tell the times itself.

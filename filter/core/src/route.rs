@@ -1,7 +1,8 @@
 //! Which requests take part, and what a transaction is called (filter.md §3.8, §6).
 
 use crate::dsn::Dsn;
-use crate::headers::{Headers, AUTHORITY, METHOD};
+use crate::headers::{Headers, AUTHORITY, METHOD, PATH, SCHEME};
+use crate::pattern::Pattern;
 
 /// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody is interested in as a span, and not with requests
 /// to the DSN's own host, which would report the reporting.
@@ -9,6 +10,30 @@ pub fn may_start(headers: &Headers, dsn: &Dsn) -> bool {
     let authority = headers.value(AUTHORITY).unwrap_or_default();
     headers.value(METHOD) != Some(b"OPTIONS")
         && !authority.eq_ignore_ascii_case(dsn.authority().as_bytes())
+}
+
+/// A part of the `trace_propagation_targets`: which URLs get the trace (sentry-protocol.md §6.1).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// URLs that contain a text.
+    Text(String),
+    /// URLs that a pattern matches.
+    Pattern(Pattern),
+}
+
+/// Whether the upstream of a request gets the trace. Without targets every upstream does; an empty list is none.
+pub fn is_target(headers: &Headers, targets: Option<&[Target]>) -> bool {
+    let Some(targets) = targets else {
+        return true;
+    };
+    let part = |name| headers.value(name).unwrap_or_default();
+    let url = [part(SCHEME), b"://", part(AUTHORITY), part(PATH)].concat();
+    targets.iter().any(|target| match target {
+        Target::Text(text) => {
+            text.is_empty() || url.windows(text.len()).any(|part| part == text.as_bytes())
+        }
+        Target::Pattern(pattern) => pattern.matches(&url),
+    })
 }
 
 /// What a transaction is called, and how good that name is.
@@ -24,8 +49,10 @@ pub struct TransactionName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// An Envoy route's name that is a template.
+    /// An Envoy route's name that is a template, or the name that its metadata gives.
     Route,
+    /// The name that a rule gives.
+    Custom,
     /// The path.
     Url,
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::ptr;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::Surroundings;
 use sentry_filter_core::headers::{self, HeaderMutation, Headers};
 use sentry_filter_core::metrics::Kind;
@@ -94,36 +95,6 @@ const MAX_VARIABLES: usize = 4_096;
 /// More bytes than anybody passes to a VM.
 const MAX_ENVIRONMENT: usize = 1 << 20;
 
-/// The attributes that the filter reads, as the NUL-joined paths that the ABI takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Property {
-    RequestTime,
-    RequestDuration,
-    RequestProtocol,
-    ResponseCode,
-    ResponseCodeDetails,
-    ResponseSize,
-    RouteName,
-    ClusterName,
-    NodeId,
-}
-
-impl Property {
-    fn path(self) -> &'static [u8] {
-        match self {
-            Self::RequestTime => b"request\0time",
-            Self::RequestDuration => b"request\0duration",
-            Self::RequestProtocol => b"request\0protocol",
-            Self::ResponseCode => b"response\0code",
-            Self::ResponseCodeDetails => b"response\0code_details",
-            Self::ResponseSize => b"response\0size",
-            Self::RouteName => b"xds\0route_name",
-            Self::ClusterName => b"xds\0cluster_name",
-            Self::NodeId => b"xds\0node\0id",
-        }
-    }
-}
-
 /// The time in nanoseconds since the epoch.
 pub fn now_ns() -> Result<u64, Refused> {
     let mut time = 0;
@@ -162,7 +133,7 @@ pub fn surroundings() -> Surroundings {
         environment: variable("SENTRY_ENVIRONMENT"),
         release: variable("SENTRY_RELEASE"),
         traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
-        node_id: property(Property::NodeId)
+        node_id: property(Attribute::NodeId)
             .ok()
             .flatten()
             .map(|id| String::from_utf8_lossy(&id).into_owned()),
@@ -218,8 +189,8 @@ pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> 
 }
 
 /// An attribute of the stream; `None` where the host does not have it.
-pub fn property(property: Property) -> Result<Option<Vec<u8>>, Refused> {
-    let path = property.path();
+pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, Refused> {
+    let path = attribute.path();
     returned(|data, size| {
         // SAFETY: the path is static, the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }

@@ -143,7 +143,7 @@ impl Worker {
         let Some(pipeline) = &mut self.pipeline else {
             return;
         };
-        let changes: Vec<_> = pipeline.metrics().take().collect();
+        let changes = pipeline.metrics().take();
         for (index, change) in changes {
             if let Some(Some(id)) = self.metrics.get(index).copied() {
                 let result = host::change_metric(id, change);

@@ -6,9 +6,12 @@ use std::rc::Rc;
 use log::info;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::span::{OpenSpan, StreamEnd};
+use sentry_filter_core::trace::Sources;
 
-use crate::host::{self, Property};
+use crate::host;
 use crate::root::Worker;
 
 /// The stream context.
@@ -50,12 +53,19 @@ impl Worker {
         let Self {
             pipeline, entropy, ..
         } = self;
-        let mut route_name = || host::property(Property::RouteName).ok()?;
-        let outcome = pipeline.as_mut()?.on_request_headers(
-            &headers,
-            &mut |bytes| entropy.fill(bytes),
-            &mut route_name,
-        );
+        let mut refused: i64 = 0;
+        let mut sources = Sources {
+            entropy: &mut |bytes| entropy.fill(bytes),
+            now_ns: &mut || host::now_ns().unwrap_or_default(),
+            attribute: &mut |attribute| {
+                let value = host::property(attribute);
+                refused = refused.saturating_add(value.is_err().into());
+                value.ok()?
+            },
+        };
+        let pipeline = pipeline.as_mut()?;
+        let outcome = pipeline.on_request_headers(&headers, &mut sources);
+        pipeline.metrics().add(Metric::HostCallsRefused, refused);
         if let Some(line) = outcome.log {
             info!("{line}");
         }
@@ -68,18 +78,18 @@ impl Worker {
 
     fn on_stream_end(&mut self, span: OpenSpan) {
         let end = StreamEnd {
-            start_ns: self.number(Property::RequestTime),
-            duration_ns: self.number(Property::RequestDuration),
+            start_ns: self.number(Attribute::RequestTime),
+            duration_ns: self.number(Attribute::RequestDuration),
             // Envoy says 0 where the client got no answer.
             response_code: self
-                .number(Property::ResponseCode)
+                .number(Attribute::ResponseCode)
                 .and_then(|code| u16::try_from(code).ok())
                 .filter(|code| *code > 0),
-            response_code_details: self.text(Property::ResponseCodeDetails),
-            response_size: self.number(Property::ResponseSize),
-            protocol: self.text(Property::RequestProtocol),
-            route_name: self.bytes(Property::RouteName),
-            cluster_name: self.text(Property::ClusterName),
+            response_code_details: self.text(Attribute::ResponseCodeDetails),
+            response_size: self.number(Attribute::ResponseSize),
+            protocol: self.text(Attribute::RequestProtocol),
+            route_name: self.bytes(Attribute::RouteName),
+            cluster_name: self.text(Attribute::ClusterName),
         };
         let needs_clock = end.start_ns.is_none() || end.duration_ns.is_none();
         let now_ns = if needs_clock { self.now_ns() } else { 0 };
@@ -88,19 +98,19 @@ impl Worker {
         }
     }
 
-    fn bytes(&mut self, property: Property) -> Option<Vec<u8>> {
-        let value = host::property(property);
+    fn bytes(&mut self, attribute: Attribute) -> Option<Vec<u8>> {
+        let value = host::property(attribute);
         self.accept(value)?
     }
 
-    fn text(&mut self, property: Property) -> Option<String> {
-        let bytes = self.bytes(property)?;
+    fn text(&mut self, attribute: Attribute) -> Option<String> {
+        let bytes = self.bytes(attribute)?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Envoy's integers, times and durations: 8 bytes, little-endian (envoy-wasm.md, "Attributes, seen"). A negative one means that it is not known.
-    fn number(&mut self, property: Property) -> Option<u64> {
-        let bytes = self.bytes(property)?;
+    fn number(&mut self, attribute: Attribute) -> Option<u64> {
+        let bytes = self.bytes(attribute)?;
         let number = i64::from_le_bytes(bytes.try_into().ok()?);
         u64::try_from(number).ok()
     }

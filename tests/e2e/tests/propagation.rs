@@ -100,7 +100,10 @@ async fn two_different_contexts_are_none() {
         .envoy
         .wait_for_stat("sentry_trace_refused.conflicting", 1)
         .await;
-    gateway.envoy.wait_for_stat("traces_started", 1).await;
+    gateway
+        .envoy
+        .wait_for_stat("traces_restarted.refused", 1)
+        .await;
 }
 
 #[tokio::test]

@@ -115,6 +115,20 @@ fn third_party_baggage_keeps_bytes_that_are_no_text() {
     assert_eq!(forwarded.values("baggage"), [baggage]);
 }
 
+/// One of them makes some readers drop the whole header, so none stays when the header is written.
+#[test]
+fn a_baggage_member_that_is_none_is_left_out_beside_ours() {
+    let mut gateway = Gateway::start(config::UNSAMPLED);
+    let exchange = Exchange::get("/").header("baggage", b"a=1;p,broken,b=\xff\xfe");
+    let forwarded = assert_serves(&mut gateway, &exchange);
+    let [baggage] = forwarded.values("baggage")[..] else {
+        panic!("one line of baggage");
+    };
+    assert!(baggage.starts_with(b"a=1;p,b=\xff\xfe,sentry-"));
+    gateway.flush();
+    assert_eq!(gateway.metric("baggage_members_dropped.malformed"), 1);
+}
+
 #[test]
 fn headers_of_any_size_and_number() {
     let huge = "x".repeat(64 * 1024);

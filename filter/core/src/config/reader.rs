@@ -95,7 +95,7 @@ impl<'p> Section<'p> {
         let values = match self.take(key) {
             Some(Value::Object(values)) => values,
             Some(other) => {
-                self.wrong(key, "expected an object", &other);
+                self.wrong(self.path(key), "expected an object", &other);
                 Map::new()
             }
             None => Map::new(),
@@ -104,12 +104,57 @@ impl<'p> Section<'p> {
         Section::new(prefix, values, self.is_struct, self.problems)
     }
 
+    /// The values of a list, each with its path; none if it is absent or no list.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<(String, Value)>> {
+        match self.take(key)? {
+            Value::Array(values) => {
+                let path = |index| format!("{}[{index}]", self.path(key));
+                Some(
+                    values
+                        .into_iter()
+                        .enumerate()
+                        .map(|(index, value)| (path(index), value))
+                        .collect(),
+                )
+            }
+            other => {
+                self.wrong(self.path(key), "expected a list", &other);
+                None
+            }
+        }
+    }
+
+    /// A section from a list.
+    pub(super) fn element(&mut self, path: &str, values: Map<String, Value>) -> Section<'_> {
+        Section::new(format!("{path}."), values, self.is_struct, self.problems)
+    }
+
+    /// Every key of the section that is left, with its value: for sections whose keys are the operator's own.
+    pub(super) fn take_all(&mut self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.values).into_iter().collect()
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: [(&str, T); 2]) -> Option<T> {
+        let value = self.take(key)?;
+        let known = words.iter().find(|(word, _)| value.as_str() == Some(word));
+        if known.is_none() {
+            let [(first, _), (second, _)] = words;
+            self.wrong(
+                self.path(key),
+                &format!("expected \"{first}\" or \"{second}\""),
+                &value,
+            );
+        }
+        known.map(|(_, meaning)| *meaning)
+    }
+
     /// A text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.wrong(key, "expected a text", &other);
+                self.wrong(self.path(key), "expected a text", &other);
                 None
             }
         }
@@ -132,7 +177,7 @@ impl<'p> Section<'p> {
         match self.take(key)? {
             Value::Bool(flag) => Some(flag),
             other => {
-                self.wrong(key, "expected true or false", &other);
+                self.wrong(self.path(key), "expected true or false", &other);
                 None
             }
         }
@@ -143,7 +188,7 @@ impl<'p> Section<'p> {
         let value = self.take(key)?;
         let number = self.as_f64(&value);
         if number.is_none() {
-            self.wrong(key, expected, &value);
+            self.wrong(self.path(key), expected, &value);
         }
         number
     }
@@ -168,7 +213,7 @@ impl<'p> Section<'p> {
             Some(whole) if (least..=most).contains(&whole) => whole,
             _ => {
                 self.wrong(
-                    key,
+                    self.path(key),
                     &format!("expected a whole number from {least} to {most}"),
                     &value,
                 );
@@ -209,14 +254,15 @@ impl<'p> Section<'p> {
         Some(value)
     }
 
-    fn wrong(&mut self, key: &str, expected: &str, found: &Value) {
+    /// Notes a value that is not what was expected.
+    pub(super) fn wrong(&mut self, path: String, expected: &str, found: &Value) {
         let found = match found {
             Value::String(text) => format!("the text {:?}", shorten(text)),
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             other => kind(other).to_owned(),
         };
-        self.problem(self.path(key), format!("{expected}, found {found}"));
+        self.problem(path, format!("{expected}, found {found}"));
     }
 }
 

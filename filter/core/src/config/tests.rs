@@ -1,4 +1,6 @@
 use super::*;
+use crate::pattern::{Pattern, Template};
+use crate::rules::Match;
 
 fn parse(json: &str) -> Result<FilterConfig, Vec<String>> {
     parse_in(json, &Surroundings::default())
@@ -52,7 +54,12 @@ fn numbers_may_be_texts_in_a_struct_but_not_in_json() {
 fn every_key_is_read() {
     let config = parse(
         r#"{"dsn": "https://key@o7.ingest.sentry.io/42", "environment": "staging", "release": "1.2", "server_name": "edge",
-            "org_id": "0012", "traces_sample_rate": 0.5, "strict_trace_continuation": true, "debug": true,
+            "org_id": "0012", "traces_sample_rate": 0.5, "strict_trace_continuation": true,
+            "incoming": {"trace": "restart", "sampled": "ignore"}, "max_traces_per_second": 2.5, "continue_traceparent": false,
+            "propagate_traceparent": true, "trace_propagation_targets": ["/api", {"regex": "^https:"}],
+            "rules": [{"match": {"method": "GET", "host": "a", "path": "^/(.*)/", "route": "b", "cluster": "c", "header": {"X-Team": "web"}},
+                       "traces_sample_rate": 1, "transaction": "/$1", "ignore": true, "propagate": false,
+                       "incoming": {"trace": "continue", "sampled": "inherit"}}], "debug": true,
             "transport": {"cluster": "relay", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
                           "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
     )
@@ -65,6 +72,31 @@ fn every_key_is_read() {
         org_id: Some("12".to_owned()),
         traces_sample_rate: SampleRate::new(0.5),
         strict_trace_continuation: true,
+        incoming_trace: IncomingTrace::Restart,
+        incoming_sampled: IncomingSampled::Ignore,
+        max_traces_per_second: Some(2.5),
+        continue_traceparent: false,
+        propagate_traceparent: true,
+        trace_propagation_targets: Some(vec![
+            Target::Text("/api".to_owned()),
+            Target::Pattern(Pattern::new("^https:").unwrap()),
+        ]),
+        rules: vec![Rule {
+            matching: Match {
+                method: Pattern::new("GET").ok(),
+                host: Pattern::new("a").ok(),
+                path: Pattern::new("^/(.*)/").ok(),
+                route: Pattern::new("b").ok(),
+                cluster: Pattern::new("c").ok(),
+                headers: vec![("x-team".to_owned(), Pattern::new("web").unwrap())],
+            },
+            traces_sample_rate: SampleRate::new(1.0),
+            transaction: Template::new("/$1".to_owned(), Pattern::new("(a)").ok().as_ref()).ok(),
+            ignore: Some(true),
+            incoming_trace: Some(IncomingTrace::Continue),
+            incoming_sampled: Some(IncomingSampled::Inherit),
+            propagate: Some(false),
+        }],
         debug: true,
         transport: TransportConfig {
             cluster: "relay".to_owned(),
@@ -128,7 +160,40 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "transport.max_in_flight: expected a whole number from 1 to 1024, found 1.5",
             "transport.retries: unknown key; expected one of cluster, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
-             strict_trace_continuation, debug, transport",
+             strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
+             trace_propagation_targets, rules, debug, transport",
+        ]
+    );
+}
+
+#[test]
+fn problems_of_rules_and_targets_have_their_place() {
+    let problems = parse(
+        r#"{"incoming": {"trace": "stop", "sampled": 1, "x": 2}, "max_traces_per_second": 0, "trace_propagation_targets": [1, {"regex": "("}, {}],
+            "rules": [{"match": {"path": "(a)", "paths": "b", "header": {"x": 1, "y": "["}}, "transaction": "$2", "rate": 1},
+                      7, {"transaction": "", "match": 1}, {"transaction": "$1"}, {"match": {"path": "a{1000}{1000}"}}]}"#,
+    )
+    .unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "incoming.trace: expected \"continue\" or \"restart\", found the text \"stop\"",
+            "incoming.sampled: expected \"inherit\" or \"ignore\", found 1",
+            "incoming.x: unknown key; expected one of trace, sampled",
+            "max_traces_per_second: expected a number above 0, found 0",
+            "trace_propagation_targets[0]: expected a text or {\"regex\": …}, found 1",
+            "trace_propagation_targets[1].regex: expected a regular expression, found \"(\": error: unclosed group",
+            "trace_propagation_targets[2].regex: expected a regular expression, found nothing",
+            "rules[0].match.header.x: expected a regular expression, found 1",
+            "rules[0].match.header.y: expected a regular expression, found \"[\": error: unclosed character class",
+            "rules[0].match.paths: unknown key; expected one of method, host, path, route, cluster, header",
+            "rules[0].transaction: expected references to groups of match.path, found $2, which it does not have",
+            "rules[0].rate: unknown key; expected one of match, traces_sample_rate, transaction, ignore, incoming, propagate",
+            "rules[1]: expected an object, found 7",
+            "rules[2].match: expected an object, found 1",
+            "rules[2].transaction: expected a name, found an empty text",
+            "rules[3].transaction: expected references to groups of match.path, found $1, which it does not have",
+            "rules[4].match.path: expected a regular expression, found \"a{1000}{1000}\": it needs more than 262144 bytes",
         ]
     );
 }

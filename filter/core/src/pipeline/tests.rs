@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::fixtures::config;
+use crate::fixtures::{config, Host};
 use crate::metrics::Kind;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -11,7 +11,7 @@ struct Gateway {
     pipeline: Pipeline,
     now_ns: u64,
     next_token: u32,
-    random: u8,
+    host: Host,
     stats: BTreeMap<String, i64>,
 }
 
@@ -21,7 +21,7 @@ impl Gateway {
             pipeline: Pipeline::new(config(&format!(r#""traces_sample_rate": 1, {more}"#))),
             now_ns: 1_787_306_400 * NS_PER_S,
             next_token: 1,
-            random: 0,
+            host: Host::default(),
             stats: BTreeMap::new(),
         }
     }
@@ -29,15 +29,10 @@ impl Gateway {
     fn request(&mut self, path: &str) {
         let headers =
             Headers::from_pairs([(b":path".as_slice(), path.as_bytes()), (b":method", b"GET")]);
-        let random = &mut self.random;
-        let mut entropy = |bytes: &mut [u8]| {
-            *random = random.wrapping_add(1).max(1);
-            bytes.fill(*random);
-            true
-        };
+        let pipeline = &mut self.pipeline;
         let outcome = self
-            .pipeline
-            .on_request_headers(&headers, &mut entropy, &mut || None);
+            .host
+            .serve(|sources| pipeline.on_request_headers(&headers, sources));
         // As from Envoy, which tells the times: the clock is not asked.
         let end = StreamEnd {
             start_ns: Some(self.now_ns),

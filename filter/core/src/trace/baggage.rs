@@ -4,7 +4,9 @@
 //! baggage: vendor=a;property, sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-sampled=true
 //!          third-party member  our members: the dynamic sampling context
 //! ```
-//! Members of others keep their bytes and their order, whatever they hold; only `sentry-` members are read, written and dropped.
+//! Members of others keep their bytes and their order, whatever their values hold; only `sentry-` members are read, written and dropped. The header is
+//! written anew only if something of ours changes or there is too much of it. What is no member at all (no `=`, no key, a key that is no token) is then
+//! left out, since one of them makes some readers drop the whole header.
 
 use percent_encoding::percent_decode;
 
@@ -18,66 +20,187 @@ pub const MAX_BYTES: usize = 8_192;
 /// What the keys of the dynamic sampling context begin with.
 const PREFIX: &[u8] = b"sentry-";
 
-/// The members of all `baggage` lines of a message, in order, split into ours and theirs.
+/// The members of all `baggage` lines of a message that may be passed on, in order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Baggage<'a> {
+    members: Vec<Member<'a>>,
+    /// How many members were dropped because they are none.
+    malformed: u32,
+    /// How many members were dropped because there are too many, or too many bytes.
+    too_many: u32,
     has_sentry: bool,
-    sentry: Vec<(String, String)>,
-    third_party: Vec<&'a [u8]>,
+}
+
+/// One member: its bytes without the white space around it, and what it means if it is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member<'a> {
+    raw: &'a [u8],
+    /// The decoded key without its prefix, and the decoded value.
+    sentry: Option<(String, String)>,
+}
+
+/// What a written header has in the place of the `sentry-` members that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentryMembers<'a> {
+    /// The same, byte for byte.
+    Kept,
+    /// The same, but for these keys: a value is replaced where it stands, or added behind, or taken out.
+    Changed(&'a [(&'a str, Option<String>)]),
+    /// Others, behind the members of third parties. None at all is an empty list.
+    Replaced(&'a [Vec<u8>]),
 }
 
 impl<'a> Baggage<'a> {
-    /// Splits the lines at their commas. Empty members are left out; a `sentry-` member without a key or a value is, too.
-    pub fn read(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+    /// Reads the lines. Ours are kept before those of others, and of each the ones on the left, as long as the limits allow (filter.md §3.7).
+    /// Nothing is allocated for what is not kept.
+    pub fn read(lines: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let mut baggage = Self::default();
-        for member in lines
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(trim)
-            .filter(|member| !member.is_empty())
-        {
-            match member.strip_prefix(PREFIX) {
-                Some(ours) => {
-                    baggage.has_sentry = true;
-                    baggage.sentry.extend(read_member(ours));
+        let mut ours = Room::default();
+        for (raw, member) in split(lines.clone()) {
+            if raw.starts_with(PREFIX) {
+                baggage.has_sentry = true;
+                if member.is_some() && !ours.take(raw.len()) {
+                    ours.close();
                 }
-                None => baggage.third_party.push(member),
+            }
+            if member.is_none() {
+                baggage.malformed = baggage.malformed.saturating_add(1);
             }
         }
+        let mut theirs = ours.clone();
+        theirs.is_closed = false;
+        let (mut ours_again, mut seen) = (Room::default(), 0_u32);
+        for (raw, member) in split(lines) {
+            let Some((key, value)) = member else { continue };
+            seen = seen.saturating_add(1);
+            let is_sentry = raw.starts_with(PREFIX);
+            let room = if is_sentry {
+                &mut ours_again
+            } else {
+                &mut theirs
+            };
+            if !room.take(raw.len()) {
+                room.close();
+                continue;
+            }
+            let sentry = is_sentry.then(|| read_sentry(key, value)).flatten();
+            baggage.members.push(Member { raw, sentry });
+        }
+        let kept = u32::try_from(baggage.members.len()).unwrap_or(u32::MAX);
+        baggage.too_many = seen.saturating_sub(kept);
         baggage
     }
 
-    /// Whether there is any `sentry-` member, readable or not.
+    /// The `sentry-` members without their prefix, decoded, in order.
+    pub fn sentry(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members
+            .iter()
+            .filter_map(|member| member.sentry.as_ref())
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Whether any `sentry-` member arrived, usable or not.
     pub fn has_sentry(&self) -> bool {
         self.has_sentry
     }
 
-    /// The readable `sentry-` members without their prefix, decoded.
-    pub fn sentry(&self) -> &[(String, String)] {
-        &self.sentry
+    /// How many members a written header leaves out because they are none.
+    pub fn malformed(&self) -> u32 {
+        self.malformed
     }
 
-    /// A header value of the members of others, then ours. Ours are always kept; of the others' as many from the left as the limits allow
-    /// (filter.md §3.7), whole members only. `None` if nothing is left.
-    pub fn write(&self, ours: &[Vec<u8>]) -> Option<Vec<u8>> {
-        let mut members = ours.len();
-        // Each member is counted with the comma that joins it to the next.
-        let mut bytes = ours.iter().fold(0_usize, |sum, member| {
-            sum.saturating_add(member.len()).saturating_add(1)
-        });
-        let mut value = Vec::new();
-        for member in &self.third_party {
-            members = members.saturating_add(1);
-            bytes = bytes.saturating_add(member.len()).saturating_add(1);
-            if members > MAX_MEMBERS || bytes > MAX_BYTES.saturating_add(1) {
-                break;
-            }
-            push(&mut value, member);
+    /// How many members are left out because there are too many, or too many bytes: the header has to be written anew.
+    pub fn too_many(&self) -> u32 {
+        self.too_many
+    }
+
+    /// A header value of these members; `None` if nothing is left. It keeps to the limits: ours first, then those of others from the left.
+    pub fn write(&self, sentry: SentryMembers<'_>) -> Option<Vec<u8>> {
+        let ours: Vec<Vec<u8>> = match sentry {
+            SentryMembers::Kept => Vec::new(),
+            SentryMembers::Changed(changes) => changes.iter().filter_map(write_change).collect(),
+            SentryMembers::Replaced(members) => members.to_vec(),
+        };
+        let mut room = Room::default();
+        for member in &ours {
+            room.take(member.len());
         }
-        for member in ours {
+        if sentry == SentryMembers::Kept {
+            for member in self.members.iter().filter(|member| is_sentry(member)) {
+                room.take(member.raw.len());
+            }
+        } else if let SentryMembers::Changed(changes) = sentry {
+            for member in self
+                .members
+                .iter()
+                .filter(|member| is_unchanged(member, changes))
+            {
+                room.take(member.raw.len());
+            }
+        }
+
+        let mut value = Vec::new();
+        for member in &self.members {
+            if is_sentry(member) {
+                let stays = match sentry {
+                    SentryMembers::Kept => true,
+                    SentryMembers::Changed(changes) => is_unchanged(member, changes),
+                    SentryMembers::Replaced(_) => false,
+                };
+                if stays {
+                    push(&mut value, member.raw);
+                }
+            } else if room.take(member.raw.len()) {
+                push(&mut value, member.raw);
+            } else {
+                room.close();
+            }
+        }
+        for member in &ours {
             push(&mut value, member);
         }
         (!value.is_empty()).then_some(value)
     }
+}
+
+/// What is left of the limits.
+#[derive(Debug, Clone, Default)]
+struct Room {
+    members: usize,
+    /// With the comma that joins each member to the one before it.
+    bytes: usize,
+    /// Members are dropped from the right: behind one that did not fit, none does.
+    is_closed: bool,
+}
+
+impl Room {
+    fn take(&mut self, length: usize) -> bool {
+        let comma = usize::from(self.members > 0);
+        let bytes = self.bytes.saturating_add(length).saturating_add(comma);
+        let fits = !self.is_closed && self.members < MAX_MEMBERS && bytes <= MAX_BYTES;
+        if fits {
+            self.members = self.members.saturating_add(1);
+            self.bytes = bytes;
+        }
+        fits
+    }
+
+    fn close(&mut self) {
+        self.is_closed = true;
+    }
+}
+
+fn is_sentry(member: &Member<'_>) -> bool {
+    member.raw.starts_with(PREFIX)
+}
+
+fn is_unchanged(member: &Member<'_>, changes: &[(&str, Option<String>)]) -> bool {
+    let changed = |key: &str| changes.iter().any(|(changed, _)| *changed == key);
+    is_sentry(member) && !member.sentry.as_ref().is_some_and(|(key, _)| changed(key))
+}
+
+fn write_change((key, value): &(&str, Option<String>)) -> Option<Vec<u8>> {
+    Some(format!("sentry-{key}={}", value.as_ref()?).into_bytes())
 }
 
 fn push(value: &mut Vec<u8>, member: &[u8]) {
@@ -87,16 +210,38 @@ fn push(value: &mut Vec<u8>, member: &[u8]) {
     value.extend_from_slice(member);
 }
 
-/// `key=value;properties` as decoded key and value. Invalid UTF-8 becomes U+FFFD, as the W3C text says.
-fn read_member(member: &[u8]) -> Option<(String, String)> {
-    let at = member.iter().position(|byte| *byte == b'=')?;
-    let (key, value) = member.split_at_checked(at)?;
-    let value = value
-        .strip_prefix(b"=")?
-        .split(|byte| *byte == b';')
-        .next()?;
-    let decode = |bytes: &[u8]| percent_decode(trim(bytes)).decode_utf8_lossy().into_owned();
-    let (key, value) = (decode(key), decode(value));
+/// The members of the lines, each with its key and value if it is one. Empty ones are left out: they mean nothing, to anybody.
+fn split<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = (&'a [u8], Option<Pair<'a>>)> {
+    lines
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(trim)
+        .filter(|raw| !raw.is_empty())
+        .map(|raw| (raw, parse_member(raw)))
+}
+
+/// A member's key and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
+/// `key = value ; properties`. Values and properties of others are theirs.
+fn parse_member(raw: &[u8]) -> Option<Pair<'_>> {
+    let pair = raw.split(|byte| *byte == b';').next()?;
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    let (key, value) = pair.split_at_checked(at)?;
+    let (key, value) = (trim(key), trim(value.strip_prefix(b"=")?));
+    (!key.is_empty() && key.iter().all(is_token)).then_some((key, value))
+}
+
+/// RFC 7230, `tchar`.
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+/// A key and value of ours, decoded. Invalid UTF-8 becomes U+FFFD, as the W3C text says; an empty one says nothing.
+fn read_sentry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
+    let decode = |bytes: &[u8]| percent_decode(bytes).decode_utf8_lossy().into_owned();
+    let (key, value) = (decode(key.strip_prefix(PREFIX)?), decode(value));
     (!key.is_empty() && !value.is_empty()).then_some((key, value))
 }
 
@@ -104,20 +249,71 @@ fn read_member(member: &[u8]) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    fn read(lines: &[&'static str]) -> Baggage<'static> {
-        Baggage::read(lines.iter().map(|line| line.as_bytes()))
+    fn read<'a>(lines: &[&'a str]) -> Baggage<'a> {
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        Baggage::read(lines.iter().copied())
+    }
+
+    fn written(baggage: &Baggage<'_>, sentry: SentryMembers<'_>) -> Option<String> {
+        baggage
+            .write(sentry)
+            .map(|value| String::from_utf8(value).unwrap())
     }
 
     #[test]
     fn third_party_members_keep_bytes_and_order_over_several_lines() {
-        let baggage = read(&["b=2;p=%20,sentry-release=1", " a = 1 ,,", "c"]);
-        let written = baggage.write(&[b"sentry-x=y".to_vec()]).unwrap();
-        assert_eq!(written, b"b=2;p=%20,a = 1,c,sentry-x=y");
+        let baggage = read(&["b=2;p=%20,sentry-release=1", " a = 1 ,,", "c=\t"]);
+        let ours = [b"sentry-x=y".to_vec()];
+        assert_eq!(
+            written(&baggage, SentryMembers::Replaced(&ours)).as_deref(),
+            Some("b=2;p=%20,a = 1,c=,sentry-x=y")
+        );
+        assert_eq!(
+            written(&baggage, SentryMembers::Kept).as_deref(),
+            Some("b=2;p=%20,sentry-release=1,a = 1,c=")
+        );
+        assert_eq!((baggage.malformed(), baggage.too_many()), (0, 0));
+    }
+
+    #[test]
+    fn single_keys_change_and_the_rest_of_ours_stays() {
+        let baggage = read(&["sentry-sampled=true,a=1,sentry-release=r%20,sentry-sample_rate=1"]);
+        let changes = [("sampled", Some("false".to_owned())), ("sample_rate", None)];
+        assert_eq!(
+            written(&baggage, SentryMembers::Changed(&changes)).as_deref(),
+            Some("a=1,sentry-release=r%20,sentry-sampled=false")
+        );
+    }
+
+    #[test]
+    fn what_is_no_member_goes_alone() {
+        for bad in ["foo", "=1", "f o=1", "f\u{e9}=1", ";p=1", "sentry-b"] {
+            let line = format!("a=1,{bad},b=2");
+            let baggage = read(&[&line]);
+            assert_eq!(baggage.malformed(), 1, "{bad}");
+            assert_eq!(
+                written(&baggage, SentryMembers::Kept).as_deref(),
+                Some("a=1,b=2"),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_of_others_are_theirs() {
+        let line = b"a=\xff\xfe,b=\"1\",c=x y,d=%3G,e=1;;p=\xff,f=,g==".as_slice();
+        let baggage = Baggage::read([line].into_iter());
+        assert_eq!(baggage.malformed(), 0);
+        assert_eq!(
+            baggage.write(SentryMembers::Replaced(&[])).as_deref(),
+            Some(line)
+        );
     }
 
     #[test]
     fn nothing_left_is_no_header() {
-        assert_eq!(read(&["sentry-release=1", " , "]).write(&[]), None);
+        let baggage = read(&["sentry-release=1", " , "]);
+        assert_eq!(written(&baggage, SentryMembers::Replaced(&[])), None);
     }
 
     #[test]
@@ -126,16 +322,46 @@ mod tests {
             .map(|n| format!("k{n}=v"))
             .collect::<Vec<_>>()
             .join(",");
-        let baggage = Baggage::read([many.as_bytes()].into_iter());
-        let written = baggage.write(&[b"sentry-x=y".to_vec()]).unwrap();
-        let members: Vec<_> = written.split(|byte| *byte == b',').collect();
-        assert_eq!(members.len(), MAX_MEMBERS);
-        assert_eq!(members.first(), Some(&b"k0=v".as_slice()));
-        assert_eq!(members.last(), Some(&b"sentry-x=y".as_slice()));
+        let many = format!("{many},sentry-a=1");
+        let baggage = read(&[&many]);
+        assert_eq!(baggage.too_many(), 7);
+        let kept = written(&baggage, SentryMembers::Kept).unwrap();
+        assert_eq!(kept.split(',').count(), MAX_MEMBERS);
+        assert!(
+            kept.starts_with("k0=v") && kept.ends_with("k62=v,sentry-a=1"),
+            "{kept}"
+        );
 
         let exact = format!("k={}", "v".repeat(MAX_BYTES - 2));
-        let baggage = Baggage::read([exact.as_bytes()].into_iter());
-        assert_eq!(baggage.write(&[]).map(|value| value.len()), Some(MAX_BYTES));
-        assert_eq!(baggage.write(&[b"s=1".to_vec()]), Some(b"s=1".to_vec()));
+        assert_eq!(
+            written(&read(&[&exact]), SentryMembers::Kept),
+            Some(exact.clone())
+        );
+        let ours = [b"s=1".to_vec()];
+        assert_eq!(
+            written(&read(&[&exact]), SentryMembers::Replaced(&ours)).as_deref(),
+            Some("s=1")
+        );
+        let one_more = format!("{exact}v");
+        assert_eq!(
+            read(&[&one_more, "b=2"]).too_many(),
+            2,
+            "nothing behind what did not fit"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_are_read_and_written_within_the_limits(
+            lines in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..200), 0..4)
+        ) {
+            let baggage = Baggage::read(lines.iter().map(Vec::as_slice));
+            if let Some(value) = baggage.write(SentryMembers::Kept) {
+                proptest::prop_assert!(value.len() <= MAX_BYTES);
+                let again = Baggage::read([value.as_slice()].into_iter());
+                proptest::prop_assert_eq!(again.write(SentryMembers::Kept), Some(value.clone()));
+                proptest::prop_assert_eq!((again.malformed(), again.too_many()), (0, 0));
+            }
+        }
     }
 }

@@ -1,5 +1,30 @@
 //! Whether a trace that arrived may be continued: the organisation check of sentry-protocol.md §4.
 
+/// Why a trace begins although one arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// `sentry-trace` was refused.
+    Refused,
+    /// The trace is another organisation's, or `strict_trace_continuation` cannot tell.
+    Organisation,
+    /// `incoming.trace` is `restart`.
+    Configured,
+}
+
+impl Restart {
+    /// Every reason there is.
+    pub const ALL: [Self; 3] = [Self::Refused, Self::Organisation, Self::Configured];
+
+    /// The stable name of the reason.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Organisation => "organisation",
+            Self::Configured => "configured",
+        }
+    }
+}
+
 /// Whether a trace that names `incoming` as its organisation is continued by a gateway of the organisation `own`.
 ///
 /// Two that differ never continue each other's traces; `strict` also refuses when only one of them is known.

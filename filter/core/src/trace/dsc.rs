@@ -31,8 +31,10 @@ pub struct Head<'a> {
     pub public_key: &'a str,
     /// The number that every sampling decision of this trace is made with.
     pub sample_rand: SampleRand,
-    /// The rate and what it decided; `None` in deferred mode, where neither may be there (sentry-protocol.md §3.4).
-    pub decision: Option<(SampleRate, bool)>,
+    /// The rate that decided; `None` in deferred mode (sentry-protocol.md §3.4), and where others decided at a rate that nobody knows.
+    pub sample_rate: Option<SampleRate>,
+    /// The decision; `None` in deferred mode.
+    pub sampled: Option<bool>,
     /// The environment.
     pub environment: &'a str,
     /// The release, if known.
@@ -45,15 +47,34 @@ pub struct Head<'a> {
 
 impl Dsc {
     /// The DSC that arrived. Of a key that comes twice the last value counts, as in most SDKs (sentry-protocol.md §15).
-    pub fn frozen(members: &[(String, String)]) -> Self {
-        let mut entries: Vec<(String, String)> = Vec::with_capacity(members.len());
+    pub fn frozen<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut dsc = Self::default();
         for (key, value) in members {
-            match entries.iter_mut().find(|(known, _)| known == key) {
-                Some((_, known)) => known.clone_from(value),
-                None => entries.push((key.clone(), value.clone())),
+            dsc.set(key, value.to_owned());
+        }
+        dsc
+    }
+
+    /// Replaces values, or takes them out. Only for a decision that is ours although the trace is not (`incoming.sampled: ignore`).
+    pub fn change(&mut self, changes: &[(&str, Option<String>)]) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.set(key, value.clone()),
+                None => self.entries.retain(|(known, _)| known != key),
             }
         }
-        Self { entries }
+    }
+
+    fn set(&mut self, key: &str, value: String) {
+        match self.entries.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => *known = value,
+            None => self.entries.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Whether it says nothing: a trace continued from a service that sends no baggage.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The DSC of a trace that begins here.
@@ -62,7 +83,8 @@ impl Dsc {
             trace_id,
             public_key,
             sample_rand,
-            decision,
+            sample_rate,
+            sampled,
             environment,
             release,
             org_id,
@@ -72,8 +94,8 @@ impl Dsc {
             ("trace_id", Some(trace_id.to_string())),
             ("public_key", Some((*public_key).to_owned())),
             ("sample_rand", Some(sample_rand.to_string())),
-            ("sample_rate", decision.map(|(rate, _)| rate.to_string())),
-            ("sampled", decision.map(|(_, sampled)| sampled.to_string())),
+            ("sample_rate", sample_rate.map(|rate| rate.to_string())),
+            ("sampled", sampled.map(|sampled| sampled.to_string())),
             ("environment", Some((*environment).to_owned())),
             ("release", release.map(str::to_owned)),
             ("org_id", org_id.map(str::to_owned)),
@@ -126,13 +148,14 @@ impl Serialize for Dsc {
 mod tests {
     use super::*;
 
-    fn head(decision: Option<(SampleRate, bool)>) -> Dsc {
+    fn head(sample_rate: Option<SampleRate>, sampled: Option<bool>) -> Dsc {
         let trace_id = TraceId::from_hex(b"771a43a4192642f0b136d5159a501700").unwrap();
         Dsc::head(&Head {
             trace_id,
             public_key: "49d0f7386ad645858ae85020e393bef3",
             sample_rand: SampleRand::of(trace_id),
-            decision,
+            sample_rate,
+            sampled,
             environment: "pro duction",
             release: None,
             org_id: Some("1"),
@@ -142,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_head_writes_every_value_it_knows_percent_encoded() {
-        let rate = SampleRate::new(0.25).unwrap();
-        let members = head(Some((rate, true))).to_members().join(&b","[..]);
+        let members = head(SampleRate::new(0.25), Some(true))
+            .to_members()
+            .join(&b","[..]);
         let members = String::from_utf8(members).unwrap();
         assert_eq!(
             members,
@@ -155,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_deferred_head_leaves_the_decision_out() {
-        let dsc = head(None);
+        let dsc = head(None, None);
         assert_eq!(dsc.get("sampled"), None);
         assert_eq!(dsc.get("sample_rate"), None);
         assert_eq!(dsc.get("sample_rand"), Some("0.692242"));
@@ -163,8 +187,7 @@ mod tests {
 
     #[test]
     fn of_a_repeated_key_the_last_value_counts() {
-        let member = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let dsc = Dsc::frozen(&[member("a", "1"), member("b", "2"), member("a", "3")]);
+        let dsc = Dsc::frozen([("a", "1"), ("b", "2"), ("a", "3")].into_iter());
         assert_eq!(dsc.get("a"), Some("3"));
         assert_eq!(serde_json::to_string(&dsc).unwrap(), r#"{"a":"3","b":"2"}"#);
     }

@@ -12,6 +12,9 @@ const STEPS: u32 = 1_000_000;
 pub struct SampleRate(f64);
 
 impl SampleRate {
+    /// Nothing is sampled.
+    pub const ZERO: Self = Self(0.0);
+
     /// A rate; `None` outside `0..=1` or for something that is not a number.
     pub fn new(rate: f64) -> Option<Self> {
         // Adding zero turns -0, which would be written as `-0`, into 0.
@@ -30,11 +33,19 @@ impl fmt::Display for SampleRate {
 pub struct SampleRand(u32);
 
 impl SampleRand {
+    /// The largest there is: sampled at no rate but 1.
+    pub const MAX: Self = Self(STEPS - 1);
+
     /// The number of a trace that has none: derived from its id, so that a retried request gets the same answer.
     pub fn of(trace_id: TraceId) -> Self {
         let [_, _, _, _, _, _, _, _, low @ ..] = *trace_id.as_bytes();
-        // The upper half of the product is `id * STEPS / 2^64`: uniform, rounded down, never STEPS.
-        let product = u128::from(u64::from_be_bytes(low)).wrapping_mul(u128::from(STEPS));
+        Self::from_random(low)
+    }
+
+    /// A number from random bytes.
+    pub fn from_random(bytes: [u8; 8]) -> Self {
+        // The upper half of the product is `bytes * STEPS / 2^64`: uniform, rounded down, never STEPS.
+        let product = u128::from(u64::from_be_bytes(bytes)).wrapping_mul(u128::from(STEPS));
         Self(u32::try_from(product >> 64).unwrap_or(0))
     }
 
@@ -73,43 +84,9 @@ impl fmt::Display for SampleRand {
     }
 }
 
-/// Whether this gateway records a span, from the decision that arrived and its own rate: the matrix of sentry-protocol.md §3.2.
-///
-/// An incoming decision wins over the rate, even over a rate of 0; without a rate (deferred mode) nothing is recorded.
-pub fn records(incoming: Option<bool>, rate: Option<SampleRate>, rand: SampleRand) -> bool {
-    match (rate, incoming) {
-        (None, _) => false,
-        (Some(_), Some(sampled)) => sampled,
-        (Some(rate), None) => rand.is_sampled_at(rate),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_matrix_of_the_protocol_holds() {
-        let (zero, one) = (SampleRate::new(0.0), SampleRate::new(1.0));
-        let rows = [
-            (None, None, false),
-            (None, zero, false),
-            (None, one, true),
-            (Some(true), None, false),
-            (Some(true), zero, true),
-            (Some(true), one, true),
-            (Some(false), None, false),
-            (Some(false), zero, false),
-            (Some(false), one, false),
-        ];
-        for (incoming, rate, expected) in rows {
-            assert_eq!(
-                records(incoming, rate, SampleRand(STEPS - 1)),
-                expected,
-                "{incoming:?} {rate:?}"
-            );
-        }
-    }
 
     #[test]
     fn the_number_of_a_trace_never_reaches_one() {

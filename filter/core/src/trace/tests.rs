@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Surroundings;
-use crate::route;
+use crate::fixtures::Host;
 
 const TRACE: &str = "771a43a4192642f0b136d5159a501700";
 const INCOMING: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a";
@@ -10,7 +10,7 @@ const BAGGAGE_IN: &str = "a=1;p,sentry-trace_id=771a43a4192642f0b136d5159a501700
 struct Scenario {
     config: String,
     headers: Vec<(&'static str, String)>,
-    route_name: Option<&'static str>,
+    attributes: Vec<(Attribute, Vec<u8>)>,
     entropy: bool,
 }
 
@@ -20,7 +20,7 @@ fn gateway(config: &str) -> Scenario {
             r#"{{"dsn": "https://key@o1.ingest.sentry.io/2", "release": "r", {config} "environment": "test"}}"#
         ),
         headers: vec![(":method", "GET".to_owned()), (":path", "/x".to_owned())],
-        route_name: None,
+        attributes: Vec::new(),
         entropy: true,
     }
 }
@@ -46,14 +46,18 @@ impl Scenario {
         self
     }
 
-    fn on_route(mut self, name: &'static str) -> Self {
-        self.route_name = Some(name);
-        self
-    }
-
     fn without_entropy(mut self) -> Self {
         self.entropy = false;
         self
+    }
+
+    fn with_attribute(mut self, attribute: Attribute, value: &[u8]) -> Self {
+        self.attributes.push((attribute, value.to_vec()));
+        self
+    }
+
+    fn on_route(self, name: &str) -> Self {
+        self.with_attribute(Attribute::RouteName, name.as_bytes())
     }
 
     fn decide(&self) -> TraceDecision {
@@ -63,21 +67,12 @@ impl Scenario {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers = Headers::from_pairs(pairs);
-        let mut next = 0_u8;
-        let mut entropy = |bytes: &mut [u8]| {
-            next += 1;
-            bytes.fill(next);
-            self.entropy
+        let mut host = Host {
+            has_entropy: self.entropy,
+            attributes: self.attributes.clone(),
+            ..Host::default()
         };
-        let may_start = config
-            .dsn
-            .as_ref()
-            .is_some_and(|dsn| route::may_start(&headers, dsn));
-        let mut sources = Sources {
-            entropy: &mut entropy,
-            transaction: &mut || self.route_name.map(str::to_owned),
-        };
-        decide(&headers, &config, may_start, &mut sources)
+        host.serve(|sources| decide(&headers, &config, None, sources))
     }
 
     fn seen(&self) -> Seen {
@@ -239,11 +234,17 @@ fn a_refused_context_is_replaced_or_removed() {
             .with(BAGGAGE, "a=1,sentry-release=r")
     };
     let decision = refused(gateway(r#""traces_sample_rate": 1,"#)).decide();
-    assert_eq!(decision.refused, Some(SentryTraceError::WrongLength));
-    assert_eq!(decision.origin, TraceOrigin::Started);
+    assert_eq!(
+        decision.damage.sentry_trace,
+        Some(SentryTraceError::WrongLength)
+    );
+    assert_eq!(decision.origin, TraceOrigin::Restarted(Restart::Refused));
 
     let decision = refused(gateway_without_dsn()).decide();
-    assert_eq!(decision.refused, Some(SentryTraceError::WrongLength));
+    assert_eq!(
+        decision.damage.sentry_trace,
+        Some(SentryTraceError::WrongLength)
+    );
     assert_eq!(decision.origin, TraceOrigin::None);
     refused(gateway_without_dsn()).assert_seen("", "a=1", None);
     gateway_without_dsn()
@@ -276,14 +277,17 @@ fn another_organisations_trace_is_not_continued() {
             .decide()
             .origin
     };
-    assert_eq!(request("", "1"), TraceOrigin::Continued);
-    assert_eq!(request("", "2"), TraceOrigin::Started);
-    assert_eq!(request("", ""), TraceOrigin::Continued);
+    assert_eq!(request("", "1"), TraceOrigin::SentryTrace);
+    assert_eq!(
+        request("", "2"),
+        TraceOrigin::Restarted(Restart::Organisation)
+    );
+    assert_eq!(request("", ""), TraceOrigin::SentryTrace);
     assert_eq!(
         request(r#""strict_trace_continuation": true,"#, ""),
-        TraceOrigin::Started
+        TraceOrigin::Restarted(Restart::Organisation)
     );
-    assert_eq!(request(r#""org_id": "2","#, "2"), TraceOrigin::Continued);
+    assert_eq!(request(r#""org_id": "2","#, "2"), TraceOrigin::SentryTrace);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! What the upstream gets to see of a decision: as few header changes as that takes.
+
+use super::baggage::{Baggage, SentryMembers};
+use super::sentry_trace::SentryTrace;
+use super::traceparent::Traceparent;
+use super::tracestate;
+use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
+
+/// What becomes of the `sentry-` members that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Members {
+    /// They go on as they came.
+    Kept,
+    /// They go on but for these keys.
+    Changed([(&'static str, Option<String>); 3]),
+    /// Others stand in their place, or none.
+    Replaced(Vec<Vec<u8>>),
+}
+
+/// The request as it arrived, and who is to see the decision.
+pub(super) struct Outgoing<'a> {
+    pub(super) headers: &'a Headers,
+    pub(super) baggage: &'a Baggage<'a>,
+    pub(super) incoming_traceparent: Option<Traceparent>,
+    /// Whether the `sentry-trace` that arrived is one line in its canonical form.
+    pub(super) is_canonical: bool,
+    /// Whether the upstream is to get the trace.
+    pub(super) is_target: bool,
+    /// Whether `traceparent` is ours to write.
+    pub(super) writes_traceparent: bool,
+}
+
+impl Outgoing<'_> {
+    /// The changes that make the request say `context` and `members`.
+    pub(super) fn mutations(
+        &self,
+        context: Option<SentryTrace>,
+        members: &Members,
+    ) -> Vec<HeaderMutation> {
+        let mut mutations = Vec::new();
+        let context = context.filter(|_| self.is_target);
+        mutations.extend(self.sentry_trace(context));
+        mutations.extend(match self.is_target {
+            true => self.baggage(members),
+            false => self.baggage(&Members::Replaced(Vec::new())),
+        });
+        if let (Some(context), true) = (context, self.writes_traceparent) {
+            self.w3c(context, &mut mutations);
+        }
+        mutations
+    }
+
+    fn sentry_trace(&self, context: Option<SentryTrace>) -> Option<HeaderMutation> {
+        let arrived = self.headers.value(SENTRY_TRACE);
+        match context.map(SentryTrace::to_value) {
+            Some(value) if self.is_canonical && arrived == Some(&value) => None,
+            Some(value) => Some(set(SENTRY_TRACE, value)),
+            None => arrived.map(|_| HeaderMutation::Remove { name: SENTRY_TRACE }),
+        }
+    }
+
+    fn baggage(&self, members: &Members) -> Option<HeaderMutation> {
+        let sentry = match members {
+            Members::Kept => SentryMembers::Kept,
+            Members::Changed(changes) => SentryMembers::Changed(changes),
+            Members::Replaced(members) => SentryMembers::Replaced(members),
+        };
+        let changes = match members {
+            Members::Kept => false,
+            Members::Changed(_) => true,
+            Members::Replaced(members) => self.baggage.has_sentry() || !members.is_empty(),
+        };
+        if !changes && self.baggage.too_many() == 0 {
+            return None;
+        }
+        Some(match self.baggage.write(sentry) {
+            Some(value) => set(BAGGAGE, value),
+            None => HeaderMutation::Remove { name: BAGGAGE },
+        })
+    }
+
+    /// `traceparent` agrees with `sentry-trace`; a `tracestate` goes on only beside the trace it came with (sentry-protocol.md §5.4).
+    fn w3c(&self, context: SentryTrace, mutations: &mut Vec<HeaderMutation>) {
+        let same_trace = self
+            .incoming_traceparent
+            .filter(|incoming| incoming.trace_id == context.trace_id);
+        let value = Traceparent {
+            trace_id: context.trace_id,
+            parent_id: context.span_id,
+            sampled: context.sampled == Some(true),
+            random: same_trace.is_some_and(|incoming| incoming.random),
+        }
+        .to_value();
+        let arrived = self.headers.values(TRACEPARENT);
+        if !arrived.eq([value.as_slice()]) {
+            mutations.push(set(TRACEPARENT, value));
+        }
+        let states = self.headers.values(TRACESTATE);
+        let keeps = same_trace.is_some() && tracestate::is_valid(states.clone());
+        if !keeps && states.count() > 0 {
+            mutations.push(HeaderMutation::Remove { name: TRACESTATE });
+        }
+    }
+}
+
+fn set(name: &'static str, value: Vec<u8>) -> HeaderMutation {
+    HeaderMutation::Set { name, value }
+}

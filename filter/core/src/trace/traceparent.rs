@@ -1,0 +1,224 @@
+//! The `traceparent` header, W3C Trace Context.
+//!
+//! ```text
+//! traceparent: 00-771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-01
+//!              |  trace id (32 hex digits)         parent id (16)   flags: bit 0 sampled, bit 1 random trace id
+//!              version
+//! ```
+//! A higher version than 00 is read as far as 00 goes, and written as 00.
+
+use super::id::{ParseIdError, SpanId, TraceId};
+use crate::headers::trim;
+
+/// The length of a value of version 00, and of what is read of a higher one.
+const LENGTH: usize = 55;
+
+/// Bit 0 of the flags: the caller has recorded.
+const SAMPLED: u8 = 1;
+/// Bit 1 of the flags: the trace id was made at random.
+const RANDOM: u8 = 2;
+
+/// The trace context that a `traceparent` header carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traceparent {
+    /// The trace that the request belongs to.
+    pub trace_id: TraceId,
+    /// The span that sent the request.
+    pub parent_id: SpanId,
+    /// Whether the caller has recorded. A clear bit also stands for a decision that was deferred (sentry-protocol.md §5.3).
+    pub sampled: bool,
+    /// Whether the trace id is known to be random.
+    pub random: bool,
+}
+
+/// Why a `traceparent` header is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceparentError {
+    /// No value, or white space only.
+    Empty,
+    /// Too short, too long for version 00, or without the dashes where they belong.
+    WrongLength,
+    /// Something else than two lower-case hex digits as version.
+    MalformedVersion,
+    /// Version ff, which does not exist.
+    ForbiddenVersion,
+    /// Something else than lower-case hex digits in the trace id.
+    MalformedTraceId,
+    /// Something else than lower-case hex digits in the parent id.
+    MalformedParentId,
+    /// A trace id of zeros.
+    ZeroTraceId,
+    /// A parent id of zeros.
+    ZeroParentId,
+    /// Something else than two lower-case hex digits as flags.
+    MalformedFlags,
+    /// Several values that differ.
+    Conflicting,
+}
+
+impl TraceparentError {
+    /// Every reason there is.
+    pub const ALL: [Self; 10] = [
+        Self::Empty,
+        Self::WrongLength,
+        Self::MalformedVersion,
+        Self::ForbiddenVersion,
+        Self::MalformedTraceId,
+        Self::MalformedParentId,
+        Self::ZeroTraceId,
+        Self::ZeroParentId,
+        Self::MalformedFlags,
+        Self::Conflicting,
+    ];
+
+    /// The stable name of the reason.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::WrongLength => "wrong_length",
+            Self::MalformedVersion => "malformed_version",
+            Self::ForbiddenVersion => "forbidden_version",
+            Self::MalformedTraceId => "malformed_trace_id",
+            Self::MalformedParentId => "malformed_parent_id",
+            Self::ZeroTraceId => "zero_trace_id",
+            Self::ZeroParentId => "zero_parent_id",
+            Self::MalformedFlags => "malformed_flags",
+            Self::Conflicting => "conflicting",
+        }
+    }
+}
+
+impl Traceparent {
+    /// Reads every line of the header. Equal values are one.
+    ///
+    /// # Errors
+    /// The reason why there is a header, but no context.
+    pub fn read<'a>(
+        lines: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<Option<Self>, TraceparentError> {
+        if lines.clone().next().is_none() {
+            return Ok(None);
+        }
+        let mut values = lines
+            .flat_map(|line| line.split(|byte| *byte == b','))
+            .map(trim)
+            .filter(|value| !value.is_empty());
+        let first = values.next().ok_or(TraceparentError::Empty)?;
+        if values.any(|other| other != first) {
+            return Err(TraceparentError::Conflicting);
+        }
+        Self::parse(first).map(Some)
+    }
+
+    /// Reads one value without surrounding white space.
+    ///
+    /// # Errors
+    /// The first thing about it that is wrong, from left to right.
+    pub fn parse(value: &[u8]) -> Result<Self, TraceparentError> {
+        let (known, rest) = value
+            .split_at_checked(LENGTH)
+            .ok_or(TraceparentError::WrongLength)?;
+        let mut fields = known.split(|byte| *byte == b'-');
+        let mut field = |length: usize| {
+            fields
+                .next()
+                .filter(|field| field.len() == length)
+                .ok_or(TraceparentError::WrongLength)
+        };
+        let (version, trace_id, parent_id, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
+        let version = byte(version).ok_or(TraceparentError::MalformedVersion)?;
+        match (version, rest) {
+            (0xff, _) => return Err(TraceparentError::ForbiddenVersion),
+            (_, []) => {}
+            // What a higher version has more stands behind another dash.
+            (1.., [b'-', ..]) => {}
+            _ => return Err(TraceparentError::WrongLength),
+        }
+        let trace_id = lower_case(trace_id)
+            .ok_or(ParseIdError::Malformed)
+            .and_then(TraceId::from_hex)
+            .map_err(|error| match error {
+                ParseIdError::Malformed => TraceparentError::MalformedTraceId,
+                ParseIdError::Zero => TraceparentError::ZeroTraceId,
+            })?;
+        let parent_id = lower_case(parent_id)
+            .ok_or(ParseIdError::Malformed)
+            .and_then(SpanId::from_hex)
+            .map_err(|error| match error {
+                ParseIdError::Malformed => TraceparentError::MalformedParentId,
+                ParseIdError::Zero => TraceparentError::ZeroParentId,
+            })?;
+        let flags = byte(flags).ok_or(TraceparentError::MalformedFlags)?;
+        Ok(Self {
+            trace_id,
+            parent_id,
+            sampled: flags & SAMPLED != 0,
+            random: flags & RANDOM != 0,
+        })
+    }
+
+    /// The header value, in version 00. Flags that nobody knows yet are not passed on.
+    pub fn to_value(self) -> Vec<u8> {
+        let Self {
+            trace_id,
+            parent_id,
+            sampled,
+            random,
+        } = self;
+        let mut value = Vec::with_capacity(LENGTH);
+        value.extend_from_slice(b"00-");
+        trace_id.write_hex(&mut value);
+        value.push(b'-');
+        parent_id.write_hex(&mut value);
+        value.extend_from_slice(match (random, sampled) {
+            (false, false) => b"-00",
+            (false, true) => b"-01",
+            (true, false) => b"-02",
+            (true, true) => b"-03",
+        });
+        value
+    }
+}
+
+/// W3C allows lower case only.
+fn lower_case(text: &[u8]) -> Option<&[u8]> {
+    (!text.iter().any(u8::is_ascii_uppercase)).then_some(text)
+}
+
+/// Two lower-case hex digits.
+fn byte(text: &[u8]) -> Option<u8> {
+    let [high, low] = text else { return None };
+    let digit = |character: u8| match character {
+        b'0'..=b'9' => Some(character.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(character.wrapping_sub(b'a').wrapping_add(10)),
+        _ => None,
+    };
+    Some((digit(*high)? << 4) | digit(*low)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_distinct() {
+        let mut reasons = TraceparentError::ALL.map(TraceparentError::reason).to_vec();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), TraceparentError::ALL.len());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_parsed_reads_the_same_after_writing(value in "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?") {
+            if let Ok(parsed) = Traceparent::parse(value.as_bytes()) {
+                proptest::prop_assert_eq!(Traceparent::parse(&parsed.to_value()), Ok(parsed));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(value in proptest::collection::vec(proptest::num::u8::ANY, 0..120)) {
+            let _ = Traceparent::read([value.as_slice(), value.as_slice()].into_iter());
+        }
+    }
+}
