@@ -63,7 +63,7 @@ impl Pipeline {
     ) -> RequestOutcome {
         let decision = trace::decide(headers, &self.config, self.throttle.as_mut(), sources);
         self.count(&decision);
-        let log = self.config.debug.then(|| format!("sentry: {decision:?}"));
+        let log = self.config.debug.then(|| format!("sentry: {decision}"));
         let TraceDecision {
             span,
             transaction,

@@ -196,7 +196,7 @@ pub struct RouteMetadata {
 
 impl RouteMetadata {
     /// Reads the attribute: a map in the form of header maps, whose values are a text, a double of 8 bytes or a boolean of one (seen on Envoy 1.40).
-    /// What is something else is as if it were absent.
+    /// What is something else is as if it were absent. A `null` among them makes Envoy refuse the whole attribute.
     pub fn read(attribute: Option<Vec<u8>>) -> Self {
         let values = attribute
             .and_then(|bytes| Headers::from_serialized(bytes).ok())
@@ -205,15 +205,28 @@ impl RouteMetadata {
             traces_sample_rate: values.value("traces_sample_rate").and_then(read_rate),
             transaction: values
                 .value("transaction")
-                .filter(|name| !name.is_empty())
+                .and_then(read_text)
                 .map(|name| TransactionName {
-                    name: String::from_utf8_lossy(name).into_owned(),
+                    name: name.to_owned(),
                     source: Source::Route,
                 }),
-            ignore: values
-                .value("ignore")
-                .map(|flag| matches!(flag, [1] | b"true")),
+            ignore: values.value("ignore").and_then(read_flag),
         }
+    }
+}
+
+/// A text that says something. Doubles, booleans, lists and objects have control characters in them.
+fn read_text(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
+}
+
+/// A boolean, or the text that a quoted one is.
+fn read_flag(value: &[u8]) -> Option<bool> {
+    match value {
+        [1] | b"true" => Some(true),
+        [0] | b"false" => Some(false),
+        _ => None,
     }
 }
 
@@ -231,4 +244,82 @@ fn path_of(headers: &Headers) -> &[u8] {
         .value(PATH)
         .and_then(|path| path.split(|byte| matches!(byte, b'?' | b'#')).next())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `metadata.filter_metadata.sentry` of a route comes back as from Envoy 1.40.
+    #[test]
+    fn the_metadata_of_a_route_is_read_as_envoy_writes_it() {
+        let empty = RouteMetadata::default();
+        let named = |name: &str| {
+            Some(TransactionName {
+                name: name.to_owned(),
+                source: Source::Route,
+            })
+        };
+        let rows: [(&str, &[u8], RouteMetadata); 5] = [
+            (
+                "{ignore: true, traces_sample_rate: 0.5, transaction: /x/{y}}",
+                b"\x03\0\0\0\x06\0\0\0\x01\0\0\0\x12\0\0\0\x03\0\0\0\x0b\0\0\0\x06\0\0\0\
+                  ignore\0\x01\0traces_sample_rate\x000.5\0transaction\0/x/{y}\0",
+                RouteMetadata {
+                    traces_sample_rate: SampleRate::new(0.5),
+                    transaction: named("/x/{y}"),
+                    ignore: Some(true),
+                },
+            ),
+            (
+                "{ignore: false, traces_sample_rate: 1, transaction: name}",
+                b"\x03\0\0\0\x0b\0\0\0\x04\0\0\0\x12\0\0\0\x08\0\0\0\x06\0\0\0\x01\0\0\0\
+                  transaction\0name\0traces_sample_rate\0\0\0\0\0\0\0\xf0?\0ignore\0\0\0",
+                RouteMetadata {
+                    traces_sample_rate: SampleRate::new(1.0),
+                    transaction: named("name"),
+                    ignore: Some(false),
+                },
+            ),
+            (
+                "{ignore: \"true\", transaction: 7, traces_sample_rate: \"0.25\"}",
+                b"\x03\0\0\0\x06\0\0\0\x04\0\0\0\x0b\0\0\0\x08\0\0\0\x12\0\0\0\x04\0\0\0\
+                  ignore\0true\0transaction\0\0\0\0\0\0\0\x1c@\0traces_sample_rate\x000.25\0",
+                RouteMetadata {
+                    traces_sample_rate: SampleRate::new(0.25),
+                    transaction: None,
+                    ignore: Some(true),
+                },
+            ),
+            (
+                "{transaction: x, o: {k: true}}",
+                b"\x02\0\0\0\x01\0\0\0\x10\0\0\0\x0b\0\0\0\x01\0\0\0\
+                  o\0\x01\0\0\0\x01\0\0\0\x01\0\0\0k\0\x01\0\0transaction\0x\0",
+                RouteMetadata {
+                    transaction: named("x"),
+                    ..empty.clone()
+                },
+            ),
+            ("{}", b"\0\0\0\0", empty.clone()),
+        ];
+        for (yaml, bytes, expected) in rows {
+            assert_eq!(RouteMetadata::read(Some(bytes.to_vec())), expected, "{yaml}");
+        }
+        assert_eq!(RouteMetadata::read(None), empty, "nothing");
+    }
+
+    #[test]
+    fn what_is_none_of_the_settings_leaves_them_to_the_rules() {
+        let pairs: [(&[u8], &[u8]); 3] = [
+            (b"traces_sample_rate", b"often"),
+            (b"transaction", b""),
+            (b"ignore", b"\0\0\0\0\0\0\xf0?"),
+        ];
+        let bytes = crate::headers::serialize(pairs.into_iter());
+        assert_eq!(RouteMetadata::read(Some(bytes)), RouteMetadata::default());
+        let whole = b"\x01\0\0\0\x06\0\0\0\x01\0\0\0ignore\0\x01\0";
+        assert_eq!(RouteMetadata::read(Some(whole.to_vec())).ignore, Some(true));
+        let torn = whole.get(..18).unwrap_or_default().to_vec();
+        assert_eq!(RouteMetadata::read(Some(torn)), RouteMetadata::default());
+    }
 }

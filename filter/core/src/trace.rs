@@ -12,6 +12,8 @@ pub mod tracestate;
 
 mod outgoing;
 
+use std::fmt;
+
 use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
@@ -33,6 +35,8 @@ use traceparent::{Traceparent, TraceparentError};
 pub struct TraceDecision {
     /// Where the trace comes from.
     pub origin: TraceOrigin,
+    /// The context that goes on, unless the upstream is not to get it.
+    pub context: Option<SentryTrace>,
     /// The span to record, if this gateway records one.
     pub span: Option<SpanContext>,
     /// The span's name, as far as it is known without the end of the stream.
@@ -158,11 +162,44 @@ pub fn decide(
     }
     TraceDecision {
         origin: decided.origin,
+        context: decided.context.filter(|_| is_target),
         span: decided.span,
         transaction: decided.transaction,
         throttled: decided.throttled,
         damage,
         mutations,
+    }
+}
+
+/// The decision as a line for the log.
+impl fmt::Display for TraceDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            TraceOrigin::None => f.write_str("no trace")?,
+            TraceOrigin::SentryTrace => f.write_str("trace continued from sentry-trace")?,
+            TraceOrigin::Traceparent => f.write_str("trace continued from traceparent")?,
+            TraceOrigin::Started => f.write_str("trace started")?,
+            TraceOrigin::Restarted(restart) => write!(f, "trace restarted ({})", restart.reason())?,
+        }
+        if let Some(error) = self.damage.sentry_trace {
+            write!(f, ", sentry-trace refused ({})", error.reason())?;
+        }
+        if let Some(error) = self.damage.traceparent {
+            write!(f, ", traceparent refused ({})", error.reason())?;
+        }
+        match self.context {
+            Some(context) => write!(
+                f,
+                ", upstream gets {}",
+                String::from_utf8_lossy(&context.to_value())
+            )?,
+            None => f.write_str(", upstream gets none")?,
+        }
+        f.write_str(match (&self.span, self.throttled) {
+            (Some(_), _) => ", span recorded",
+            (None, true) => ", span left out by max_traces_per_second",
+            (None, false) => ", no span",
+        })
     }
 }
 

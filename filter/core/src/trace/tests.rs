@@ -313,3 +313,24 @@ fn options_begin_no_trace() {
     };
     scenario.assert_untouched();
 }
+
+#[test]
+fn a_decision_reads_as_a_line() {
+    let line = |scenario: Scenario| scenario.decide().to_string();
+    let sampled = || gateway(r#""traces_sample_rate": 1,"#);
+    assert_eq!(
+        line(sampled().with(SENTRY_TRACE, format!("{INCOMING}-1"))),
+        format!("trace continued from sentry-trace, upstream gets {TRACE}-0101010101010101-1, span recorded")
+    );
+    assert_eq!(
+        line(sampled().with(SENTRY_TRACE, "nonsense")),
+        "trace restarted (refused), sentry-trace refused (wrong_length), \
+         upstream gets 01010101010101010101010101010101-0202020202020202-1, span recorded"
+    );
+    assert_eq!(
+        line(gateway_without_dsn()),
+        "no trace, upstream gets none, no span"
+    );
+}
+
+mod options;

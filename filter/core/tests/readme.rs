@@ -1,0 +1,63 @@
+//! The configurations in the README are accepted.
+
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+
+#[test]
+fn the_json_examples_are_accepted() {
+    let readme = include_str!("../../../README.md");
+    let mut examples = 0;
+    for block in readme.split("```json\n").skip(1) {
+        let (example, _) = block.split_once("```").expect("the end of an example");
+        let config = FilterConfig::parse(example.as_bytes(), &Surroundings::default());
+        assert!(config.is_ok(), "{:?}\n{example}", config.err());
+        examples += 1;
+    }
+    assert!(examples > 0);
+}
+
+#[test]
+fn every_key_of_the_configuration_is_in_its_table() {
+    let readme = include_str!("../../../README.md");
+    let unknown = FilterConfig::parse(
+        br#"{"x": 1, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
+        &Surroundings::default(),
+    );
+    for problem in unknown.expect_err("unknown keys") {
+        let (_, keys) = problem
+            .message
+            .split_once("expected one of ")
+            .expect("the known keys");
+        for key in keys
+            .split(", ")
+            .filter(|key| !["incoming", "transport", "match"].contains(key))
+        {
+            let prefix = if problem.path.starts_with("transport.") {
+                "transport."
+            } else {
+                ""
+            };
+            assert!(
+                readme.contains(&format!("| `{prefix}{key}` |")),
+                "{prefix}{key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_in_its_table() {
+    let readme = include_str!("../../../README.md");
+    for metric in sentry_filter_core::metrics::Metric::all() {
+        let name = metric.name();
+        let mut parts = name.trim_start_matches("sentry_filter.").split('.');
+        let (metric, reason) = (parts.next().expect("a name"), parts.next());
+        let named = match reason {
+            Some(reason) => {
+                readme.contains(&format!("`{metric}.<reason>`"))
+                    && readme.contains(&format!("`{reason}`"))
+            }
+            None => readme.contains(&format!("`{metric}`")),
+        };
+        assert!(named, "{name}");
+    }
+}
