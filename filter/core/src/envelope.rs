@@ -54,7 +54,7 @@ struct Header<'a> {
     sdk: Sdk,
     /// Absent for a trace whose head said too little: Relay would discard it (§2.2), a frozen DSC is never filled (§2.7), and a transaction may do
     /// without.
-    #[serde(skip_serializing_if = "Dsc::is_incomplete")]
+    #[serde(skip_serializing_if = "Dsc::is_unreadable")]
     trace: &'a Dsc,
 }
 

@@ -203,13 +203,12 @@ impl RouteMetadata {
             .unwrap_or_default();
         Self {
             traces_sample_rate: values.value("traces_sample_rate").and_then(read_rate),
-            transaction: values
-                .value("transaction")
-                .and_then(read_text)
-                .map(|name| TransactionName {
+            transaction: values.value("transaction").and_then(read_text).map(|name| {
+                TransactionName {
                     name: name.to_owned(),
                     source: Source::Route,
-                }),
+                }
+            }),
             ignore: values.value("ignore").and_then(read_flag),
         }
     }
@@ -303,7 +302,11 @@ mod tests {
             ("{}", b"\0\0\0\0", empty.clone()),
         ];
         for (yaml, bytes, expected) in rows {
-            assert_eq!(RouteMetadata::read(Some(bytes.to_vec())), expected, "{yaml}");
+            assert_eq!(
+                RouteMetadata::read(Some(bytes.to_vec())),
+                expected,
+                "{yaml}"
+            );
         }
         assert_eq!(RouteMetadata::read(None), empty, "nothing");
     }

@@ -16,7 +16,7 @@ use std::fmt;
 
 use crate::attribute::Attribute;
 use crate::config::FilterConfig;
-use crate::dsn::Dsn;
+use crate::dsn::{normalize_org_id, Dsn};
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
 use crate::route::{self, TransactionName};
 use crate::rules::{IncomingSampled, IncomingTrace, RouteMetadata, Settings};
@@ -155,11 +155,7 @@ pub fn decide(
         is_target,
         writes_traceparent: config.propagate_traceparent,
     }
-    .mutations(decided.context, &decided.members);
-    if mutations.iter().any(|mutation| mutation.name() == BAGGAGE) {
-        damage.malformed_members = baggage.malformed();
-        damage.dropped_members = baggage.too_many();
-    }
+    .mutations(decided.context, &decided.members, &mut damage);
     TraceDecision {
         origin: decided.origin,
         context: decided.context.filter(|_| is_target),
@@ -275,7 +271,9 @@ impl Decider<'_, '_> {
             return Some(Restart::Configured);
         }
         let org_id = match arrived {
-            Arrived::SentryTrace(_) => self.sentry_member("org_id"),
+            Arrived::SentryTrace(_) => self
+                .sentry_member("org_id")
+                .map(|org_id| normalize_org_id(org_id).unwrap_or(org_id)),
             // The members belong to no context.
             Arrived::Traceparent(_) => None,
         };

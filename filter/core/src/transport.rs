@@ -1,6 +1,6 @@
 //! What goes to Sentry, what is on its way and what the answers mean (filter.md §8, sentry-protocol.md §11).
 
-mod rate_limit;
+pub mod rate_limit;
 
 use std::sync::Arc;
 

@@ -229,7 +229,7 @@ impl<'p> Section<'p> {
             // What is no key at all may be anything, also a DSN.
             let is_key =
                 |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-            let shown = if key.bytes().all(is_key) {
+            let shown = if !key.is_empty() && key.bytes().all(is_key) {
                 shorten(key)
             } else {
                 "(no key)".to_owned()

@@ -44,7 +44,7 @@ struct Member<'a> {
 pub enum SentryMembers<'a> {
     /// The same, byte for byte.
     Kept,
-    /// The same, but for these keys: a value is replaced where it stands, or added behind, or taken out.
+    /// The same, but for these keys: what they had is taken out, what they get is added behind.
     Changed(&'a [(&'a str, Option<String>)]),
     /// Others, behind the members of third parties. None at all is an empty list.
     Replaced(&'a [Vec<u8>]),
@@ -114,53 +114,60 @@ impl<'a> Baggage<'a> {
         self.too_many
     }
 
-    /// A header value of these members; `None` if nothing is left. It keeps to the limits: ours first, then those of others from the left.
-    pub fn write(&self, sentry: SentryMembers<'_>) -> Option<Vec<u8>> {
-        let ours: Vec<Vec<u8>> = match sentry {
+    /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
+    pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
+        let new: Vec<Vec<u8>> = match sentry {
             SentryMembers::Kept => Vec::new(),
             SentryMembers::Changed(changes) => changes.iter().filter_map(write_change).collect(),
             SentryMembers::Replaced(members) => members.to_vec(),
         };
+        let stays = |member: &Member<'_>| match sentry {
+            SentryMembers::Kept => true,
+            SentryMembers::Changed(changes) => is_unchanged(member, changes),
+            SentryMembers::Replaced(_) => false,
+        };
         let mut room = Room::default();
-        for member in &ours {
+        for member in &new {
             room.take(member.len());
         }
-        if sentry == SentryMembers::Kept {
-            for member in self.members.iter().filter(|member| is_sentry(member)) {
-                room.take(member.raw.len());
-            }
-        } else if let SentryMembers::Changed(changes) = sentry {
-            for member in self
-                .members
-                .iter()
-                .filter(|member| is_unchanged(member, changes))
-            {
-                room.take(member.raw.len());
-            }
+        for member in self
+            .members
+            .iter()
+            .filter(|member| is_sentry(member) && stays(member))
+        {
+            room.take(member.raw.len());
         }
 
-        let mut value = Vec::new();
+        let (mut value, mut too_many) = (Vec::new(), self.too_many);
         for member in &self.members {
             if is_sentry(member) {
-                let stays = match sentry {
-                    SentryMembers::Kept => true,
-                    SentryMembers::Changed(changes) => is_unchanged(member, changes),
-                    SentryMembers::Replaced(_) => false,
-                };
-                if stays {
+                if stays(member) {
                     push(&mut value, member.raw);
                 }
             } else if room.take(member.raw.len()) {
                 push(&mut value, member.raw);
             } else {
                 room.close();
+                too_many = too_many.saturating_add(1);
             }
         }
-        for member in &ours {
+        for member in &new {
             push(&mut value, member);
         }
-        (!value.is_empty()).then_some(value)
+        Written {
+            value: (!value.is_empty()).then_some(value),
+            too_many,
+        }
     }
+}
+
+/// A header that was written anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its value; `None` if nothing is left.
+    pub value: Option<Vec<u8>>,
+    /// How many members did not fit, at reading or beside ours.
+    pub too_many: u32,
 }
 
 /// What is left of the limits.
@@ -257,6 +264,7 @@ mod tests {
     fn written(baggage: &Baggage<'_>, sentry: SentryMembers<'_>) -> Option<String> {
         baggage
             .write(sentry)
+            .value
             .map(|value| String::from_utf8(value).unwrap())
     }
 
@@ -305,7 +313,7 @@ mod tests {
         let baggage = Baggage::read([line].into_iter());
         assert_eq!(baggage.malformed(), 0);
         assert_eq!(
-            baggage.write(SentryMembers::Replaced(&[])).as_deref(),
+            baggage.write(SentryMembers::Replaced(&[])).value.as_deref(),
             Some(line)
         );
     }
@@ -339,6 +347,12 @@ mod tests {
         );
         let ours = [b"s=1".to_vec()];
         assert_eq!(
+            read(&[&exact])
+                .write(SentryMembers::Replaced(&ours))
+                .too_many,
+            1
+        );
+        assert_eq!(
             written(&read(&[&exact]), SentryMembers::Replaced(&ours)).as_deref(),
             Some("s=1")
         );
@@ -356,10 +370,10 @@ mod tests {
             lines in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..200), 0..4)
         ) {
             let baggage = Baggage::read(lines.iter().map(Vec::as_slice));
-            if let Some(value) = baggage.write(SentryMembers::Kept) {
+            if let Some(value) = baggage.write(SentryMembers::Kept).value {
                 proptest::prop_assert!(value.len() <= MAX_BYTES);
                 let again = Baggage::read([value.as_slice()].into_iter());
-                proptest::prop_assert_eq!(again.write(SentryMembers::Kept), Some(value.clone()));
+                proptest::prop_assert_eq!(again.write(SentryMembers::Kept).value, Some(value.clone()));
                 proptest::prop_assert_eq!((again.malformed(), again.too_many()), (0, 0));
             }
         }

@@ -110,9 +110,15 @@ impl Dsc {
         }
     }
 
-    /// Whether it lacks what no reader can do without: a trace continued from a service that sends no baggage, or parts of one.
-    pub fn is_incomplete(&self) -> bool {
-        self.get("trace_id").is_none() || self.get("public_key").is_none()
+    /// Whether Relay would discard it (sentry-protocol.md §2.2): without an id or a key, as from a service that sends no baggage or parts of one, or
+    /// with a rate that is none.
+    pub fn is_unreadable(&self) -> bool {
+        let is_key =
+            |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_rate = |rate: &str| rate.parse().ok().and_then(SampleRate::new).is_some();
+        self.get("trace_id").is_none()
+            || !self.get("public_key").is_some_and(is_key)
+            || !self.get("sample_rate").is_none_or(is_rate)
     }
 
     /// One value.

@@ -3,7 +3,7 @@
 use super::baggage::{Baggage, SentryMembers};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
-use super::tracestate;
+use super::{tracestate, Damage};
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
 
 /// What becomes of the `sentry-` members that arrived.
@@ -32,17 +32,19 @@ pub(super) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// The changes that make the request say `context` and `members`.
+    /// What does not fit into `baggage`, or is no member of it, is noted.
     pub(super) fn mutations(
         &self,
         context: Option<SentryTrace>,
         members: &Members,
+        damage: &mut Damage,
     ) -> Vec<HeaderMutation> {
         let mut mutations = Vec::new();
         let context = context.filter(|_| self.is_target);
         mutations.extend(self.sentry_trace(context));
         mutations.extend(match self.is_target {
-            true => self.baggage(members),
-            false => self.baggage(&Members::Replaced(Vec::new())),
+            true => self.baggage(members, damage),
+            false => self.baggage(&Members::Replaced(Vec::new()), damage),
         });
         if let (Some(context), true) = (context, self.writes_traceparent) {
             self.w3c(context, &mut mutations);
@@ -59,7 +61,7 @@ impl Outgoing<'_> {
         }
     }
 
-    fn baggage(&self, members: &Members) -> Option<HeaderMutation> {
+    fn baggage(&self, members: &Members, damage: &mut Damage) -> Option<HeaderMutation> {
         let sentry = match members {
             Members::Kept => SentryMembers::Kept,
             Members::Changed(changes) => SentryMembers::Changed(changes),
@@ -73,7 +75,10 @@ impl Outgoing<'_> {
         if !changes && self.baggage.too_many() == 0 {
             return None;
         }
-        Some(match self.baggage.write(sentry) {
+        let written = self.baggage.write(sentry);
+        damage.malformed_members = self.baggage.malformed();
+        damage.dropped_members = written.too_many;
+        Some(match written.value {
             Some(value) => set(BAGGAGE, value),
             None => HeaderMutation::Remove { name: BAGGAGE },
         })
