@@ -9,12 +9,9 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
 
 export SENTRY_FILTER_WASM := $(WASM)
-
-# How many cases each property gets in `make fuzz`.
-CASES ?= 300000
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,13 +27,14 @@ run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests
 
 test: check test-unit test-host size test-e2e test-scene ## everything that CI runs
 
-test-unit: ## the core's tests
-	$(CARGO) test --locked -p sentry-filter-core
+test-unit: ## the core's tests, with the tables of tests/vectors and their summary
+	$(CARGO) test --locked -p sentry-filter-core -p vectors
+	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
 
-test-e2e: wasm envoy ## the module in real Envoy
+test-e2e: wasm envoy scene ## the module in real Envoy; the Python and JavaScript SDKs judge what it sends on
 	$(CARGO) test --locked -p e2e
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks
@@ -61,9 +59,9 @@ size: wasm ## the module's size against its budget, and its imports against Envo
 bench: ## what the core's steps cost, side by side in one run
 	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
 
-fuzz: wasm ## properties and callback orders, many more cases than in `make test` (CASES=300000)
-	PROPTEST_CASES=$(CASES) $(CARGO) test --locked --release -p sentry-filter-core --lib -- arbitrary reads_the_same
-	RANDOM_ORDER_SEEDS=200 $(CARGO) test --locked --release -p wasm-host --test random_order
+fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
+	sh filter/core/fuzz/run.sh
+	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
 picture: wasm envoy scene ## take the README's picture of a trace (needs Chromium)
 	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py

@@ -1,44 +1,258 @@
 //! The tables of `tests/vectors`, on the core.
 
+mod gateway;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gateway::Gateway;
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::dsn::{Dsn, ParseDsnError};
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use serde::Deserialize;
+use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::transport::rate_limit::limit_s;
+use vectors::{expand, Header};
 
-#[derive(Deserialize)]
-struct Table {
-    row: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    name: String,
-    lines: Vec<String>,
-    accept: Option<String>,
-    refuse: Option<String>,
-    #[allow(dead_code, reason = "for the reader")]
-    why: Option<String>,
-}
+/// What a reader made of the lines of a header: what it writes, or its reason.
+type Read = Result<String, &'static str>;
 
 #[test]
 fn sentry_trace() {
-    let table: Table =
-        toml::from_str(include_str!("../../../tests/vectors/sentry_trace.toml")).unwrap();
-    let mut failures = Vec::new();
-    for row in table.row {
-        let lines = row.lines.iter().map(|line| line.as_bytes());
-        let (accepted, refused) = match SentryTrace::read(lines) {
+    judge(vectors::sentry_trace(), |lines| {
+        match SentryTrace::read(lines.iter().map(Vec::as_slice)) {
             Ok(received) => {
                 let received = received.expect("every row has a line");
-                let forwarded = String::from_utf8(received.value.to_value()).unwrap();
-                let unchanged = row.lines == [forwarded.clone()];
-                assert_eq!(received.canonical, unchanged, "{}", row.name);
-                (Some(forwarded), None)
+                let written = received.value.to_value();
+                assert_eq!(received.canonical, lines == [written.clone()], "{lines:?}");
+                Ok(text(&written))
             }
-            Err(error) => (None, Some(error.reason().to_owned())),
+            Err(error) => Err(error.reason()),
+        }
+    });
+}
+
+#[test]
+fn traceparent() {
+    judge(vectors::traceparent(), |lines| {
+        match Traceparent::read(lines.iter().map(Vec::as_slice)) {
+            Ok(received) => Ok(text(&received.expect("every row has a line").to_value())),
+            Err(error) => Err(error.reason()),
+        }
+    });
+}
+
+#[test]
+fn requests() {
+    let mut failures = Vec::new();
+    for (format, row) in vectors::requests() {
+        let (seen, span) = Gateway::of(&row).serve(&row);
+        let mut complaints = row.judge(&seen);
+        let dsc = span.map(|context| context.dsc).unwrap_or_default();
+        for (key, value) in &row.dsc {
+            if dsc.get(key) != Some(value) {
+                complaints.push(format!("{key} was read as {:?}", dsc.get(key)));
+            }
+        }
+        let complaints = complaints.iter();
+        failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
+    }
+    none_of(&failures);
+}
+
+#[test]
+fn dsns() {
+    let mut failures = Vec::new();
+    for row in vectors::dsns() {
+        let got = Dsn::parse(&row.text);
+        let fits = match (&got, &row.url, &row.refuse) {
+            (Ok(dsn), Some(url), None) => {
+                let path = dsn.envelope_path();
+                *url == format!("{}://{}{path}", dsn.scheme(), dsn.authority())
+                    && row.public_key.as_deref() == Some(dsn.public_key())
+                    && row.org_id.as_deref() == dsn.org_id()
+            }
+            (Err(error), None, Some(reason)) => part(*error) == reason,
+            _ => false,
         };
-        if (&accepted, &refused) != (&row.accept, &row.refuse) {
-            failures.push(format!("{}: {accepted:?} {refused:?}", row.name));
+        if !fits {
+            failures.push(format!("{}: {got:?}", row.name));
         }
     }
-    assert!(failures.is_empty(), "{failures:#?}");
+    none_of(&failures);
+}
+
+#[test]
+fn rate_limits() {
+    let mut failures = Vec::new();
+    for row in vectors::answers() {
+        let lines: Vec<_> = row
+            .headers
+            .iter()
+            .map(|line| line.split_once(": ").expect("name: value"))
+            .collect();
+        let pairs = lines
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let headers = Headers::from_pairs(pairs);
+        for category in vectors::CATEGORIES {
+            let got = limit_s(&headers, Some(row.status), category, vectors::NOW_S);
+            let expected = row.limits.get(category).or_else(|| row.limits.get("all"));
+            if got != expected.copied() {
+                failures.push(format!(
+                    "{}: {category} {got:?}, expected {expected:?}",
+                    row.name
+                ));
+            }
+        }
+    }
+    none_of(&failures);
+}
+
+#[test]
+fn sample_rates() {
+    let mut failures = Vec::new();
+    for row in vectors::rates() {
+        let surroundings = Surroundings {
+            traces_sample_rate: Some(row.text.clone()),
+            ..Surroundings::default()
+        };
+        let got = FilterConfig::parse(b"{}", &surroundings).map(|config| config.traces_sample_rate);
+        let fits = match &got {
+            Ok(rate) => !row.refuse && *rate == row.rate.and_then(SampleRate::new),
+            Err(_) => row.refuse,
+        };
+        if !fits {
+            failures.push(format!("{}: {got:?}", row.name));
+        }
+    }
+    none_of(&failures);
+}
+
+/// Prints what the tables hold; `cargo test -- --nocapture` shows it.
+#[test]
+fn summary() {
+    let mut formats: BTreeMap<&str, Summary> = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for (format, row) in vectors::requests() {
+        let reasons = row.counted.keys();
+        let refused: Vec<_> = reasons
+            .filter(|name| name.contains("refused."))
+            .cloned()
+            .collect();
+        formats
+            .entry(format)
+            .or_default()
+            .add(&refused, row.why.is_some());
+        assert!(
+            names.insert((format, row.name.clone())),
+            "{} twice",
+            row.name
+        );
+    }
+    for row in vectors::dsns() {
+        let refused: Vec<_> = row.refuse.iter().cloned().collect();
+        formats
+            .entry("dsn")
+            .or_default()
+            .add(&refused, row.why.is_some());
+    }
+    for row in vectors::answers() {
+        formats
+            .entry("rate limits")
+            .or_default()
+            .add(&[], row.why.is_some());
+    }
+    for row in vectors::rates() {
+        let refused: Vec<_> = row
+            .refuse
+            .then(|| "number".to_owned())
+            .into_iter()
+            .collect();
+        formats
+            .entry("sample rate")
+            .or_default()
+            .add(&refused, row.why.is_some());
+    }
+    println!(
+        "{:<13} {:>5} {:>9} {:>8} {:>8}",
+        "format", "rows", "accepted", "refused", "settled"
+    );
+    for (
+        format,
+        Summary {
+            rows,
+            refused,
+            settled,
+        },
+    ) in formats
+    {
+        let sum: u32 = refused.values().sum();
+        println!(
+            "{format:<13} {rows:>5} {:>9} {sum:>8} {settled:>8}",
+            rows - sum
+        );
+        for (reason, count) in refused {
+            println!("{:<13} {count:>24} {reason}", "");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Summary {
+    rows: u32,
+    refused: BTreeMap<String, u32>,
+    settled: u32,
+}
+
+impl Summary {
+    fn add(&mut self, refused: &[String], is_settled: bool) {
+        self.rows += 1;
+        self.settled += u32::from(is_settled);
+        // Behind one reason for a row `traces_restarted.refused` says the same again.
+        let reason = refused
+            .iter()
+            .find(|name| !name.starts_with("traces_restarted."));
+        if let Some(reason) = reason.or(refused.first()) {
+            *self.refused.entry(reason.clone()).or_default() += 1;
+        }
+    }
+}
+
+fn judge(rows: Vec<Header>, read: impl Fn(&[Vec<u8>]) -> Read) {
+    let mut failures = Vec::new();
+    for row in rows {
+        let lines: Vec<_> = row.lines.iter().map(|line| expand(line)).collect();
+        let expected = row.accept.as_deref().ok_or(row.refuse.as_deref());
+        let got = read(&lines);
+        if got.as_deref().map_err(|reason| Some(*reason)) != expected {
+            failures.push(format!("{}: {got:?}", row.name));
+        }
+    }
+    none_of(&failures);
+}
+
+fn part(error: ParseDsnError) -> &'static str {
+    match error {
+        ParseDsnError::Scheme => "scheme",
+        ParseDsnError::PublicKey => "public_key",
+        ParseDsnError::Host => "host",
+        ParseDsnError::Port => "port",
+        ParseDsnError::ProjectId => "project_id",
+        ParseDsnError::Character => "character",
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn none_of(failures: &[String]) {
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

@@ -92,7 +92,7 @@ fn a_sampled_trace_that_comes_in_gets_the_gateway_as_a_child() {
             .header(
                 "baggage",
                 format!(
-                    "sentry-trace_id={TRACE},sentry-public_key=web,sentry-release=web@1,other=1"
+                    "sentry-trace_id={TRACE},sentry-public_key=49d0f7386ad645858ae85020e393bef3,sentry-release=web@1,other=1"
                 ),
             ),
     );

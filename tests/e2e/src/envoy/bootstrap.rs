@@ -19,6 +19,8 @@ pub struct Bootstrap {
     pub sentry: SocketAddr,
     /// Routes that are tried before the catch-all named `everything-else`.
     pub routes: Vec<Route>,
+    /// Envoy's own tracing, as the `tracing` of its connection manager in JSON; `None` leaves it out.
+    pub tracing: Option<Value>,
 }
 
 /// A named route.
@@ -27,6 +29,7 @@ pub struct Route {
     name: String,
     path_regex: String,
     cluster: String,
+    metadata: Option<Value>,
 }
 
 impl Route {
@@ -36,6 +39,15 @@ impl Route {
             name: name.to_owned(),
             path_regex: path_regex.to_owned(),
             cluster: "upstream".to_owned(),
+            metadata: None,
+        }
+    }
+
+    /// The same, with settings for the filter: `metadata.filter_metadata.sentry`.
+    pub fn metadata(self, sentry: Value) -> Self {
+        Self {
+            metadata: Some(json!({"filter_metadata": {"sentry": sentry}})),
+            ..self
         }
     }
 
@@ -57,7 +69,11 @@ impl Route {
 
     fn to_yaml(&self) -> String {
         let match_ = json!({"safe_regex": {"regex": self.path_regex}});
-        let route = json!({"name": self.name, "match": match_, "route": {"cluster": self.cluster}});
+        let mut route =
+            json!({"name": self.name, "match": match_, "route": {"cluster": self.cluster}});
+        if let Some(metadata) = &self.metadata {
+            route["metadata"] = metadata.clone();
+        }
         format!("              - {route}\n")
     }
 }
@@ -75,6 +91,7 @@ impl Bootstrap {
                 Route::new("no-host", "/no-host").to_no_host(),
                 Route::new("refused", "/refused").to_refused(),
             ],
+            tracing: None,
         }
     }
 
@@ -89,6 +106,10 @@ impl Bootstrap {
         let environment = json!({"key_values": environment});
         let configuration = match &self.configuration {
             Some(any) => format!("                configuration: {any}\n"),
+            None => String::new(),
+        };
+        let tracing = match &self.tracing {
+            Some(tracing) => format!("          tracing: {tracing}\n"),
             None => String::new(),
         };
         let routes: String = self.routes.iter().map(Route::to_yaml).collect();
@@ -112,7 +133,7 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: gateway
-          http_filters:
+{tracing}          http_filters:
           - name: sentry
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
