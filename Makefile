@@ -11,6 +11,9 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
 TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
 
+# How long each target runs in `make fuzz`.
+FUZZ_SECONDS ?= 60
+
 export SENTRY_FILTER_WASM := $(WASM)
 
 help: ## list the targets
@@ -60,7 +63,8 @@ bench: ## what the core's steps cost, side by side in one run
 	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
 
 fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
-	sh filter/core/fuzz/run.sh
+	FUZZ_SECONDS=$(FUZZ_SECONDS) sh filter/core/fuzz/run.sh
+	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
 picture: wasm envoy scene ## take the README's picture of a trace (needs Chromium)

@@ -134,6 +134,8 @@ impl Transport {
             .next()?;
         let status = headers
             .value(STATUS)
+            // Three digits: the standard parser would also take `+429`.
+            .filter(|status| status.len() == 3 && status.iter().all(u8::is_ascii_digit))
             .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
         if let Some(seconds) = limit_s(headers, status, CATEGORY, now_s) {
@@ -213,7 +215,7 @@ mod tests {
     fn an_answer_says_what_became_of_the_spans() {
         let upstream = (UPSTREAM_SERVICE_TIME, "3");
         type Row<'a> = (&'a [(&'a str, &'a str)], Option<Loss>);
-        let rows: [Row; 11] = [
+        let rows: [Row; 12] = [
             (&[(":status", "200")], None),
             (&[(":status", "202"), upstream], None),
             (&[(":status", "301")], Some(Loss::SendError)),
@@ -224,6 +226,7 @@ mod tests {
             (&[(":status", "504")], Some(Loss::NetworkError)),
             (&[(":status", "429")], Some(Loss::RatelimitBackoff)),
             (&[(":status", "none")], Some(Loss::NetworkError)),
+            (&[(":status", "+200")], Some(Loss::NetworkError)),
             (&[], Some(Loss::NetworkError)),
         ];
         for (lines, loss) in rows {

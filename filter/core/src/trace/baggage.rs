@@ -26,8 +26,9 @@ pub struct Baggage<'a> {
     members: Vec<Member<'a>>,
     /// How many members were dropped because they are none.
     malformed: u32,
-    /// How many members were dropped because there are too many, or too many bytes.
+    /// How many members were not kept because there are too many, or too many bytes.
     too_many: u32,
+    is_over_limits: bool,
     has_sentry: bool,
 }
 
@@ -51,43 +52,27 @@ pub enum SentryMembers<'a> {
 }
 
 impl<'a> Baggage<'a> {
-    /// Reads the lines. Ours are kept before those of others, and of each the ones on the left, as long as the limits allow (filter.md §3.7).
-    /// Nothing is allocated for what is not kept.
-    pub fn read(lines: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+    /// Reads the lines: as many members of ours, and as many of others, as the limits allow to either. Nothing is allocated for what is not kept.
+    pub fn read(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut baggage = Self::default();
-        let mut ours = Room::default();
-        for (raw, member) in split(lines.clone()) {
-            if raw.starts_with(PREFIX) {
-                baggage.has_sentry = true;
-                if member.is_some() && !ours.take(raw.len()) {
-                    ours.close();
-                }
-            }
-            if member.is_none() {
-                baggage.malformed = baggage.malformed.saturating_add(1);
-            }
-        }
-        let mut theirs = ours.clone();
-        theirs.is_closed = false;
-        let (mut ours_again, mut seen) = (Room::default(), 0_u32);
+        let (mut ours, mut theirs, mut both) = (Room::default(), Room::default(), Room::default());
         for (raw, member) in split(lines) {
-            let Some((key, value)) = member else { continue };
-            seen = seen.saturating_add(1);
             let is_sentry = raw.starts_with(PREFIX);
-            let room = if is_sentry {
-                &mut ours_again
-            } else {
-                &mut theirs
+            baggage.has_sentry |= is_sentry;
+            let Some((key, value)) = member else {
+                baggage.malformed = baggage.malformed.saturating_add(1);
+                continue;
             };
+            baggage.is_over_limits |= !both.take(raw.len());
+            let room = if is_sentry { &mut ours } else { &mut theirs };
             if !room.take(raw.len()) {
                 room.close();
+                baggage.too_many = baggage.too_many.saturating_add(1);
                 continue;
             }
             let sentry = is_sentry.then(|| read_sentry(key, value)).flatten();
             baggage.members.push(Member { raw, sentry });
         }
-        let kept = u32::try_from(baggage.members.len()).unwrap_or(u32::MAX);
-        baggage.too_many = seen.saturating_sub(kept);
         baggage
     }
 
@@ -109,39 +94,42 @@ impl<'a> Baggage<'a> {
         self.malformed
     }
 
-    /// How many members are left out because there are too many, or too many bytes: the header has to be written anew.
-    pub fn too_many(&self) -> u32 {
-        self.too_many
+    /// Whether there are too many members, or too many bytes: the header has to be written anew.
+    pub fn is_over_limits(&self) -> bool {
+        self.is_over_limits
     }
 
     /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
     pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
-        let new: Vec<Vec<u8>> = match sentry {
+        let mut new: Vec<Vec<u8>> = match sentry {
             SentryMembers::Kept => Vec::new(),
             SentryMembers::Changed(changes) => changes.iter().filter_map(write_change).collect(),
             SentryMembers::Replaced(members) => members.to_vec(),
         };
-        let stays = |member: &Member<'_>| match sentry {
-            SentryMembers::Kept => true,
+        let stays = |member: &&Member<'_>| match sentry {
+            SentryMembers::Kept => is_sentry(member),
             SentryMembers::Changed(changes) => is_unchanged(member, changes),
             SentryMembers::Replaced(_) => false,
         };
-        let mut room = Room::default();
-        for member in &new {
-            room.take(member.len());
-        }
-        for member in self
-            .members
-            .iter()
-            .filter(|member| is_sentry(member) && stays(member))
-        {
-            room.take(member.raw.len());
-        }
+        // What is new has its room first, then what of ours arrived, then theirs.
+        let (mut room, before) = (Room::default(), new.len());
+        new.retain(|member| room.take(member.len()));
+        let arrived = || self.members.iter().filter(stays);
+        let mut kept = arrived()
+            .take_while(|member| room.take(member.raw.len()))
+            .count();
+        let lost = before
+            .saturating_sub(new.len())
+            .saturating_add(arrived().count().saturating_sub(kept));
+        let mut too_many = self
+            .too_many
+            .saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
 
-        let (mut value, mut too_many) = (Vec::new(), self.too_many);
+        let mut value = Vec::new();
         for member in &self.members {
             if is_sentry(member) {
-                if stays(member) {
+                if stays(&member) && kept > 0 {
+                    kept = kept.saturating_sub(1);
                     push(&mut value, member.raw);
                 }
             } else if room.take(member.raw.len()) {
@@ -280,7 +268,7 @@ mod tests {
             written(&baggage, SentryMembers::Kept).as_deref(),
             Some("b=2;p=%20,sentry-release=1,a = 1,c=")
         );
-        assert_eq!((baggage.malformed(), baggage.too_many()), (0, 0));
+        assert_eq!((baggage.malformed(), baggage.is_over_limits()), (0, false));
     }
 
     #[test]
@@ -332,7 +320,8 @@ mod tests {
             .join(",");
         let many = format!("{many},sentry-a=1");
         let baggage = read(&[&many]);
-        assert_eq!(baggage.too_many(), 7);
+        assert!(baggage.is_over_limits());
+        assert_eq!(baggage.write(SentryMembers::Kept).too_many, 7);
         let kept = written(&baggage, SentryMembers::Kept).unwrap();
         assert_eq!(kept.split(',').count(), MAX_MEMBERS);
         assert!(
@@ -358,7 +347,9 @@ mod tests {
         );
         let one_more = format!("{exact}v");
         assert_eq!(
-            read(&[&one_more, "b=2"]).too_many(),
+            read(&[&one_more, "b=2"])
+                .write(SentryMembers::Kept)
+                .too_many,
             2,
             "nothing behind what did not fit"
         );
@@ -374,7 +365,7 @@ mod tests {
                 proptest::prop_assert!(value.len() <= MAX_BYTES);
                 let again = Baggage::read([value.as_slice()].into_iter());
                 proptest::prop_assert_eq!(again.write(SentryMembers::Kept).value, Some(value.clone()));
-                proptest::prop_assert_eq!((again.malformed(), again.too_many()), (0, 0));
+                proptest::prop_assert_eq!((again.malformed(), again.is_over_limits()), (0, false));
             }
         }
     }

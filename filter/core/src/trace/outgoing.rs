@@ -72,7 +72,7 @@ impl Outgoing<'_> {
             Members::Changed(_) => true,
             Members::Replaced(members) => self.baggage.has_sentry() || !members.is_empty(),
         };
-        if !changes && self.baggage.too_many() == 0 {
+        if !changes && !self.baggage.is_over_limits() {
             return None;
         }
         let written = self.baggage.write(sentry);

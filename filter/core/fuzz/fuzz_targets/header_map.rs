@@ -1,0 +1,4 @@
+//! `formats::header_map` on arbitrary bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentry_filter_fuzz::formats::header_map(data));

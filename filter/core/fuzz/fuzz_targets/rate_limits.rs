@@ -1,0 +1,4 @@
+//! `formats::rate_limits` on arbitrary bytes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentry_filter_fuzz::formats::rate_limits(data));

@@ -1,0 +1,370 @@
+//! Each parser for itself: parse, format, parse again.
+
+use std::collections::BTreeMap;
+
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::dsn::Dsn;
+use sentry_filter_core::headers::{serialize, Headers};
+use sentry_filter_core::metrics::Metric;
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
+use sentry_filter_core::trace::sentry_trace::SentryTrace;
+use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::trace::tracestate as state;
+use serde_json::Value;
+
+use super::input::{self, lines};
+use super::request::{self, Host};
+use super::strict;
+
+/// `sentry-trace`: what is accepted is written in the strict form, and the strict form is accepted as it is.
+pub fn sentry_trace(data: &[u8]) {
+    let lines = lines(data);
+    let read = SentryTrace::read(lines.iter().map(Vec::as_slice));
+    if let [line] = &lines[..] {
+        if strict::sentry_trace(line).is_some() {
+            let received = read.expect("strict").expect("a line");
+            assert!(received.canonical);
+            assert_eq!(received.value.to_value(), *line);
+        }
+    }
+    let Ok(received) = read else { return };
+    assert_eq!(received.is_none(), lines.is_empty());
+    let Some(received) = received else { return };
+    let value = received.value.to_value();
+    let context = strict::sentry_trace(&value).expect("what is written is strict");
+    assert_eq!(context.sampled, received.value.sampled);
+    assert_eq!(
+        received.canonical,
+        lines.len() == 1 && lines[0] == value,
+        "canonical"
+    );
+    let again = SentryTrace::read([value.as_slice()].into_iter())
+        .expect("what is written reads")
+        .expect("a line");
+    assert_eq!(again.value, received.value);
+}
+
+/// `traceparent`: what is accepted is written as version 00, and the strict form is accepted.
+pub fn traceparent(data: &[u8]) {
+    let lines = lines(data);
+    let read = Traceparent::read(lines.iter().map(Vec::as_slice));
+    if let [line] = &lines[..] {
+        if strict::traceparent(line).is_some() {
+            let traceparent = read.expect("strict").expect("a line");
+            assert_eq!(traceparent.to_value(), *line);
+        }
+    }
+    let Ok(Some(traceparent)) = read else { return };
+    let value = traceparent.to_value();
+    let context = strict::traceparent(&value).expect("what is written is strict");
+    assert_eq!(context.sampled, Some(traceparent.sampled));
+    assert_eq!(
+        Traceparent::read([value.as_slice()].into_iter()),
+        Ok(Some(traceparent))
+    );
+}
+
+/// `tracestate`: several lines mean what one line means, and each member stands for itself.
+pub fn tracestate(data: &[u8]) {
+    let lines = lines(data);
+    let is_valid = state::is_valid(lines.iter().map(Vec::as_slice));
+    let joined = lines.join(&b","[..]);
+    assert_eq!(is_valid, state::is_valid([joined.as_slice()].into_iter()));
+    if !is_valid {
+        return;
+    }
+    let members = strict::members([joined.as_slice()]);
+    assert!((1..=32).contains(&members.len()));
+    for member in members {
+        assert!(state::is_valid([member.raw].into_iter()));
+        assert!(member.raw.is_ascii() && member.raw.contains(&b'='));
+    }
+}
+
+/// `baggage`: members of others keep bytes and order within the limits, and what is written reads the same.
+pub fn baggage(data: &[u8]) {
+    let lines = lines(data);
+    let arrived = || lines.iter().map(Vec::as_slice);
+    let baggage = Baggage::read(arrived());
+    let all = strict::members(arrived());
+    let usable: Vec<_> = all.iter().filter(|m| m.pair.is_some()).copied().collect();
+    assert_eq!(baggage.malformed() as usize, all.len() - usable.len());
+    assert_eq!(baggage.is_over_limits(), !strict::fits(&usable));
+
+    let changes = [("sampled", Some("false".to_owned())), ("sample_rate", None)];
+    let replaced = [b"sentry-release=1".to_vec()];
+    for sentry in [
+        SentryMembers::Kept,
+        SentryMembers::Changed(&changes),
+        SentryMembers::Replaced(&[]),
+        SentryMembers::Replaced(&replaced),
+    ] {
+        let written = baggage.write(sentry);
+        let Some(value) = written.value else {
+            assert!(usable.is_empty() || baggage.is_over_limits() || baggage.has_sentry());
+            continue;
+        };
+        conserved(&usable, &value);
+        let again = Baggage::read([value.as_slice()].into_iter());
+        assert_eq!((again.malformed(), again.is_over_limits()), (0, false));
+        assert_eq!(
+            again.write(SentryMembers::Kept).value.as_ref(),
+            Some(&value)
+        );
+        if sentry == SentryMembers::Kept {
+            let kept = strict::members([value.as_slice()]).len();
+            assert_eq!(written.too_many as usize, usable.len() - kept);
+            let raw: Vec<&[u8]> = usable.iter().map(|member| member.raw).collect();
+            assert!(written.too_many > 0 || value == raw.join(&b","[..]));
+        }
+    }
+}
+
+/// Whether a written `baggage` keeps the limits, and of others' members all that fit, from the left, byte for byte.
+pub(super) fn conserved(usable: &[strict::Member<'_>], written: &[u8]) {
+    let written = strict::members([written]);
+    assert!(strict::fits(&written), "{} members", written.len());
+    assert!(written.iter().all(|member| member.pair.is_some()));
+    let theirs = |members: &[strict::Member<'_>]| -> Vec<Vec<u8>> {
+        let others = members.iter().filter(|member| !member.is_sentry());
+        others.map(|member| member.raw.to_vec()).collect()
+    };
+    let (before, after) = (theirs(usable), theirs(&written));
+    assert!(before.starts_with(&after), "{after:?} of {before:?}");
+    if let Some(next) = before.get(after.len()) {
+        // Ours have their room first: those that are written, or those that arrived.
+        let is_full = |ours: &[strict::Member<'_>]| {
+            let ours = ours.iter().filter(|member| member.is_sentry());
+            let theirs = written.iter().filter(|member| !member.is_sentry());
+            let mut all: Vec<_> = ours.chain(theirs).copied().collect();
+            all.extend(strict::members([next.as_slice()]));
+            !strict::fits(&all)
+        };
+        assert!(
+            is_full(&written) || is_full(usable),
+            "{:?} would have fitted",
+            String::from_utf8_lossy(next)
+        );
+    }
+}
+
+/// The host's header map: what is read is written as it was, and a map never holds more than its buffer.
+pub fn header_map(data: &[u8]) {
+    let pairs = input::headers(data);
+    let pairs = || {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
+    };
+    let written = serialize(pairs());
+    let headers = Headers::from_serialized(written.clone()).expect("what is written reads");
+    assert!(headers.iter().eq(pairs()));
+    assert_eq!(serialize(headers.iter()), written);
+
+    let Ok(headers) = Headers::from_serialized(data.to_vec()) else {
+        return;
+    };
+    let held: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 8)
+        .sum();
+    assert!(held <= data.len());
+    let written = serialize(headers.iter());
+    let again = Headers::from_serialized(written).expect("what is written reads");
+    assert!(again.iter().eq(headers.iter()));
+    let names: BTreeMap<&[u8], ()> = headers.iter().map(|(name, _)| (name, ())).collect();
+    for name in names
+        .keys()
+        .filter_map(|name| std::str::from_utf8(name).ok())
+    {
+        assert_eq!(headers.values(name).next(), headers.value(name));
+        assert!(headers.value(name).is_some());
+    }
+}
+
+/// The plugin configuration: refused with paths and without secrets, or the same as JSON and as `google.protobuf.Struct`, and fit for use.
+pub fn config(data: &[u8]) {
+    const SECRET: &str = "key:hush-7f3a91";
+    let surroundings = Surroundings::default();
+    let parsed = FilterConfig::parse(data, &surroundings);
+    if let Err(problems) = &parsed {
+        assert!(!problems.is_empty());
+        for problem in problems {
+            assert!(!problem.path.is_empty());
+            let is_clear = ["expected ", "unknown key; expected one of "];
+            assert!(
+                is_clear
+                    .iter()
+                    .any(|text| problem.message.starts_with(text)),
+                "{problem}"
+            );
+        }
+    }
+    if let Ok(config) = &parsed {
+        let mut pipeline = Pipeline::new(config.clone());
+        Host::new(0).serve(|sources| {
+            let headers = Headers::from_pairs([
+                (b":path".as_slice(), b"/shops/1?q".as_slice()),
+                (b":method", b"GET"),
+            ]);
+            pipeline.on_request_headers(&headers, sources)
+        });
+    }
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(data) else {
+        return;
+    };
+    let mut message = Vec::new();
+    write_struct(&object, &mut message);
+    if let (Ok(config), false) = (&parsed, object.is_empty()) {
+        let again = FilterConfig::parse(&message, &surroundings);
+        assert_eq!(again.as_ref(), Ok(config), "as a Struct");
+    }
+    for dsn in [
+        Value::from(format!("https://{SECRET}@/42")),
+        Value::from(vec![SECRET]),
+    ] {
+        object.insert("dsn".to_owned(), dsn);
+        let json = serde_json::to_vec(&object).expect("what was read can be written");
+        let problems = FilterConfig::parse(&json, &surroundings).expect_err("no DSN");
+        let shown = format!("{problems:?}");
+        assert!(!shown.contains("hush-7f3a91"), "{shown}");
+    }
+}
+
+/// `google.protobuf.Struct`, as Envoy writes it.
+fn write_struct(object: &serde_json::Map<String, Value>, message: &mut Vec<u8>) {
+    for (key, value) in object {
+        let (mut entry, mut written) = (Vec::new(), Vec::new());
+        write_value(value, &mut written);
+        write_field(0x0a, key.as_bytes(), &mut entry);
+        write_field(0x12, &written, &mut entry);
+        write_field(0x0a, &entry, message);
+    }
+}
+
+fn write_value(value: &Value, message: &mut Vec<u8>) {
+    match value {
+        Value::Null => message.extend_from_slice(&[0x08, 0]),
+        Value::Number(number) => {
+            message.push(0x11);
+            let number = number.as_f64().unwrap_or_default();
+            message.extend_from_slice(&number.to_le_bytes());
+        }
+        Value::String(text) => write_field(0x1a, text.as_bytes(), message),
+        Value::Bool(flag) => message.extend_from_slice(&[0x20, (*flag).into()]),
+        Value::Object(object) => {
+            let mut inner = Vec::new();
+            write_struct(object, &mut inner);
+            write_field(0x2a, &inner, message);
+        }
+        Value::Array(values) => {
+            let mut list = Vec::new();
+            for value in values {
+                let mut inner = Vec::new();
+                write_value(value, &mut inner);
+                write_field(0x0a, &inner, &mut list);
+            }
+            write_field(0x32, &list, message);
+        }
+    }
+}
+
+fn write_field(tag: u8, bytes: &[u8], message: &mut Vec<u8>) {
+    message.push(tag);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        message.push((length % 0x80) as u8 | 0x80);
+        length /= 0x80;
+    }
+    message.push(length as u8);
+    message.extend_from_slice(bytes);
+}
+
+/// The DSN: what is shown of it reads the same, and nothing of it can break out of a header line.
+pub fn dsn(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(dsn) = Dsn::parse(text) else { return };
+    let shown = dsn.to_string();
+    let again = Dsn::parse(&shown).expect("what is shown reads");
+    assert_eq!(again.to_string(), shown);
+    let parts = |dsn: &Dsn| {
+        (
+            dsn.public_key().to_owned(),
+            dsn.scheme(),
+            dsn.authority(),
+            dsn.envelope_path(),
+            dsn.org_id().map(str::to_owned),
+        )
+    };
+    assert_eq!(parts(&again), parts(&dsn));
+    let path = dsn.envelope_path();
+    for part in [dsn.authority(), path.clone(), dsn.public_key().to_owned()] {
+        assert!(part.bytes().all(|byte| byte.is_ascii_graphic()), "{part:?}");
+    }
+    assert!(path.starts_with('/') && !path.contains("//"), "{path}");
+    let auth = dsn.auth("client/1");
+    assert!(auth
+        .bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+    if let Some(org_id) = dsn.org_id() {
+        assert!(org_id == "0" || !org_id.starts_with('0'));
+        assert!(!org_id.is_empty() && org_id.bytes().all(|byte| byte.is_ascii_digit()));
+    }
+}
+
+/// Rate limits, as the answer to a callout: nothing is closed for more than a day, a span that was sent is sent or lost, and 429 always closes.
+pub fn rate_limits(data: &[u8]) {
+    const NOW_NS: u64 = 1_445_412_480_000_000_000; // Wed, 21 Oct 2015 07:28:00 GMT
+    const DAY_NS: u64 = 24 * 3_600 * 1_000_000_000;
+    let mut pipeline = Pipeline::new(request::configuration(b'd').clone());
+    let mut host = Host::new(0);
+    let mut record = |pipeline: &mut Pipeline, now_ns: u64| {
+        let outcome =
+            host.serve(|sources| pipeline.on_request_headers(&Headers::default(), sources));
+        let end = StreamEnd {
+            start_ns: Some(now_ns),
+            duration_ns: Some(0),
+            ..StreamEnd::default()
+        };
+        let span = outcome.span.expect("everything is sampled");
+        pipeline.on_stream_end(*span, end, now_ns);
+    };
+    record(&mut pipeline, NOW_NS);
+    let callout = pipeline.next_callout(NOW_NS).expect("a span waits");
+    pipeline.on_dispatched(&callout, 1, NOW_NS);
+
+    let pairs = input::headers(data);
+    let pairs = pairs.iter().map(|(name, value)| (&name[..], &value[..]));
+    let headers = Headers::from_pairs(pairs);
+    pipeline.on_answer(1, &headers, NOW_NS);
+    assert!(pipeline.is_idle());
+    let metrics: Vec<Metric> = Metric::all().collect();
+    let changes = pipeline.metrics().take();
+    let fate: i64 = changes
+        .iter()
+        .filter(|(index, _)| {
+            let metric = metrics[*index];
+            matches!(metric, Metric::SpansSent | Metric::SpansDiscarded(_))
+        })
+        .map(|(_, change)| *change)
+        .sum();
+    assert_eq!(fate, 1, "{changes:?}");
+
+    record(&mut pipeline, NOW_NS);
+    let is_open = pipeline.next_callout(NOW_NS).is_some();
+    let has_quotas = headers.value("x-sentry-rate-limits").is_some();
+    let status = headers.value(":status").unwrap_or_default();
+    let is_429 = std::str::from_utf8(status).is_ok_and(|text| text.parse() == Ok(429_u16));
+    let must_close = is_429 && headers.value("retry-after").is_none();
+    if !has_quotas && (must_close || !is_429) {
+        assert_eq!(is_open, !must_close);
+    }
+    let tomorrow_ns = NOW_NS + DAY_NS;
+    record(&mut pipeline, tomorrow_ns);
+    let callout = pipeline.next_callout(tomorrow_ns);
+    strict::envelope(&callout.expect("nothing lasts longer than a day").body);
+}

@@ -1,0 +1,22 @@
+//! What must hold for whatever strangers send. Every check takes bytes and panics if it does not hold.
+//!
+//! ```text
+//! formats      each parser: what is read is written in the strict form, and what is written reads the same
+//! request      the request side: arbitrary headers under a handful of configurations
+//! operations   the whole line: requests, ends of streams, callouts, answers and clocks in any order
+//! strict       independent readers: how the strictest of the services behind us reads a header or an envelope
+//! input        how bytes become header lines
+//! ```
+//! The fuzz targets call these functions, and so does `filter/core/tests/properties.rs`, which includes this file: one checker, not two. A finding
+//! stays as a file in `corpus/<target>/`, which both of them run.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans are for what runs in a gateway"
+)]
+
+pub mod formats;
+pub mod input;
+pub mod operations;
+pub mod request;
+pub mod strict;

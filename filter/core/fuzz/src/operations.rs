@@ -1,0 +1,252 @@
+//! The whole line in any order: requests, ends of streams, callouts that the host takes or does not, answers of any kind, clocks that jump.
+//!
+//! ```text
+//! byte 0    the configuration
+//! then      operations: a byte each, with what it needs behind it
+//! ```
+
+use std::sync::OnceLock;
+
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::metrics::{Kind, Metric};
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::{OpenSpan, StreamEnd};
+use sentry_filter_core::transport::Callout;
+
+use super::input::{self, Bytes};
+use super::request::Host;
+use super::strict;
+
+const NS_PER_S: u64 = 1_000_000_000;
+/// How many streams are open at most, so that an input costs what it is long.
+const MAX_STREAMS: usize = 16;
+
+const CONFIGURATIONS: [&str; 4] = [
+    r#""transport": {"max_queue_bytes": 3000, "max_in_flight": 2}"#,
+    r#""transport": {"max_queue_bytes": 1024, "max_in_flight": 1}"#,
+    r#""transport": {"max_queue_bytes": 6000, "max_in_flight": 3, "timeout_ms": 600000}"#,
+    r#""max_traces_per_second": 2, "transport": {"max_in_flight": 1, "timeout_ms": 1}"#,
+];
+
+/// Whether everything holds after each operation.
+pub fn check(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let mut worker = Worker::new(bytes.byte());
+    while let Some(operation) = bytes.take() {
+        worker.step(operation, &mut bytes);
+        worker.balance();
+    }
+    worker.finish();
+}
+
+/// One worker with what its host knows.
+struct Worker {
+    pipeline: Pipeline,
+    host: Host,
+    now_ns: u64,
+    next_token: u32,
+    /// Streams whose span is open.
+    streams: Vec<OpenSpan>,
+    /// A callout that was made and neither taken nor refused yet.
+    held: Option<Callout>,
+    /// The tokens that were given out.
+    tokens: Vec<u32>,
+    /// Every metric as the host would show it.
+    stats: Vec<(Metric, i64)>,
+    /// How many streams with a span have ended.
+    ended: i64,
+}
+
+impl Worker {
+    fn new(configuration: u8) -> Self {
+        static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
+        let all = ALL.get_or_init(|| CONFIGURATIONS.iter().map(|more| read(more)).collect());
+        let config = &all[usize::from(configuration) % all.len()];
+        Self {
+            pipeline: Pipeline::new(config.clone()),
+            host: Host::new(0),
+            now_ns: 1_787_306_400 * NS_PER_S,
+            next_token: 1,
+            streams: Vec::new(),
+            held: None,
+            tokens: Vec::new(),
+            stats: Metric::all().map(|metric| (metric, 0)).collect(),
+            ended: 0,
+        }
+    }
+
+    fn step(&mut self, operation: u8, bytes: &mut Bytes<'_>) {
+        match operation % 16 {
+            0 | 1 => self.request(bytes.byte()),
+            2 | 3 => self.end_stream(bytes.byte(), bytes.byte()),
+            4 | 5 => {
+                if self.held.is_none() {
+                    self.held = self.pipeline.next_callout(self.now_ns);
+                }
+                if let Some(callout) = &self.held {
+                    strict::envelope(&callout.body);
+                }
+            }
+            6 => {
+                if let Some(callout) = self.held.take() {
+                    self.dispatched(&callout);
+                }
+            }
+            7 => {
+                if let Some(callout) = self.held.take() {
+                    self.pipeline.on_not_dispatched(callout);
+                }
+            }
+            8 => self.answer(bytes.byte(), &[(b":status".to_vec(), b"200".to_vec())]),
+            9 => {
+                let (token, headers) = (bytes.byte(), input::headers(bytes.text()));
+                self.answer(token, &headers);
+            }
+            10 => self.now_ns = self.now_ns.saturating_add(jump(bytes.byte())),
+            11 => self.now_ns = self.now_ns.saturating_sub(jump(bytes.byte())),
+            12 => self.pipeline.expire(self.now_ns),
+            13 => self.pipeline.give_up(),
+            // A stream that the host forgets without a word.
+            14 => drop(self.streams.pop()),
+            // As the plugin does on a tick.
+            _ => {
+                self.pipeline.expire(self.now_ns);
+                while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
+                    self.dispatched(&callout);
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, length: u8) {
+        if self.streams.len() >= MAX_STREAMS {
+            return;
+        }
+        let path = format!("/{}", "x".repeat(usize::from(length)));
+        let headers =
+            Headers::from_pairs([(b":path".as_slice(), path.as_bytes()), (b":method", b"GET")]);
+        let pipeline = &mut self.pipeline;
+        let outcome = self
+            .host
+            .serve(|sources| pipeline.on_request_headers(&headers, sources));
+        self.streams.extend(outcome.span.map(|span| *span));
+    }
+
+    fn end_stream(&mut self, index: u8, times: u8) {
+        let open = self.streams.len();
+        if open == 0 {
+            return;
+        }
+        let span = self.streams.swap_remove(usize::from(index) % open);
+        let end = StreamEnd {
+            start_ns: match times % 4 {
+                0 => None,
+                1 => Some(0),
+                2 => Some(u64::MAX),
+                _ => Some(self.now_ns),
+            },
+            duration_ns: match times / 4 % 4 {
+                0 => None,
+                1 => Some(u64::MAX),
+                _ => Some(jump(times / 16)),
+            },
+            response_code: Some(u16::from(times) * 4),
+            response_size: Some(u64::MAX),
+            ..StreamEnd::default()
+        };
+        self.pipeline.on_stream_end(span, end, self.now_ns);
+        self.ended += 1;
+    }
+
+    fn dispatched(&mut self, callout: &Callout) {
+        self.pipeline
+            .on_dispatched(callout, self.next_token, self.now_ns);
+        self.tokens.push(self.next_token);
+        self.next_token += 1;
+    }
+
+    /// Answers a token: one that waits, one that was answered already, or one that never was.
+    fn answer(&mut self, which: u8, headers: &[(Vec<u8>, Vec<u8>)]) {
+        let token = match self.tokens.len() {
+            0 => u32::from(which),
+            given => self.tokens[given.saturating_sub(1 + usize::from(which % 8))],
+        };
+        let pairs = headers.iter().map(|(name, value)| (&name[..], &value[..]));
+        self.pipeline
+            .on_answer(token, &Headers::from_pairs(pairs), self.now_ns);
+    }
+
+    /// Every span is accounted for, at any moment.
+    fn balance(&mut self) {
+        for (index, change) in self.pipeline.metrics().take() {
+            let (metric, value) = &mut self.stats[index];
+            assert!(
+                change > 0 || metric.kind() == Kind::Gauge,
+                "{metric:?} {change}"
+            );
+            *value += change;
+        }
+        let queued = self.stat(Metric::SpansQueued);
+        let in_flight = self.stat(Metric::SpansInFlight);
+        let recorded = self.stat(Metric::SpansRecorded);
+        let sent = self.stat(Metric::SpansSent);
+        assert_eq!(recorded, self.ended);
+        assert_eq!(recorded, sent + self.discarded() + queued + in_flight);
+        assert!(queued >= i64::from(self.held.is_some()), "{queued} queued");
+        // A callout that was held while others left comes on top.
+        let most = self.pipeline.config().transport.max_in_flight as i64 + 1;
+        assert!((0..=most).contains(&in_flight), "{in_flight} in flight");
+    }
+
+    fn stat(&self, wanted: Metric) -> i64 {
+        let mut stats = self.stats.iter();
+        stats
+            .find(|(metric, _)| *metric == wanted)
+            .map_or(0, |(_, value)| *value)
+    }
+
+    fn discarded(&self) -> i64 {
+        let is_loss = |metric: &Metric| matches!(metric, Metric::SpansDiscarded(_));
+        let losses = self.stats.iter().filter(|(metric, _)| is_loss(metric));
+        losses.map(|(_, value)| value).sum()
+    }
+
+    /// In the end everything leaves, and what had waited was no more than may wait.
+    fn finish(mut self) {
+        if let Some(callout) = self.held.take() {
+            self.dispatched(&callout);
+        }
+        self.now_ns = u64::MAX;
+        self.pipeline.expire(self.now_ns);
+        let max_bytes = self.pipeline.config().transport.max_queue_bytes;
+        let mut bytes = 0;
+        while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
+            bytes += callout.envelope.weight();
+            self.dispatched(&callout);
+            self.answer(0, &[(b":status".to_vec(), b"200".to_vec())]);
+            self.balance();
+        }
+        assert!(bytes <= max_bytes, "{bytes} of {max_bytes} bytes");
+        self.balance();
+        assert!(self.pipeline.is_idle());
+        assert_eq!(self.ended, self.stat(Metric::SpansSent) + self.discarded());
+    }
+}
+
+/// A configuration with a receiver.
+fn read(more: &str) -> FilterConfig {
+    let json = format!(
+        r#"{{"dsn": "https://key@o1.ingest.sentry.io/42", "traces_sample_rate": 1, {more}}}"#
+    );
+    FilterConfig::parse(json.as_bytes(), &Surroundings::default()).expect("a configuration")
+}
+
+/// From nothing over nanoseconds and days to the end of time.
+fn jump(byte: u8) -> u64 {
+    match byte % 64 {
+        0 => 0,
+        63 => u64::MAX,
+        n => 1_u64 << n,
+    }
+}

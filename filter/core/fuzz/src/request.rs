@@ -1,0 +1,393 @@
+//! The request side: arbitrary headers, a handful of configurations, and what must hold for what the upstream gets.
+//!
+//! ```text
+//! byte 0    the configuration, as a printable character: 'a' is the first of CONFIGURATIONS
+//! byte 1    the host's randomness: see Host::new
+//! then      header lines; those whose name begins with @ are attributes of the request
+//! ```
+
+use std::sync::OnceLock;
+
+use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::headers::{
+    serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
+};
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::{OpenSpan, StreamEnd};
+use sentry_filter_core::trace::Sources;
+
+use super::formats::conserved;
+use super::{input, strict};
+
+/// When every request takes place.
+const NOW_NS: u64 = 1_787_306_400_123_456_789;
+
+const DSN: &str = r#""dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42""#;
+
+/// What is configured besides the DSN, and whether there is one.
+const CONFIGURATIONS: [(bool, &str); 13] = [
+    (false, ""),
+    (false, r#""propagate_traceparent": true"#),
+    (true, ""),
+    (true, r#""traces_sample_rate": 1"#),
+    (
+        true,
+        r#""traces_sample_rate": 0.5, "strict_trace_continuation": true, "environment": "pro, duction;=\u00e9", "release": "shop@1.0+2""#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 1, "incoming": {"trace": "restart"}"#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 0.5, "incoming": {"sampled": "ignore"}, "propagate_traceparent": true"#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 1, "propagate_traceparent": true, "max_traces_per_second": 1"#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 1, "trace_propagation_targets": ["shop.example", {"regex": "^https://[a-z]+\\.internal/"}]"#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 1, "propagate_traceparent": true, "rules": [
+            {"match": {"path": "^/shops/(?P<shop>[^/]*)/(.*)"}, "transaction": "/shops/${shop}/$2"},
+            {"match": {"path": "^/internal", "method": "^GET$"}, "propagate": false, "ignore": true},
+            {"match": {"header": {"x-team": "web"}}, "incoming": {"trace": "restart", "sampled": "ignore"}},
+            {"match": {"route": "^r", "cluster": "c"}, "traces_sample_rate": 0}]"#,
+    ),
+    (
+        true,
+        r#""incoming": {"sampled": "ignore"}, "propagate_traceparent": true, "debug": true"#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 0, "continue_traceparent": false, "org_id": "7""#,
+    ),
+    (
+        true,
+        r#""traces_sample_rate": 1, "trace_propagation_targets": []"#,
+    ),
+];
+
+/// What a request meets: randomness, a clock that stands still, and attributes.
+pub struct Host {
+    seed: u8,
+    calls: u64,
+    attributes: Vec<(Attribute, Vec<u8>)>,
+}
+
+impl Host {
+    /// A host whose randomness a byte decides: of eight, six have it, one has only zeros, one has none.
+    pub fn new(seed: u8) -> Self {
+        Self {
+            seed,
+            calls: 0,
+            attributes: Vec::new(),
+        }
+    }
+
+    /// Hands out the sources for one request.
+    pub fn serve<T>(&mut self, request: impl FnOnce(&mut Sources<'_>) -> T) -> T {
+        let Self {
+            seed,
+            calls,
+            attributes,
+        } = self;
+        request(&mut Sources {
+            entropy: &mut |bytes| {
+                for byte in bytes.iter_mut() {
+                    *calls += 1;
+                    // Knuth's multiplicative generator: neighbours differ, and a finding comes again.
+                    let mixed = (*calls + (u64::from(*seed) << 32))
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .rotate_left(17);
+                    *byte = if *seed % 8 == 7 { 0 } else { mixed as u8 };
+                }
+                *seed % 8 != 6
+            },
+            now_ns: &mut || NOW_NS,
+            attribute: &mut |wanted| {
+                let known = attributes.iter().find(|(known, _)| *known == wanted);
+                known.map(|(_, value)| value.clone())
+            },
+        })
+    }
+}
+
+/// A configuration from the table, read once.
+pub fn configuration(byte: u8) -> &'static FilterConfig {
+    static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let read = |(has_dsn, more): &(bool, &str)| {
+            let parts = [if *has_dsn { DSN } else { "" }, more];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let json = format!("{{{}}}", parts.join(", "));
+            FilterConfig::parse(json.as_bytes(), &Surroundings::default())
+                .unwrap_or_else(|problems| panic!("{json}: {problems:?}"))
+        };
+        CONFIGURATIONS.iter().map(read).collect()
+    });
+    &all[usize::from(byte.wrapping_sub(b'a')) % all.len()]
+}
+
+/// Whether everything holds for one request.
+pub fn check(data: &[u8]) {
+    let mut bytes = input::Bytes(data);
+    let config = configuration(bytes.byte());
+    let mut host = Host::new(bytes.byte());
+    let (attributes, pairs): (Vec<_>, Vec<_>) = input::headers(bytes.0)
+        .into_iter()
+        .partition(|(name, _)| name.starts_with(b"@"));
+    host.attributes = read_attributes(&attributes);
+
+    let before = Headers::from_pairs(pairs.iter().map(|(name, value)| (&name[..], &value[..])));
+    let mut pipeline = Pipeline::new(config.clone());
+    let outcome = host.serve(|sources| pipeline.on_request_headers(&before, sources));
+    let after = applied(&before, &outcome.mutations);
+    let request = Request {
+        config,
+        before: &before,
+        after: &after,
+        mutations: &outcome.mutations,
+        span: outcome.span.as_deref(),
+    };
+    request.check();
+
+    // What leaves us is what a gateway behind us that only forwards leaves alone.
+    let mut next = Pipeline::new(configuration(b'a').clone());
+    let forwarded = host.serve(|sources| next.on_request_headers(&after, sources));
+    assert_eq!(
+        forwarded.mutations,
+        [],
+        "a second gateway repairs the first"
+    );
+
+    if let Some(span) = outcome.span {
+        reported(&mut pipeline, *span);
+    }
+}
+
+/// The attributes that an input gives its request.
+fn read_attributes(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Attribute, Vec<u8>)> {
+    let mut attributes = Vec::new();
+    let mut metadata = Vec::new();
+    for (name, value) in lines {
+        match &name[..] {
+            b"@route" => attributes.push((Attribute::RouteName, value.clone())),
+            b"@cluster" => attributes.push((Attribute::ClusterName, value.clone())),
+            b"@metadata" => attributes.push((Attribute::RouteMetadata, value.clone())),
+            _ => {
+                if let Some(key) = name.strip_prefix(b"@metadata.") {
+                    metadata.push((key, value.as_slice()));
+                }
+            }
+        }
+    }
+    if !metadata.is_empty() {
+        let map = serialize(metadata.into_iter());
+        attributes.push((Attribute::RouteMetadata, map));
+    }
+    attributes
+}
+
+/// The headers as the upstream gets them.
+fn applied(headers: &Headers, mutations: &[HeaderMutation]) -> Headers {
+    let changed = |name: &[u8]| {
+        mutations
+            .iter()
+            .any(|mutation| mutation.name().as_bytes().eq_ignore_ascii_case(name))
+    };
+    let kept = headers.iter().filter(|(name, _)| !changed(name));
+    let written = mutations.iter().filter_map(|mutation| match mutation {
+        HeaderMutation::Set { name, value } => Some((name.as_bytes(), value.as_slice())),
+        HeaderMutation::Remove { .. } => None,
+    });
+    Headers::from_pairs(kept.chain(written))
+}
+
+/// One request as it came and as it goes.
+struct Request<'a> {
+    config: &'a FilterConfig,
+    before: &'a Headers,
+    after: &'a Headers,
+    mutations: &'a [HeaderMutation],
+    span: Option<&'a OpenSpan>,
+}
+
+impl Request<'_> {
+    fn check(&self) {
+        self.changes_are_few();
+        let context = self.sentry_trace();
+        self.baggage(context.as_ref());
+        self.w3c(context.as_ref());
+        if let Some(span) = self.span {
+            self.names_its_span(span, context.as_ref());
+        }
+        if self.config.dsn.is_none() {
+            self.only_forwards(context.as_ref());
+        }
+    }
+
+    /// One change a header, none that changes nothing, none of a header that is not ours.
+    fn changes_are_few(&self) {
+        for (index, mutation) in self.mutations.iter().enumerate() {
+            let name = mutation.name();
+            assert!([SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE].contains(&name));
+            assert!(self.mutations[..index].iter().all(|m| m.name() != name));
+            let arrived = self.before.values(name);
+            match mutation {
+                HeaderMutation::Set { value, .. } => {
+                    assert!(
+                        !arrived.eq([value.as_slice()]),
+                        "{name} is written as it was"
+                    );
+                }
+                HeaderMutation::Remove { .. } => assert!(arrived.count() > 0, "no {name}"),
+            }
+        }
+        if self.config.dsn.is_none() {
+            assert!(self.span.is_none(), "a span for nobody");
+        }
+    }
+
+    fn is_written(&self, name: &str) -> bool {
+        self.mutations
+            .iter()
+            .any(|mutation| mutation.name() == name)
+    }
+
+    /// At most one value, in the form that every SDK reads.
+    fn sentry_trace(&self) -> Option<strict::Context> {
+        let values: Vec<&[u8]> = self.after.values(SENTRY_TRACE).collect();
+        assert!(values.len() <= 1, "{} values", values.len());
+        let value = values.first()?;
+        let context = strict::sentry_trace(value);
+        Some(context.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(value))))
+    }
+
+    /// Members of others are conserved, and ours belong to the context.
+    fn baggage(&self, context: Option<&strict::Context>) {
+        let before = strict::members(self.before.values(BAGGAGE));
+        let after = strict::members(self.after.values(BAGGAGE));
+        let usable: Vec<_> = before
+            .iter()
+            .filter(|m| m.pair.is_some())
+            .copied()
+            .collect();
+        assert!(strict::fits(
+            &after
+                .iter()
+                .filter(|m| m.pair.is_some())
+                .copied()
+                .collect::<Vec<_>>()
+        ));
+        if self.is_written(BAGGAGE) {
+            let value = self.after.value(BAGGAGE).unwrap_or_default();
+            assert!(value.len() <= strict::MAX_BYTES, "{} bytes", value.len());
+            conserved(&usable, value);
+        }
+        for member in after.iter().filter(|member| member.is_sentry()) {
+            let context = context.expect("members of no trace");
+            if let Some(trace_id) = member.sentry_value("trace_id").filter(|id| !id.is_empty()) {
+                assert_eq!(trace_id.to_ascii_lowercase(), context.trace_id);
+            }
+            let is_old = before.iter().any(|old| old.raw == member.raw);
+            let value = member.pair.map(|(_, value)| value).unwrap_or_default();
+            assert!(is_old || strict::is_percent_encoded(value), "{member:?}");
+        }
+    }
+
+    /// `traceparent` agrees with `sentry-trace` where it is ours, and is nobody's business where it is not.
+    fn w3c(&self, context: Option<&strict::Context>) {
+        let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
+        if !self.config.propagate_traceparent {
+            assert!(!touched);
+            return;
+        }
+        let states = self.after.values(TRACESTATE);
+        assert!(self.is_written(TRACESTATE) || states.eq(self.before.values(TRACESTATE)));
+        let Some(context) = context else {
+            assert!(!touched);
+            return;
+        };
+        let values: Vec<&[u8]> = self.after.values(TRACEPARENT).collect();
+        let [value] = values[..] else {
+            panic!("{} values", values.len());
+        };
+        let traceparent = strict::traceparent(value).expect("strict");
+        assert_eq!(
+            (&traceparent.trace_id, &traceparent.span_id),
+            (&context.trace_id, &context.span_id)
+        );
+        assert_eq!(traceparent.sampled, Some(context.sampled == Some(true)));
+        if self.after.value(TRACESTATE).is_some() {
+            let arrived = self.before.value(TRACEPARENT).unwrap_or_default();
+            let trace_id = context.trace_id.as_bytes();
+            assert!(
+                arrived.windows(trace_id.len()).any(|part| part == trace_id),
+                "a tracestate of another trace"
+            );
+        }
+    }
+
+    /// The upstream, if it gets the trace at all, continues our span.
+    fn names_its_span(&self, span: &OpenSpan, context: Option<&strict::Context>) {
+        let gets_every_trace =
+            self.config.trace_propagation_targets.is_none() && self.config.rules.is_empty();
+        assert!(context.is_some() || !gets_every_trace, "the trace is lost");
+        let expected = strict::Context {
+            trace_id: span.context.trace_id.to_string(),
+            span_id: span.context.span_id.to_string(),
+            sampled: Some(true),
+        };
+        assert!(context.is_none_or(|context| *context == expected));
+    }
+
+    /// Without a DSN nothing begins, and what is in order goes on byte for byte.
+    fn only_forwards(&self, context: Option<&strict::Context>) {
+        let arrived: Vec<&[u8]> = self.before.values(SENTRY_TRACE).collect();
+        let is_in_order = matches!(arrived[..], [value] if strict::sentry_trace(value).is_some());
+        if is_in_order {
+            assert!(!self.is_written(SENTRY_TRACE));
+        }
+        let Some(context) = context else { return };
+        let value = self.after.value(SENTRY_TRACE).unwrap_or_default();
+        let repaired = arrived.iter().any(|line| {
+            line.to_ascii_lowercase()
+                .windows(value.len())
+                .any(|part| part == value)
+        });
+        assert!(repaired, "{context:?} is from nowhere");
+    }
+}
+
+/// The rest of the line: the span becomes an envelope that names it.
+fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
+    let context = span.context.clone();
+    let end = StreamEnd {
+        start_ns: Some(NOW_NS),
+        duration_ns: Some(31_000_000),
+        response_code: Some(200),
+        ..StreamEnd::default()
+    };
+    pipeline.on_stream_end(span, end, NOW_NS);
+    let callout = pipeline.next_callout(NOW_NS).expect("a span to send");
+    let (header, event) = strict::envelope(&callout.body);
+    let trace = &event["contexts"]["trace"];
+    assert_eq!(trace["trace_id"], context.trace_id.to_string());
+    assert_eq!(trace["span_id"], context.span_id.to_string());
+    if let Some(parent) = context.parent_span_id {
+        assert_eq!(trace["parent_span_id"], parent.to_string());
+    }
+    if let Some(trace_id) = header["trace"]["trace_id"].as_str() {
+        assert_eq!(trace_id.to_ascii_lowercase(), context.trace_id.to_string());
+    }
+    pipeline.on_dispatched(&callout, 1, NOW_NS);
+    let answer = Headers::from_pairs([(b":status".as_slice(), b"200".as_slice())]);
+    pipeline.on_answer(1, &answer, NOW_NS);
+    assert!(pipeline.is_idle());
+}

@@ -1,0 +1,177 @@
+//! Readers that share nothing with the filter's own, each as strict as the strictest service that may stand behind it.
+
+use serde_json::Value;
+
+/// The most members of a `baggage` that everybody passes on, and the most bytes.
+pub const MAX_MEMBERS: usize = 64;
+/// The most bytes of a `baggage` that everybody passes on.
+pub const MAX_BYTES: usize = 8_192;
+
+/// What a `sentry-trace` says: trace id, span id and flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// 32 lower-case hex digits, not only zeros.
+    pub trace_id: String,
+    /// 16 lower-case hex digits, not only zeros.
+    pub span_id: String,
+    /// `-1`, `-0` or nothing.
+    pub sampled: Option<bool>,
+}
+
+/// Reads a `sentry-trace` in the one form that every SDK reads alike.
+pub fn sentry_trace(value: &[u8]) -> Option<Context> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (ids, sampled) = match text.len() {
+        49 => (text, None),
+        51 => match text.strip_suffix("-1") {
+            Some(ids) => (ids, Some(true)),
+            None => (text.strip_suffix("-0")?, Some(false)),
+        },
+        _ => return None,
+    };
+    let (trace_id, span_id) = ids.split_once('-')?;
+    Some(Context {
+        trace_id: id(trace_id, 32)?,
+        span_id: id(span_id, 16)?,
+        sampled,
+    })
+}
+
+/// Reads a `traceparent` of version 00 with the flags that there are.
+pub fn traceparent(value: &[u8]) -> Option<Context> {
+    let text = std::str::from_utf8(value).ok()?;
+    let parts: Vec<&str> = text.split('-').collect();
+    let ["00", trace_id, span_id, flags] = parts[..] else {
+        return None;
+    };
+    Some(Context {
+        trace_id: id(trace_id, 32)?,
+        span_id: id(span_id, 16)?,
+        sampled: match flags {
+            "00" | "02" => Some(false),
+            "01" | "03" => Some(true),
+            _ => return None,
+        },
+    })
+}
+
+/// Hex digits as the standards have them: lower case, all of them, not only zeros.
+fn id(text: &str, length: usize) -> Option<String> {
+    let is_hex = text.chars().all(|c| "0123456789abcdef".contains(c));
+    let is_zero = text.chars().all(|c| c == '0');
+    (text.len() == length && is_hex && !is_zero).then(|| text.to_owned())
+}
+
+/// A list member of a `baggage`, without the white space around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// All of it.
+    pub raw: &'a [u8],
+    /// Key and value without properties and white space, if it has the form of a member.
+    pub pair: Option<(&'a [u8], &'a [u8])>,
+}
+
+impl Member<'_> {
+    /// Whether it belongs to Sentry.
+    pub fn is_sentry(&self) -> bool {
+        self.raw.starts_with(b"sentry-")
+    }
+
+    /// The decoded value, if it is this `sentry-` member.
+    pub fn sentry_value(&self, wanted: &str) -> Option<String> {
+        let (key, value) = self.pair?;
+        let is_wanted = percent_decoded(key.strip_prefix(b"sentry-")?) == wanted;
+        is_wanted.then(|| percent_decoded(value))
+    }
+}
+
+/// The members of all lines of a `baggage`, empty ones left out.
+pub fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Vec<Member<'a>> {
+    let mut members = Vec::new();
+    for line in lines {
+        for raw in line.split(|byte| *byte == b',').map(trimmed) {
+            if !raw.is_empty() {
+                members.push(Member {
+                    raw,
+                    pair: pair(raw),
+                });
+            }
+        }
+    }
+    members
+}
+
+/// Whether members in this number and of these bytes fit into one header.
+pub fn fits(members: &[Member<'_>]) -> bool {
+    let bytes: usize = members.iter().map(|member| member.raw.len()).sum();
+    members.len() <= MAX_MEMBERS && bytes + members.len().saturating_sub(1) <= MAX_BYTES
+}
+
+fn pair(raw: &[u8]) -> Option<(&[u8], &[u8])> {
+    const SEPARATORS: &[u8] = b"(),/:;<=>?@[\\]{}\"";
+    let end = raw.iter().position(|byte| *byte == b';');
+    let pair = &raw[..end.unwrap_or(raw.len())];
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    let key = trimmed(&pair[..equals]);
+    let is_token = |byte: &u8| (0x21..=0x7e).contains(byte) && !SEPARATORS.contains(byte);
+    (!key.is_empty() && key.iter().all(is_token)).then(|| (key, trimmed(&pair[equals + 1..])))
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    match (
+        text.iter().position(is_text),
+        text.iter().rposition(is_text),
+    ) {
+        (Some(first), Some(last)) => &text[first..=last],
+        _ => &[],
+    }
+}
+
+fn percent_decoded(text: &[u8]) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        let hex = behind
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(hex.unwrap_or(*first));
+        rest = if hex.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether a text is what percent coding leaves of anything.
+pub fn is_percent_encoded(text: &[u8]) -> bool {
+    let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(byte);
+    text.iter().all(is_known)
+}
+
+/// The envelope header and the payload of the only item of an envelope.
+///
+/// # Panics
+/// If it is no envelope.
+pub fn envelope(body: &[u8]) -> (Value, Value) {
+    let (header, rest) = line(body);
+    let (item, rest) = line(rest);
+    let length = item["length"].as_u64().expect("the item has a length");
+    let length = usize::try_from(length).expect("a length in memory");
+    assert!(length <= rest.len(), "the item is cut off");
+    let (payload, rest) = rest.split_at(length);
+    assert_eq!(rest, b"\n", "the item is longer than it says");
+    let event: Value = serde_json::from_slice(payload).expect("the payload is JSON");
+    assert_eq!(item["type"], event["type"]);
+    assert_eq!(header["event_id"], event["event_id"]);
+    (header, event)
+}
+
+fn line(body: &[u8]) -> (Value, &[u8]) {
+    let end = body.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = body.split_at(end.expect("a line ends"));
+    let value: Value = serde_json::from_slice(line).expect("a line is JSON");
+    assert!(value.is_object(), "{value}");
+    (value, &rest[1..])
+}
