@@ -527,7 +527,7 @@ impl Decider<'_, '_> {
 
     fn random_sample_rand(&mut self) -> SampleRand {
         let mut bytes = [0; 8];
-        // Without random bytes the smallest number there is, or a caller could be sampled by breaking the host.
+        // Without random bytes the number that is sampled least: what cannot be drawn must not cost quota.
         match (self.sources.entropy)(&mut bytes) {
             true => SampleRand::from_random(bytes),
             false => SampleRand::MAX,

@@ -129,7 +129,7 @@ impl Worker {
     fn on_answer(&mut self, token: u32) {
         let now_ns = self.now_ns();
         let headers = host::callout_response_headers();
-        // A failed callout has no headers; that is an answer, too.
+        // No headers are an answer, too: none came.
         let headers = self.accept(headers).unwrap_or_default();
         if let Some(pipeline) = &mut self.pipeline {
             pipeline.on_answer(token, &headers, now_ns);

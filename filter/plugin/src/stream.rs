@@ -1,6 +1,6 @@
 //! One request: its headers on the way in, its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::info;
@@ -53,19 +53,30 @@ impl Worker {
         let Self {
             pipeline, entropy, ..
         } = self;
-        let mut refused: i64 = 0;
+        let refused = Cell::new(0_i64);
+        let count = |is_refused: bool| refused.set(refused.get().saturating_add(is_refused.into()));
         let mut sources = Sources {
-            entropy: &mut |bytes| entropy.fill(bytes),
-            now_ns: &mut || host::now_ns().unwrap_or_default(),
+            entropy: &mut |bytes| {
+                let filled = entropy.fill(bytes);
+                count(!filled);
+                filled
+            },
+            now_ns: &mut || {
+                let now = host::now_ns();
+                count(now.is_err());
+                now.unwrap_or_default()
+            },
             attribute: &mut |attribute| {
                 let value = host::property(attribute);
-                refused = refused.saturating_add(value.is_err().into());
+                count(value.is_err());
                 value.ok()?
             },
         };
         let pipeline = pipeline.as_mut()?;
         let outcome = pipeline.on_request_headers(&headers, &mut sources);
-        pipeline.metrics().add(Metric::HostCallsRefused, refused);
+        pipeline
+            .metrics()
+            .add(Metric::HostCallsRefused, refused.get());
         if let Some(line) = outcome.log {
             info!("{line}");
         }

@@ -184,6 +184,8 @@ fn what_is_refused_is_counted() {
         "proxy_get_header_map_pairs",
         "proxy_replace_header_map_value",
         "proxy_http_call",
+        "proxy_get_property",
+        "random_get",
     ] {
         let mut host = Host::start().unwrap_or_else(|error| panic!("{error}"));
         live(&mut host).unwrap_or_else(|trap| panic!("{trap}"));

@@ -158,7 +158,7 @@ pub struct Written {
     pub too_many: u32,
 }
 
-/// What is left of the limits.
+/// What has been taken of the limits.
 #[derive(Debug, Clone, Default)]
 struct Room {
     members: usize,
