@@ -65,6 +65,7 @@ struct Dispatcher {
     grpc_streams: RefCell<HashMap<u32, u32>>,
 }
 
+#[allow(dead_code)] // PATCH: for the callbacks that are not exported
 impl Dispatcher {
     fn new() -> Dispatcher {
         Dispatcher {
@@ -543,6 +544,9 @@ impl Dispatcher {
     }
 }
 
+// PATCH: only the callbacks that this filter implements are exported: the host calls into the module for every one that is. Gone are those for
+// bodies, trailers, connections, queues, gRPC calls and foreign functions.
+
 #[no_mangle]
 pub extern "C" fn proxy_on_context_create(context_id: u32, root_context_id: u32) {
     DISPATCHER.with(|dispatcher| dispatcher.on_create_context(context_id, root_context_id))
@@ -579,45 +583,6 @@ pub extern "C" fn proxy_on_tick(context_id: u32) {
 }
 
 #[no_mangle]
-pub extern "C" fn proxy_on_queue_ready(context_id: u32, queue_id: u32) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_queue_ready(context_id, queue_id))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_new_connection(context_id: u32) -> Action {
-    DISPATCHER.with(|dispatcher| dispatcher.on_new_connection(context_id))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_downstream_data(
-    context_id: u32,
-    data_size: usize,
-    end_of_stream: bool,
-) -> Action {
-    DISPATCHER
-        .with(|dispatcher| dispatcher.on_downstream_data(context_id, data_size, end_of_stream))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_downstream_connection_close(context_id: u32, peer_type: PeerType) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_downstream_close(context_id, peer_type))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_upstream_data(
-    context_id: u32,
-    data_size: usize,
-    end_of_stream: bool,
-) -> Action {
-    DISPATCHER.with(|dispatcher| dispatcher.on_upstream_data(context_id, data_size, end_of_stream))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_upstream_connection_close(context_id: u32, peer_type: PeerType) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_upstream_close(context_id, peer_type))
-}
-
-#[no_mangle]
 pub extern "C" fn proxy_on_request_headers(
     context_id: u32,
     num_headers: usize,
@@ -629,21 +594,6 @@ pub extern "C" fn proxy_on_request_headers(
 }
 
 #[no_mangle]
-pub extern "C" fn proxy_on_request_body(
-    context_id: u32,
-    body_size: usize,
-    end_of_stream: bool,
-) -> Action {
-    DISPATCHER
-        .with(|dispatcher| dispatcher.on_http_request_body(context_id, body_size, end_of_stream))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_request_trailers(context_id: u32, num_trailers: usize) -> Action {
-    DISPATCHER.with(|dispatcher| dispatcher.on_http_request_trailers(context_id, num_trailers))
-}
-
-#[no_mangle]
 pub extern "C" fn proxy_on_response_headers(
     context_id: u32,
     num_headers: usize,
@@ -652,21 +602,6 @@ pub extern "C" fn proxy_on_response_headers(
     DISPATCHER.with(|dispatcher| {
         dispatcher.on_http_response_headers(context_id, num_headers, end_of_stream)
     })
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_response_body(
-    context_id: u32,
-    body_size: usize,
-    end_of_stream: bool,
-) -> Action {
-    DISPATCHER
-        .with(|dispatcher| dispatcher.on_http_response_body(context_id, body_size, end_of_stream))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_response_trailers(context_id: u32, num_trailers: usize) -> Action {
-    DISPATCHER.with(|dispatcher| dispatcher.on_http_response_trailers(context_id, num_trailers))
 }
 
 #[no_mangle]
@@ -686,42 +621,4 @@ pub extern "C" fn proxy_on_http_call_response(
             num_trailers,
         )
     })
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_grpc_receive_initial_metadata(
-    _context_id: u32,
-    token_id: u32,
-    headers: u32,
-) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive_initial_metadata(token_id, headers))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_grpc_receive(_context_id: u32, token_id: u32, response_size: usize) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive(token_id, response_size))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_grpc_receive_trailing_metadata(
-    _context_id: u32,
-    token_id: u32,
-    trailers: u32,
-) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive_trailing_metadata(token_id, trailers))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_grpc_close(_context_id: u32, token_id: u32, status_code: u32) {
-    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_close(token_id, status_code))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_foreign_function(
-    context_id: u32,
-    function_id: u32,
-    arguments_size: usize,
-) {
-    DISPATCHER
-        .with(|dispatcher| dispatcher.on_foreign_function(context_id, function_id, arguments_size))
 }
