@@ -6,7 +6,9 @@ mod rules;
 
 use std::fmt;
 
+use crate::cors::CorsConfig;
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::response::ResponseHeaders;
 use crate::route::Target;
 use crate::rules::{IncomingSampled, IncomingTrace, Rule};
 use crate::trace::sampling::SampleRate;
@@ -52,6 +54,12 @@ pub struct FilterConfig {
     pub trace_propagation_targets: Option<Vec<Target>>,
     /// What differs from request to request, the first first.
     pub rules: Vec<Rule>,
+    /// Which lists of CORS answers the trace headers are added to.
+    pub cors: CorsConfig,
+    /// Which trace headers the client gets.
+    pub response_headers: ResponseHeaders,
+    /// Whether documents tell the browser their trace, unless a rule says otherwise.
+    pub server_timing: bool,
     /// Whether each decision is logged.
     pub debug: bool,
     /// How spans get to Sentry.
@@ -143,6 +151,9 @@ impl FilterConfig {
         let propagate_traceparent = root.flag("propagate_traceparent").unwrap_or(false);
         let trace_propagation_targets = root.targets("trace_propagation_targets");
         let rules = root.rules("rules");
+        let cors = root.cors("cors");
+        let response_headers = root.response_headers("response_headers");
+        let server_timing = root.flag("server_timing").unwrap_or(false);
         let debug = root.flag("debug").unwrap_or(false);
         let transport = TransportConfig::read(root.section("transport"));
         root.finish();
@@ -165,6 +176,9 @@ impl FilterConfig {
             propagate_traceparent,
             trace_propagation_targets,
             rules,
+            cors,
+            response_headers,
+            server_timing,
             debug,
             transport,
         }
@@ -263,6 +277,30 @@ impl Section<'_> {
             );
         }
         Some(text)
+    }
+
+    fn cors(&mut self, key: &'static str) -> CorsConfig {
+        let mut section = self.section(key);
+        let cors = CorsConfig {
+            allow_headers: section.flag("allow_headers").unwrap_or(true),
+            expose_headers: section.flag("expose_headers").unwrap_or(true),
+        };
+        section.finish();
+        cors
+    }
+
+    fn response_headers(&mut self, key: &'static str) -> ResponseHeaders {
+        let Some(names) = self.list(key) else {
+            return ResponseHeaders::default();
+        };
+        let mut headers = ResponseHeaders::NONE;
+        for (path, name) in names {
+            if !headers.add(name.as_str().unwrap_or_default()) {
+                const EXPECTED: &str = "expected \"sentry-trace\", \"baggage\" or \"traceparent\"";
+                self.wrong(path, EXPECTED, &name);
+            }
+        }
+        headers
     }
 
     fn request_path(&mut self, key: &'static str) -> Option<String> {

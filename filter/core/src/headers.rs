@@ -21,8 +21,32 @@ pub const PATH: &str = ":path";
 pub const AUTHORITY: &str = ":authority";
 /// `http` or `https`.
 pub const SCHEME: &str = ":scheme";
-/// The status of an answer to a callout.
+/// The status of an answer.
 pub const STATUS: &str = ":status";
+/// The origin of the page that sent a request (Fetch).
+pub const ORIGIN: &str = "origin";
+/// The method that a preflight asks for (Fetch).
+pub const ACCESS_CONTROL_REQUEST_METHOD: &str = "access-control-request-method";
+/// Which origin an answer is for (Fetch).
+pub const ACCESS_CONTROL_ALLOW_ORIGIN: &str = "access-control-allow-origin";
+/// Whether an answer is for requests with credentials, too (Fetch).
+pub const ACCESS_CONTROL_ALLOW_CREDENTIALS: &str = "access-control-allow-credentials";
+/// The headers that a request of another origin may have (Fetch).
+pub const ACCESS_CONTROL_ALLOW_HEADERS: &str = "access-control-allow-headers";
+/// The headers that a page of another origin may read (Fetch).
+pub const ACCESS_CONTROL_EXPOSE_HEADERS: &str = "access-control-expose-headers";
+/// Who asks (RFC 9110, §11.6.2).
+pub const AUTHORIZATION: &str = "authorization";
+/// What an answer is (RFC 9110, §8.3).
+pub const CONTENT_TYPE: &str = "content-type";
+/// Who may keep an answer (RFC 9111, §5.2).
+pub const CACHE_CONTROL: &str = "cache-control";
+/// How long (RFC 9111, §5.3).
+pub const EXPIRES: &str = "expires";
+/// A cookie for the client (RFC 6265).
+pub const SET_COOKIE: &str = "set-cookie";
+/// What the browser's navigation entry shows (W3C Server Timing).
+pub const SERVER_TIMING: &str = "server-timing";
 
 /// The header lines of one message, in the order the host gave them.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -143,7 +167,7 @@ pub fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) 
     bytes
 }
 
-/// One change to a message's headers. Only what differs is changed, since each change of a request header makes Envoy match the route again
+/// One change to a request's headers. Only what differs is changed, since each change of a request header makes Envoy match the route again
 /// (envoy-wasm.md, "Headers, seen").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderMutation {
@@ -170,6 +194,15 @@ impl HeaderMutation {
     }
 }
 
+/// A line that is added to a response, behind those of its name. Responses are changed in no other way: whatever a service says itself stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderAddition {
+    /// Lower-case header name.
+    pub name: &'static str,
+    /// The value of the new line.
+    pub value: Vec<u8>,
+}
+
 /// Removes the white space that HTTP allows around a field value: spaces and tabs.
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
@@ -179,6 +212,54 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+/// The elements of a line of a list whose elements may have quoted texts in them (RFC 9110, §5.6). Empty ones are elements as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Elements<'a> {
+    rest: Option<&'a [u8]>,
+    ended_in_quotes: bool,
+}
+
+impl<'a> Elements<'a> {
+    /// Of one line.
+    pub(crate) fn of(line: &'a [u8]) -> Self {
+        Self {
+            rest: Some(line),
+            ended_in_quotes: false,
+        }
+    }
+
+    /// Whether the last element, if it has been read, ends inside a quoted text.
+    pub(crate) fn ended_in_quotes(&self) -> bool {
+        self.ended_in_quotes
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let line = self.rest?;
+        let (mut is_quoted, mut is_escaped) = (false, false);
+        let end = line.iter().position(|byte| {
+            let was_escaped = std::mem::take(&mut is_escaped);
+            match byte {
+                b',' => return !is_quoted,
+                b'\\' => is_escaped = is_quoted && !was_escaped,
+                b'"' if !was_escaped => is_quoted = !is_quoted,
+                _ => {}
+            }
+            false
+        });
+        let (element, rest) = match end {
+            Some(at) => (line.get(..at), line.get(at.saturating_add(1)..)),
+            None => (Some(line), None),
+        };
+        self.rest = rest;
+        self.ended_in_quotes = is_quoted;
+        element.map(trim)
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! ```text
 //! plugin configuration -> FilterConfig                                config, dsn
 //! request headers      -> TraceDecision -> header mutations + a span  headers, trace, route
+//! response headers     -> header mutations                            response, cors
 //! end of the stream    -> FinishedSpan  -> Envelope in the Queue      span, envelope, queue
 //! tick                 -> Callout                                     transport
 //! answer               -> spans sent, spans lost                      transport, metrics
@@ -43,13 +44,16 @@
 
 pub mod attribute;
 pub mod config;
+pub mod cors;
 pub mod dsn;
 pub mod envelope;
+pub mod filter_state;
 pub mod headers;
 pub mod metrics;
 pub mod pattern;
 pub mod pipeline;
 pub mod queue;
+pub mod response;
 pub mod route;
 pub mod rules;
 pub mod span;

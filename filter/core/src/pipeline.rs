@@ -2,11 +2,15 @@
 //! from the host and carries out the latter.
 
 use crate::config::FilterConfig;
+use crate::cors::filter_order::FilterOrder;
+use crate::cors::CorsRequest;
 use crate::envelope::transaction;
-use crate::headers::{HeaderMutation, Headers};
+use crate::headers::{HeaderAddition, HeaderMutation, Headers};
 use crate::metrics::{Loss, Metric, Metrics};
 use crate::queue::Queue;
+use crate::response::{Answer, PendingResponse};
 use crate::span::{OpenSpan, Request, StreamEnd};
+use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::throttle::Throttle;
 use crate::trace::{self, Damage, Sources, TraceDecision, TraceOrigin};
 use crate::transport::{Callout, Transport};
@@ -16,6 +20,7 @@ use crate::transport::{Callout, Transport};
 pub struct Pipeline {
     config: FilterConfig,
     throttle: Option<Throttle>,
+    filter_order: FilterOrder,
     queue: Queue,
     transport: Option<Transport>,
     metrics: Metrics,
@@ -28,6 +33,10 @@ pub struct RequestOutcome {
     pub mutations: Vec<HeaderMutation>,
     /// The span to close at the end of the stream.
     pub span: Option<Box<OpenSpan>>,
+    /// What the answer depends on, if anything is done about it.
+    pub response: Option<Box<PendingResponse>>,
+    /// The context that the request has from here on, for the filter state.
+    pub context: Option<SentryTrace>,
     /// A line for the log, if `debug` is on.
     pub log: Option<String>,
 }
@@ -38,6 +47,7 @@ impl Pipeline {
         let transport = config.dsn.as_ref().map(|dsn| Transport::new(dsn, &config));
         Self {
             throttle: config.max_traces_per_second.map(Throttle::new),
+            filter_order: FilterOrder::default(),
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
             config,
@@ -64,7 +74,9 @@ impl Pipeline {
         let decision = trace::decide(headers, &self.config, self.throttle.as_mut(), sources);
         self.count(&decision);
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
+        let response = PendingResponse::of(headers, &decision, &self.config).map(Box::new);
         let TraceDecision {
+            context,
             span,
             transaction,
             mutations,
@@ -80,7 +92,40 @@ impl Pipeline {
         RequestOutcome {
             mutations,
             span,
+            response,
+            context,
             log,
+        }
+    }
+
+    /// Response headers have arrived; says what to add to them.
+    pub fn on_response_headers(
+        &self,
+        response: &PendingResponse,
+        answer: &mut Answer<'_>,
+    ) -> Vec<HeaderAddition> {
+        response.additions(answer, &self.config)
+    }
+
+    /// A stream has ended. Whether the filters stand in the wrong order, if that is to be said now; `request` and `answer` read the headers as they are
+    /// at the end, and are asked now and then only. `cors` is `None` if the request's headers never came here.
+    pub fn is_out_of_order(
+        &mut self,
+        cors: Option<&CorsRequest>,
+        request: impl FnOnce() -> Option<Headers>,
+        answer: impl FnOnce() -> Option<Headers>,
+    ) -> bool {
+        let lists = self.config.cors;
+        if !self.filter_order.is_due(cors, lists) {
+            return false;
+        }
+        let read = match cors {
+            Some(_) => None,
+            None => request().map(|headers| CorsRequest::read(&headers)),
+        };
+        match cors.or(read.as_ref()).zip(answer()) {
+            Some((cors, answer)) => self.filter_order.look(cors, &answer, lists),
+            None => false,
         }
     }
 
@@ -175,8 +220,9 @@ impl Pipeline {
         }
     }
 
-    /// Gives up on callouts that the host will not answer any more. To be called now and then.
-    pub fn expire(&mut self, now_ns: u64) {
+    /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
+    pub fn on_tick(&mut self, now_ns: u64) {
+        self.filter_order.flushed();
         let lost = self
             .transport
             .as_mut()

@@ -65,6 +65,8 @@ pub struct Rule {
     pub incoming_sampled: Option<IncomingSampled>,
     /// Whether the upstream gets the trace.
     pub propagate: Option<bool>,
+    /// Whether documents tell the browser their trace.
+    pub server_timing: Option<bool>,
 }
 
 /// What counts for one request, from rules only; a route's own settings are asked for later, and only where they matter.
@@ -82,6 +84,8 @@ pub struct Settings {
     pub incoming_sampled: Option<IncomingSampled>,
     /// Whether the upstream gets the trace.
     pub propagate: Option<bool>,
+    /// Whether documents tell the browser their trace.
+    pub server_timing: Option<bool>,
 }
 
 /// What a rule may ask about a request. An attribute is fetched once, however many rules ask for it.
@@ -130,6 +134,7 @@ impl Settings {
                 incoming_trace,
                 incoming_sampled,
                 propagate,
+                server_timing,
             } = rule;
             let name = || TransactionName {
                 name: transaction
@@ -146,6 +151,7 @@ impl Settings {
             settings.incoming_trace = settings.incoming_trace.or(*incoming_trace);
             settings.incoming_sampled = settings.incoming_sampled.or(*incoming_sampled);
             settings.propagate = settings.propagate.or(*propagate);
+            settings.server_timing = settings.server_timing.or(*server_timing);
         }
         settings
     }

@@ -35,8 +35,14 @@ use traceparent::{Traceparent, TraceparentError};
 pub struct TraceDecision {
     /// Where the trace comes from.
     pub origin: TraceOrigin,
-    /// The context that goes on, unless the upstream is not to get it.
+    /// The context that the request has from here on.
     pub context: Option<SentryTrace>,
+    /// Whether the upstream gets it.
+    pub is_propagated: bool,
+    /// The `sentry-` members that belong to it, if the answer may tell them.
+    pub members: Vec<u8>,
+    /// Whether a document tells the browser its trace.
+    pub server_timing: bool,
     /// The span to record, if this gateway records one.
     pub span: Option<SpanContext>,
     /// The span's name, as far as it is known without the end of the stream.
@@ -129,6 +135,7 @@ pub fn decide(
         .filter(|dsn| route::may_start(headers, dsn));
     let is_target = settings.propagate != Some(false)
         && route::is_target(headers, config.trace_propagation_targets.as_deref());
+    let server_timing = settings.server_timing.unwrap_or(config.server_timing);
 
     let decider = Decider {
         config,
@@ -147,18 +154,25 @@ pub fn decide(
         _ => None,
     };
     let decided = decider.decide(arrived, damage.sentry_trace.is_some());
-    let mutations = Outgoing {
+    let outgoing = Outgoing {
         headers,
         baggage: &baggage,
         incoming_traceparent: traceparent,
         is_canonical: sentry_trace.is_some_and(|received| received.canonical),
         is_target,
         writes_traceparent: config.propagate_traceparent,
-    }
-    .mutations(decided.context, &decided.members, &mut damage);
+    };
+    let mutations = outgoing.mutations(decided.context, &decided.members, &mut damage);
+    let tells_members = server_timing || config.response_headers.baggage;
     TraceDecision {
         origin: decided.origin,
-        context: decided.context.filter(|_| is_target),
+        context: decided.context,
+        is_propagated: is_target,
+        members: match tells_members && decided.context.is_some() {
+            true => outgoing.members_alone(&decided.members),
+            false => Vec::new(),
+        },
+        server_timing,
         span: decided.span,
         transaction: decided.transaction,
         throttled: decided.throttled,
@@ -183,7 +197,7 @@ impl fmt::Display for TraceDecision {
         if let Some(error) = self.damage.traceparent {
             write!(f, ", traceparent refused ({})", error.reason())?;
         }
-        match self.context {
+        match self.context.filter(|_| self.is_propagated) {
             Some(context) => write!(
                 f,
                 ", upstream gets {}",

@@ -10,7 +10,7 @@ use std::ptr;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::Surroundings;
-use sentry_filter_core::headers::{self, HeaderMutation, Headers};
+use sentry_filter_core::headers::{self, HeaderAddition, HeaderMutation, Headers};
 use sentry_filter_core::metrics::Kind;
 use sentry_filter_core::transport::Callout;
 
@@ -37,6 +37,7 @@ const NOT_FOUND: u32 = 1;
 
 // The ABI's `MapType` and `BufferType`.
 const HTTP_REQUEST_HEADERS: u32 = 0;
+const HTTP_RESPONSE_HEADERS: u32 = 2;
 const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
@@ -53,6 +54,20 @@ extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -66,6 +81,12 @@ extern "C" {
         path_size: usize,
         data: *mut *mut u8,
         size: *mut usize,
+    ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
     ) -> u32;
     fn proxy_http_call(
         upstream: *const u8,
@@ -162,6 +183,22 @@ pub fn request_headers() -> Result<Headers, Refused> {
     header_map(HTTP_REQUEST_HEADERS)
 }
 
+/// The response's headers, in one call.
+pub fn response_headers() -> Result<Headers, Refused> {
+    header_map(HTTP_RESPONSE_HEADERS)
+}
+
+/// Whether the response has a header. Where it has none, this costs a tenth of reading them all.
+pub fn has_response_header(name: &str) -> Result<bool, Refused> {
+    let value = returned(|data, size| {
+        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        unsafe {
+            proxy_get_header_map_value(HTTP_RESPONSE_HEADERS, name.as_ptr(), name.len(), data, size)
+        }
+    })?;
+    Ok(value.is_some())
+}
+
 /// The headers of the answer to a callout; only while it is being delivered. None if the callout failed.
 pub fn callout_response_headers() -> Result<Headers, Refused> {
     header_map(HTTP_CALL_RESPONSE_HEADERS)
@@ -186,6 +223,27 @@ pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> 
             check(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
         }
     }
+}
+
+/// Adds a line to the response's headers; only while they are being delivered.
+pub fn add_response_header(addition: &HeaderAddition) -> Result<(), Refused> {
+    let HeaderAddition { name, value } = addition;
+    // SAFETY: both slices live until the call returns, and the host only reads them.
+    check(unsafe {
+        proxy_add_header_map_value(
+            HTTP_RESPONSE_HEADERS,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+/// Puts a text into the stream's filter state, where access logs find it.
+pub fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
+    // SAFETY: both texts live until the call returns, and the host only reads them.
+    check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// An attribute of the stream; `None` where the host does not have it.

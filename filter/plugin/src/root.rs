@@ -120,7 +120,7 @@ impl Worker {
     fn on_tick(&mut self) {
         let now_ns = self.now_ns();
         if let Some(pipeline) = &mut self.pipeline {
-            pipeline.expire(now_ns);
+            pipeline.on_tick(now_ns);
         }
         self.flush();
         self.report();

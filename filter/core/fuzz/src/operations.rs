@@ -105,13 +105,13 @@ impl Worker {
             }
             10 => self.now_ns = self.now_ns.saturating_add(jump(bytes.byte())),
             11 => self.now_ns = self.now_ns.saturating_sub(jump(bytes.byte())),
-            12 => self.pipeline.expire(self.now_ns),
+            12 => self.pipeline.on_tick(self.now_ns),
             13 => self.pipeline.give_up(),
             // A stream that the host forgets without a word.
             14 => drop(self.streams.pop()),
             // As the plugin does on a tick.
             _ => {
-                self.pipeline.expire(self.now_ns);
+                self.pipeline.on_tick(self.now_ns);
                 while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
                     self.dispatched(&callout);
                 }
@@ -218,7 +218,7 @@ impl Worker {
             self.dispatched(&callout);
         }
         self.now_ns = u64::MAX;
-        self.pipeline.expire(self.now_ns);
+        self.pipeline.on_tick(self.now_ns);
         let max_bytes = self.pipeline.config().transport.max_queue_bytes;
         let mut bytes = 0;
         while let Some(callout) = self.pipeline.next_callout(self.now_ns) {

@@ -96,6 +96,7 @@ impl Section<'_> {
         let ignore = section.flag("ignore");
         let (incoming_trace, incoming_sampled) = section.incoming("incoming");
         let propagate = section.flag("propagate");
+        let server_timing = section.flag("server_timing");
         section.finish();
         Some(Rule {
             matching,
@@ -105,6 +106,7 @@ impl Section<'_> {
             incoming_trace,
             incoming_sampled,
             propagate,
+            server_timing,
         })
     }
 

@@ -17,6 +17,9 @@ fn an_empty_object_only_forwards() {
     assert_eq!(config.dsn, None);
     assert_eq!(config.traces_sample_rate, None);
     assert_eq!(config.environment, "production");
+    assert!(config.cors.allow_headers && config.cors.expose_headers);
+    assert!(config.response_headers.sentry_trace && !config.response_headers.baggage);
+    assert!(!config.server_timing);
     assert_eq!(config.transport.cluster, "sentry");
     assert_eq!(config.transport.timeout_ms, 5_000);
     assert_eq!(config.transport.flush_interval_ms, 1_000);
@@ -59,7 +62,9 @@ fn every_key_is_read() {
             "propagate_traceparent": true, "trace_propagation_targets": ["/api", {"regex": "^https:"}],
             "rules": [{"match": {"method": "GET", "host": "a", "path": "^/(.*)/", "route": "b", "cluster": "c", "header": {"X-Team": "web"}},
                        "traces_sample_rate": 1, "transaction": "/$1", "ignore": true, "propagate": false,
-                       "incoming": {"trace": "continue", "sampled": "inherit"}}], "debug": true,
+                       "incoming": {"trace": "continue", "sampled": "inherit"}, "server_timing": false}],
+            "cors": {"allow_headers": false, "expose_headers": true}, "response_headers": ["baggage", "traceparent"], "server_timing": true,
+            "debug": true,
             "transport": {"cluster": "relay", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
                           "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
     )
@@ -96,7 +101,18 @@ fn every_key_is_read() {
             incoming_trace: Some(IncomingTrace::Continue),
             incoming_sampled: Some(IncomingSampled::Inherit),
             propagate: Some(false),
+            server_timing: Some(false),
         }],
+        cors: CorsConfig {
+            allow_headers: false,
+            expose_headers: true,
+        },
+        response_headers: ResponseHeaders {
+            sentry_trace: false,
+            baggage: true,
+            traceparent: true,
+        },
+        server_timing: true,
         debug: true,
         transport: TransportConfig {
             cluster: "relay".to_owned(),
@@ -141,7 +157,8 @@ fn the_surroundings_fill_what_is_not_configured() {
 fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
     let problems = parse(
         r#"{"dsn": "https://public:hush@host:99999/1", "environment": 7, "traces_sample_rate": 2, "debug": "yes",
-            "org_id": "acme", "tracesSampleRate": 1,
+            "org_id": "acme", "tracesSampleRate": 1, "cors": {"allow_headers": 1, "max_age": 5},
+            "response_headers": ["sentry-trace", "tracestate", 7], "server_timing": "private",
             "transport": {"cluster": "", "path": "x", "timeout_ms": 0, "max_in_flight": 1.5, "max_queue_bytes": -1, "retries": 3}}"#,
     )
     .unwrap_err();
@@ -152,6 +169,11 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "environment: expected a text, found 7",
             "org_id: expected the digits of an organisation id as a text, found \"acme\"",
             "traces_sample_rate: expected a number from 0 to 1, found 2",
+            "cors.allow_headers: expected true or false, found 1",
+            "cors.max_age: unknown key; expected one of allow_headers, expose_headers",
+            "response_headers[1]: expected \"sentry-trace\", \"baggage\" or \"traceparent\", found the text \"tracestate\"",
+            "response_headers[2]: expected \"sentry-trace\", \"baggage\" or \"traceparent\", found 7",
+            "server_timing: expected true or false, found the text \"private\"",
             "debug: expected true or false, found the text \"yes\"",
             "transport.cluster: expected the name of an Envoy cluster, found an empty text",
             "transport.path: expected a path that begins with / and has no white space, found \"x\"",
@@ -161,7 +183,7 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "transport.retries: unknown key; expected one of cluster, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
-             trace_propagation_targets, rules, debug, transport",
+             trace_propagation_targets, rules, cors, response_headers, server_timing, debug, transport",
         ]
     );
 }
@@ -188,7 +210,7 @@ fn problems_of_rules_and_targets_have_their_place() {
             "rules[0].match.header.y: expected a regular expression, found \"[\": error: unclosed character class",
             "rules[0].match.paths: unknown key; expected one of method, host, path, route, cluster, header",
             "rules[0].transaction: expected references to groups of match.path, found $2, which it does not have",
-            "rules[0].rate: unknown key; expected one of match, traces_sample_rate, transaction, ignore, incoming, propagate",
+            "rules[0].rate: unknown key; expected one of match, traces_sample_rate, transaction, ignore, incoming, propagate, server_timing",
             "rules[1]: expected an object, found 7",
             "rules[2].match: expected an object, found 1",
             "rules[2].transaction: expected a name, found an empty text",

@@ -205,7 +205,7 @@ fn a_callout_that_is_never_answered_frees_its_place() {
     gateway.request("/a");
     gateway.flush();
     gateway.now_ns += 60 * NS_PER_S;
-    gateway.pipeline.expire(gateway.now_ns);
+    gateway.pipeline.on_tick(gateway.now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
     assert!(gateway.pipeline.is_idle());

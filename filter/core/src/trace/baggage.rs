@@ -101,16 +101,8 @@ impl<'a> Baggage<'a> {
 
     /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
     pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
-        let mut new: Vec<Vec<u8>> = match sentry {
-            SentryMembers::Kept => Vec::new(),
-            SentryMembers::Changed(changes) => changes.iter().filter_map(write_change).collect(),
-            SentryMembers::Replaced(members) => members.to_vec(),
-        };
-        let stays = |member: &&Member<'_>| match sentry {
-            SentryMembers::Kept => is_sentry(member),
-            SentryMembers::Changed(changes) => is_unchanged(member, changes),
-            SentryMembers::Replaced(_) => false,
-        };
+        let mut new = sentry.added();
+        let stays = |member: &&Member<'_>| sentry.keeps(member);
         // What is new has its room first, then what of ours arrived, then theirs.
         let (mut room, before) = (Room::default(), new.len());
         new.retain(|member| room.take(member.len()));
@@ -145,6 +137,45 @@ impl<'a> Baggage<'a> {
         Written {
             value: (!value.is_empty()).then_some(value),
             too_many,
+        }
+    }
+
+    /// The `sentry-` members alone, for an answer to the client: what others have put in is not for everybody. Nor is what is no visible text, which
+    /// some HTTP stack on the way back may refuse.
+    pub fn write_sentry(&self, sentry: SentryMembers<'_>) -> Vec<u8> {
+        let new = sentry.added();
+        let arrived = self.members.iter().filter(|member| sentry.keeps(member));
+        let mut room = Room::default();
+        let mut value = Vec::new();
+        for member in new
+            .iter()
+            .map(Vec::as_slice)
+            .chain(arrived.map(|member| member.raw))
+            .filter(|member| member.iter().all(|byte| matches!(byte, b' '..=b'~')))
+            .take_while(|member| room.take(member.len()))
+        {
+            push(&mut value, member);
+        }
+        value
+    }
+}
+
+impl SentryMembers<'_> {
+    /// What did not arrive.
+    fn added(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Kept => Vec::new(),
+            Self::Changed(changes) => changes.iter().filter_map(write_change).collect(),
+            Self::Replaced(members) => members.to_vec(),
+        }
+    }
+
+    /// Whether a member that arrived stays.
+    fn keeps(&self, member: &Member<'_>) -> bool {
+        match self {
+            Self::Kept => is_sentry(member),
+            Self::Changed(changes) => is_unchanged(member, changes),
+            Self::Replaced(_) => false,
         }
     }
 }

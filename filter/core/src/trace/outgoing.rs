@@ -17,6 +17,16 @@ pub(super) enum Members {
     Replaced(Vec<Vec<u8>>),
 }
 
+impl Members {
+    fn as_written(&self) -> SentryMembers<'_> {
+        match self {
+            Self::Kept => SentryMembers::Kept,
+            Self::Changed(changes) => SentryMembers::Changed(changes),
+            Self::Replaced(members) => SentryMembers::Replaced(members),
+        }
+    }
+}
+
 /// The request as it arrived, and who is to see the decision.
 pub(super) struct Outgoing<'a> {
     pub(super) headers: &'a Headers,
@@ -52,6 +62,11 @@ impl Outgoing<'_> {
         mutations
     }
 
+    /// The `sentry-` members as one list, without those of others.
+    pub(super) fn members_alone(&self, members: &Members) -> Vec<u8> {
+        self.baggage.write_sentry(members.as_written())
+    }
+
     fn sentry_trace(&self, context: Option<SentryTrace>) -> Option<HeaderMutation> {
         let arrived = self.headers.value(SENTRY_TRACE);
         match context.map(SentryTrace::to_value) {
@@ -62,11 +77,6 @@ impl Outgoing<'_> {
     }
 
     fn baggage(&self, members: &Members, damage: &mut Damage) -> Option<HeaderMutation> {
-        let sentry = match members {
-            Members::Kept => SentryMembers::Kept,
-            Members::Changed(changes) => SentryMembers::Changed(changes),
-            Members::Replaced(members) => SentryMembers::Replaced(members),
-        };
         let changes = match members {
             Members::Kept => false,
             Members::Changed(_) => true,
@@ -75,7 +85,7 @@ impl Outgoing<'_> {
         if !changes && !self.baggage.is_over_limits() {
             return None;
         }
-        let written = self.baggage.write(sentry);
+        let written = self.baggage.write(members.as_written());
         damage.malformed_members = self.baggage.malformed();
         damage.dropped_members = written.too_many;
         Some(match written.value {
@@ -90,10 +100,8 @@ impl Outgoing<'_> {
             .incoming_traceparent
             .filter(|incoming| incoming.trace_id == context.trace_id);
         let value = Traceparent {
-            trace_id: context.trace_id,
-            parent_id: context.span_id,
-            sampled: context.sampled == Some(true),
             random: same_trace.is_some_and(|incoming| incoming.random),
+            ..Traceparent::of(context)
         }
         .to_value();
         let arrived = self.headers.values(TRACEPARENT);

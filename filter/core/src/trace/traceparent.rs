@@ -8,6 +8,7 @@
 //! A higher version than 00 is read as far as 00 goes, and written as 00.
 
 use super::id::{ParseIdError, SpanId, TraceId};
+use super::sentry_trace::SentryTrace;
 use crate::headers::trim;
 
 /// The length of a value of version 00, and of what is read of a higher one.
@@ -155,6 +156,16 @@ impl Traceparent {
             sampled: flags & SAMPLED != 0,
             random: flags & RANDOM != 0,
         })
+    }
+
+    /// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit (sentry-protocol.md §5.3).
+    pub fn of(context: SentryTrace) -> Self {
+        Self {
+            trace_id: context.trace_id,
+            parent_id: context.span_id,
+            sampled: context.sampled == Some(true),
+            random: false,
+        }
     }
 
     /// The header value, in version 00. Flags that nobody knows yet are not passed on.

@@ -1,0 +1,201 @@
+//! CORS: lets browsers send the trace across origins and read it from answers, wherever the service has let them in at all (filter.md §5, Fetch standard).
+//!
+//! ```text
+//! OPTIONS, answered with Access-Control-Allow-Origin   Access-Control-Allow-Headers: …, sentry-trace, baggage, traceparent, tracestate
+//! anything else answered with it                       Access-Control-Expose-Headers: …, sentry-trace, baggage
+//! ```
+//! `Access-Control-Allow-Origin` is never written: no door is opened that was shut. Nor is `Vary`, since no answer of ours depends on more than the
+//! answer that we found: what goes to one origin alone says so already, and what goes to every origin is exposed to every request, as the standard
+//! wants it for answers that a cache may hand on ("CORS protocol and HTTP caches").
+
+pub mod allow_credentials;
+pub mod allow_headers;
+pub mod allow_origin;
+pub mod expose_headers;
+pub mod filter_order;
+pub mod names;
+
+use crate::config::FilterConfig;
+use crate::headers::{
+    HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_METHOD, AUTHORITY, BAGGAGE, METHOD, ORIGIN,
+    SCHEME, SENTRY_TRACE, STATUS, TRACEPARENT, TRACESTATE,
+};
+
+/// The headers of Sentry's.
+const SENTRY: [&str; 2] = [SENTRY_TRACE, BAGGAGE];
+/// Those and the ones of W3C Trace Context.
+const SENTRY_AND_W3C: [&str; 4] = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
+
+/// Which lists the filter adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CorsConfig {
+    /// `Access-Control-Allow-Headers` of preflight answers.
+    pub allow_headers: bool,
+    /// `Access-Control-Expose-Headers` of all others.
+    pub expose_headers: bool,
+}
+
+/// What a request means for the CORS headers of its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsRequest {
+    /// A browser asks whether it may send a request.
+    Preflight {
+        /// Who asks.
+        origin: Vec<u8>,
+    },
+    /// A request of the gateway's own origin.
+    SameOrigin,
+    /// Any other.
+    Other {
+        /// Who asks, if it is said once.
+        origin: Option<Vec<u8>>,
+    },
+}
+
+impl CorsRequest {
+    /// What the headers of a request say.
+    pub fn read(headers: &Headers) -> Self {
+        let mut origins = headers.values(ORIGIN);
+        let origin = match (origins.next(), origins.next()) {
+            (Some(origin), None) => Some(origin),
+            _ => None,
+        };
+        let is_options = headers.value(METHOD) == Some(b"OPTIONS");
+        match origin {
+            // Browsers ask other origins only, so the gateway's own name does not count here.
+            Some(origin) if is_options && asks_for_a_method(headers) => Self::Preflight {
+                origin: origin.to_vec(),
+            },
+            Some(origin) if is_own(origin, headers) => Self::SameOrigin,
+            origin => Self::Other {
+                origin: origin.map(<[u8]>::to_vec),
+            },
+        }
+    }
+
+    /// Whether a browser of another origin waits for the answer.
+    pub fn is_cross_origin(&self) -> bool {
+        match self {
+            Self::Preflight { .. } => true,
+            Self::SameOrigin => false,
+            Self::Other { origin } => origin.is_some(),
+        }
+    }
+
+    /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the W3C names if we read or write them, to
+    /// `Access-Control-Expose-Headers` if we write them (filter.md §11).
+    pub fn addition(&self, answer: &Headers, config: &FilterConfig) -> Option<HeaderAddition> {
+        let writes_w3c = config.propagate_traceparent;
+        let reads_w3c = config.continue_traceparent || writes_w3c;
+        self.missing(answer, config.cors, names(reads_w3c), names(writes_w3c))
+    }
+
+    /// Whether an answer that the filter has had no say in lets an origin in without Sentry's names.
+    pub fn lacks_sentry(&self, answer: &Headers, lists: CorsConfig) -> bool {
+        self.missing(answer, lists, &SENTRY, &SENTRY).is_some()
+    }
+
+    fn missing(
+        &self,
+        answer: &Headers,
+        lists: CorsConfig,
+        allowed: &[&str],
+        exposed: &[&str],
+    ) -> Option<HeaderAddition> {
+        match self {
+            Self::Preflight { origin } => {
+                let grants = lists.allow_headers
+                    && is_ok(answer)
+                    && allow_origin::grants(answer, Some(origin));
+                grants.then(|| allow_headers::add(answer, allowed))?
+            }
+            Self::SameOrigin => None,
+            Self::Other { origin } => {
+                let grants =
+                    lists.expose_headers && allow_origin::grants(answer, origin.as_deref());
+                grants.then(|| expose_headers::add(answer, exposed))?
+            }
+        }
+    }
+}
+
+fn names(has_w3c: bool) -> &'static [&'static str] {
+    match has_w3c {
+        true => &SENTRY_AND_W3C,
+        false => &SENTRY,
+    }
+}
+
+fn asks_for_a_method(headers: &Headers) -> bool {
+    headers.value(ACCESS_CONTROL_REQUEST_METHOD).is_some()
+}
+
+/// Whether an origin is the one that the request goes to. Browsers leave default ports out of both.
+fn is_own(origin: &[u8], headers: &Headers) -> bool {
+    let own = || {
+        let (scheme, authority) = (headers.value(SCHEME)?, headers.value(AUTHORITY)?);
+        let host = origin.strip_prefix(scheme)?.strip_prefix(b"://")?;
+        Some(host.eq_ignore_ascii_case(without_default_port(scheme, authority)))
+    };
+    own().unwrap_or(false)
+}
+
+fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    let port: &[u8] = match scheme {
+        b"https" => b":443",
+        _ => b":80",
+    };
+    authority.strip_suffix(port).unwrap_or(authority)
+}
+
+/// Fetch, "ok status": a preflight answered otherwise has failed.
+fn is_ok(answer: &Headers) -> bool {
+    matches!(answer.value(STATUS), Some([b'2', _, _]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(lines: &[(&str, &str)]) -> CorsRequest {
+        let own = [(":scheme", "https"), (":authority", "Api.example:443")];
+        let lines = own.iter().chain(lines);
+        CorsRequest::read(&Headers::from_pairs(
+            lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        ))
+    }
+
+    fn other(origin: Option<&str>) -> CorsRequest {
+        CorsRequest::Other {
+            origin: origin.map(|origin| origin.as_bytes().to_vec()),
+        }
+    }
+
+    #[test]
+    fn requests_are_told_apart() {
+        let get = (":method", "GET");
+        let options = (":method", "OPTIONS");
+        let asks = ("access-control-request-method", "POST");
+        let page = ("origin", "https://page.example");
+        let own = ("origin", "https://api.example");
+        let preflight = |origin: &str| CorsRequest::Preflight {
+            origin: origin.as_bytes().to_vec(),
+        };
+        let rows: [(&[(&str, &str)], CorsRequest); 8] = [
+            (&[options, asks, page], preflight("https://page.example")),
+            (&[options, asks, own], preflight("https://api.example")),
+            (&[options, asks], other(None)),
+            (&[options, page], other(Some("https://page.example"))),
+            (&[get, asks, page], other(Some("https://page.example"))),
+            (&[get, own], CorsRequest::SameOrigin),
+            (
+                &[get, ("origin", "http://api.example")],
+                other(Some("http://api.example")),
+            ),
+            (&[get, page, page], other(None)),
+        ];
+        for (lines, expected) in rows {
+            assert_eq!(request(lines), expected, "{lines:?}");
+        }
+    }
+}

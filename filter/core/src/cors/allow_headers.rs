@@ -1,0 +1,9 @@
+//! `Access-Control-Allow-Headers: content-type, sentry-trace, baggage`: what a request of another origin may carry (Fetch, "CORS-preflight fetch").
+
+use super::names;
+use crate::headers::{HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_HEADERS};
+
+/// Adds the names that are missing; `None` if none is.
+pub fn add(answer: &Headers, wanted: &[&str]) -> Option<HeaderAddition> {
+    names::add(answer, ACCESS_CONTROL_ALLOW_HEADERS, wanted)
+}
