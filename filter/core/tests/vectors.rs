@@ -46,7 +46,7 @@ fn traceparent() {
 fn requests() {
     let mut failures = Vec::new();
     for (format, row) in vectors::requests() {
-        let (seen, span) = Gateway::of(&row).serve(&row);
+        let (seen, span) = Gateway::of(&row.config()).serve(&row);
         let mut complaints = row.judge(&seen);
         let dsc = span.map(|context| context.dsc).unwrap_or_default();
         for (key, value) in &row.dsc {
@@ -56,6 +56,20 @@ fn requests() {
         }
         let complaints = complaints.iter();
         failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
+    }
+    none_of(&failures);
+}
+
+#[test]
+fn responses() {
+    let mut failures = Vec::new();
+    for (about, row) in vectors::responses() {
+        if row.envoy_cors.is_some() {
+            continue;
+        }
+        let complaints = row.judge(&Gateway::of(&row.config()).answer(&row));
+        let complaints = complaints.iter();
+        failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
     }
     none_of(&failures);
 }
@@ -146,6 +160,17 @@ fn summary() {
             .add(&refused, row.why.is_some());
         assert!(
             names.insert((format, row.name.clone())),
+            "{} twice",
+            row.name
+        );
+    }
+    for (about, row) in vectors::responses() {
+        formats
+            .entry(about)
+            .or_default()
+            .add(&[], row.why.is_some());
+        assert!(
+            names.insert((about, row.name.clone())),
             "{} twice",
             row.name
         );

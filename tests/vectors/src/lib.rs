@@ -3,6 +3,7 @@
 //! ```text
 //! sentry_trace.toml, traceparent.toml   [[row]]       lines of one header: accept or refuse
 //! baggage.toml, context.toml and so on  [[request]]   header lines and configuration: what the upstream sees
+//! cors.toml, response.toml              [[response]]  a request and the service's answer: what the client gets
 //! dsn.toml                              [[dsn]]       a text: its parts, or what is wrong
 //! rate_limits.toml                      [[answer]]    an answer of Sentry's: how long each category waits
 //! sample_rate.toml                      [[rate]]      a text: a rate, none, or refused
@@ -11,6 +12,7 @@
 //! text, and `{64 x k#=v}` a list with a number in the place of `#`.
 
 mod request;
+mod response;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use request::{Lines, Request, Seen};
+pub use response::{Answered, EnvoyCors, Response, Stands};
 pub use text::expand;
 
 /// The key of the DSN that requests are configured with.
@@ -121,6 +124,8 @@ struct Table {
     answer: Vec<Answer>,
     #[serde(default)]
     rate: Vec<Rate>,
+    #[serde(default)]
+    response: Vec<Response>,
 }
 
 /// The files with requests, by the name of the format.
@@ -146,6 +151,16 @@ pub fn sentry_trace() -> Vec<Header> {
 /// The rows of `traceparent`.
 pub fn traceparent() -> Vec<Header> {
     read(FILES[1].1).row
+}
+
+/// Every answer of a service, with the name of what it is about.
+pub fn responses() -> Vec<(&'static str, Response)> {
+    let files = [
+        ("cors", include_str!("../cors.toml")),
+        ("response", include_str!("../response.toml")),
+    ];
+    let rows = |(about, text)| read(text).response.into_iter().map(move |row| (about, row));
+    files.into_iter().flat_map(rows).collect()
 }
 
 /// The DSNs.

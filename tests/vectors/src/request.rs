@@ -148,34 +148,12 @@ impl Request {
 
     /// The header lines, written out.
     pub fn lines(&self) -> Vec<(String, Vec<u8>)> {
-        let line = |line: &String| {
-            let (name, value) = line
-                .split_once(": ")
-                .or_else(|| Some((line.strip_suffix(':')?, "")))
-                .unwrap_or_else(|| panic!("{}: not a header line: {line}", self.name));
-            (name.to_owned(), expand(value))
-        };
-        self.headers.iter().map(line).collect()
+        header_lines(&self.name, &self.headers)
     }
 
     /// The plugin configuration.
     pub fn config(&self) -> Value {
-        let mut config =
-            json!({"dsn": DSN, "org_id": "42", "environment": "test", "release": "shop@1.2.3"});
-        let more: Value = match &self.config {
-            Some(more) => {
-                serde_json::from_str(more).unwrap_or_else(|error| panic!("{}: {error}", self.name))
-            }
-            None => return config,
-        };
-        for (key, value) in more.as_object().into_iter().flatten() {
-            if value.is_null() {
-                config.as_object_mut().map(|config| config.remove(key));
-            } else {
-                config[key] = value.clone();
-            }
-        }
-        config
+        configured(&self.name, self.config.as_deref())
     }
 
     /// Everything about what became of it that is not as the row says.
@@ -361,6 +339,53 @@ impl Seen {
     }
 }
 
+/// Lines as rows have them, `name: value`, written out.
+pub(crate) fn header_lines(row: &str, lines: &[String]) -> Vec<(String, Vec<u8>)> {
+    let line = |line: &String| {
+        let (name, value) = line
+            .split_once(": ")
+            .or_else(|| Some((line.strip_suffix(':')?, "")))
+            .unwrap_or_else(|| panic!("{row}: not a header line: {line}"));
+        (name.to_owned(), expand(value))
+    };
+    lines.iter().map(line).collect()
+}
+
+/// The usual plugin configuration with what a row has on top.
+pub(crate) fn configured(row: &str, more: Option<&str>) -> Value {
+    let mut config =
+        json!({"dsn": DSN, "org_id": "42", "environment": "test", "release": "shop@1.2.3"});
+    let more: Value = match more {
+        Some(more) => serde_json::from_str(more).unwrap_or_else(|error| panic!("{row}: {error}")),
+        None => return config,
+    };
+    for (key, value) in more.as_object().into_iter().flatten() {
+        if value.is_null() {
+            config.as_object_mut().map(|config| config.remove(key));
+        } else {
+            config[key] = value.clone();
+        }
+    }
+    config
+}
+
+/// Whether it is a `sentry-trace` in its canonical form.
+pub(crate) fn is_context(value: &[u8]) -> bool {
+    let is_id = |id: &[u8]| {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        id.iter().all(is_digit) && id.iter().any(|byte| *byte != b'0')
+    };
+    match value.split_at_checked(49) {
+        Some((ids, flag)) => {
+            is_id(&ids[..32])
+                && ids[32] == b'-'
+                && is_id(&ids[33..])
+                && matches!(flag, b"" | b"-0" | b"-1")
+        }
+        None => false,
+    }
+}
+
 /// The counters that rows are about, without those that are zero.
 fn reasons(counted: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let is_reason = |name: &str| COUNTERS.iter().any(|prefix| name.starts_with(prefix));
@@ -372,7 +397,7 @@ fn reasons(counted: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn only(lines: &[Vec<u8>]) -> Option<Vec<u8>> {
+pub(crate) fn only(lines: &[Vec<u8>]) -> Option<Vec<u8>> {
     match lines {
         [line] => Some(line.clone()),
         _ => None,
@@ -380,7 +405,7 @@ fn only(lines: &[Vec<u8>]) -> Option<Vec<u8>> {
 }
 
 /// `traceparent` has the ids of `sentry-trace` and its flag; a deferred decision is none.
-fn agrees(context: &[u8], got: &[u8]) -> bool {
+pub(crate) fn agrees(context: &[u8], got: &[u8]) -> bool {
     let Some((ids, flag)) = context.split_at_checked(49) else {
         return false;
     };

@@ -185,6 +185,12 @@ impl Exchange {
         self
     }
 
+    /// The same, but the response says nothing about its content.
+    pub fn nothing_said(mut self) -> Self {
+        self.response.remove(b"content-type");
+        self
+    }
+
     /// The same with one more response header line.
     pub fn response_header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.response.add(name, value);

@@ -396,15 +396,15 @@ impl Host {
         if let Some(trap) = &self.dead {
             return Err(trap.clone());
         }
-        let Some(function) = self.instance.get_func(&self.store, callback) else {
-            return Ok(None);
-        };
-        let said_before = self.state().logs.len();
         self.state().record = Record {
             callback: known_name(callback),
             context,
             ..Record::default()
         };
+        let Some(function) = self.instance.get_func(&self.store, callback) else {
+            return Ok(None);
+        };
+        let said_before = self.state().logs.len();
         self.state().current = context;
         self.state().effective = 0;
         self.store.set_fuel(FUEL).expect("fuel is on");

@@ -1,5 +1,6 @@
 //! What a request costs in calls to the host: on V8 one that returns a value is over a microsecond (envoy-wasm.md).
 
+use serde_json::{json, Value};
 use wasm_host::{config, Exchange, Gateway, Served};
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0";
@@ -30,42 +31,73 @@ fn assert_at_most(most: usize, what: &str, served: &Served) {
     );
 }
 
+/// The usual configuration, but the client learns nothing.
+fn silent(configuration: &str) -> String {
+    let mut config: Value = serde_json::from_str(configuration).unwrap();
+    config["response_headers"] = json!([]);
+    config["cors"] = json!({"allow_headers": false, "expose_headers": false});
+    config.to_string()
+}
+
 #[test]
-fn a_request_that_is_only_forwarded_reads_its_headers_and_nothing_else() {
+fn a_request_that_is_only_forwarded_reads_its_headers_and_tells_its_trace() {
     let forwarded = Exchange::get("/")
         .header("sentry-trace", format!("{TRACE}-0"))
         .header("baggage", BAGGAGE);
     assert_at_most(
-        1,
+        7,
         "forwarded, not sampled",
         &steady(config::UNSAMPLED, &forwarded),
     );
     assert_at_most(
-        1,
+        3,
+        "forwarded, not sampled, the client learns nothing",
+        &steady(&silent(config::UNSAMPLED), &forwarded),
+    );
+    assert_at_most(
+        7,
         "forwarded, no DSN",
         &steady(config::PROPAGATE_ONLY, &forwarded),
     );
     assert_at_most(
-        1,
+        2,
         "nothing to forward, no DSN",
         &steady(config::PROPAGATE_ONLY, &Exchange::get("/")),
     );
     assert_at_most(
-        1,
-        "a preflight",
+        2,
+        "OPTIONS",
         &steady(config::SAMPLED, &Exchange::method("OPTIONS", "/")),
+    );
+}
+
+#[test]
+fn an_answer_is_read_only_if_it_lets_another_origin_in() {
+    let page = Exchange::get("/").header("origin", "https://page.example");
+    let granted = page
+        .clone()
+        .response_header("access-control-allow-origin", "*");
+    assert_at_most(
+        2,
+        "of another origin, not let in",
+        &steady(config::PROPAGATE_ONLY, &page),
+    );
+    assert_at_most(
+        4,
+        "of another origin, let in",
+        &steady(config::PROPAGATE_ONLY, &granted),
     );
 }
 
 #[test]
 fn a_new_trace_that_is_not_sampled_costs_its_two_headers() {
     assert_at_most(
-        5,
+        11,
         "started, not sampled",
         &steady(config::UNSAMPLED, &Exchange::get("/")),
     );
     assert_at_most(
-        4,
+        9,
         "started, deferred",
         &steady(config::DEFERRED, &Exchange::get("/")),
     );
@@ -77,12 +109,12 @@ fn a_sampled_request_asks_for_each_attribute_once() {
         .header("sentry-trace", format!("{TRACE}-1"))
         .header("baggage", BAGGAGE);
     assert_at_most(
-        13,
+        19,
         "started, sampled",
         &steady(config::SAMPLED, &Exchange::get("/")),
     );
     assert_at_most(
-        12,
+        18,
         "continued, sampled",
         &steady(config::SAMPLED, &continued),
     );

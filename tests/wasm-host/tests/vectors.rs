@@ -2,29 +2,58 @@
 
 use std::collections::BTreeMap;
 
-use vectors::{Request, Seen};
-use wasm_host::{Exchange, Gateway};
+use vectors::{Answered, Request, Response, Seen};
+use wasm_host::{Exchange, Gateway, HeaderMap};
+
+/// A filter for each configuration; starting one is what takes time.
+#[derive(Default)]
+struct Gateways(BTreeMap<String, Gateway>);
+
+impl Gateways {
+    fn of(&mut self, config: &serde_json::Value) -> &mut Gateway {
+        let start = |config: &String| Gateway::start(config);
+        self.0.entry(config.to_string()).or_insert_with_key(start)
+    }
+}
+
+impl Drop for Gateways {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let gateways = self.0.values();
+            gateways.for_each(Gateway::assert_every_span_is_accounted_for);
+        }
+    }
+}
 
 #[test]
 fn the_upstream_sees_what_the_tables_say() {
-    // A filter for each configuration; starting one is what takes time.
-    let mut gateways: BTreeMap<String, Gateway> = BTreeMap::new();
+    let mut gateways = Gateways::default();
     let mut failures = Vec::new();
     for (format, row) in vectors::requests() {
-        let config = row.config().to_string();
-        let gateway = gateways
-            .entry(config)
-            .or_insert_with_key(|config| Gateway::start(config));
-        let complaints = row.judge(&serve(gateway, &row));
-        failures.extend(
-            complaints
-                .iter()
-                .map(|what| format!("{format}: {}: {what}", row.name)),
-        );
+        let complaints = row.judge(&serve(gateways.of(&row.config()), &row));
+        let complaints = complaints.iter();
+        failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
     }
-    for gateway in gateways.values() {
-        gateway.assert_every_span_is_accounted_for();
+    none_of(&failures);
+}
+
+#[test]
+fn the_client_gets_what_the_tables_say() {
+    let mut gateways = Gateways::default();
+    let mut failures = Vec::new();
+    for (about, row) in vectors::responses() {
+        if row.envoy_cors.is_some() {
+            continue;
+        }
+        let complaints = row.judge(&answer(gateways.of(&row.config()), &row));
+        let complaints = complaints.iter();
+        failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
     }
+    none_of(&failures);
+}
+
+#[track_caller]
+fn none_of(failures: &[String]) {
     assert!(
         failures.is_empty(),
         "{} failures:\n{}",
@@ -48,17 +77,47 @@ fn serve(gateway: &mut Gateway, row: &Request) -> Seen {
     for (name, count) in &mut counted {
         *count -= before.get(name).copied().unwrap_or_default();
     }
-    let lines = served.forwarded.lines().iter();
     Seen {
-        lines: lines
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.clone()))
-            .collect(),
         recorded: Some(
             counted
                 .get("spans_recorded")
                 .is_some_and(|count| *count > 0),
         ),
         counted: Some(counted),
+        ..seen(&served.forwarded)
+    }
+}
+
+fn answer(gateway: &mut Gateway, row: &Response) -> Answered {
+    let mut exchange = Exchange::method(row.method.as_deref().unwrap_or("GET"), "/orders");
+    if let Some(host) = &row.host {
+        exchange = exchange.to(host);
+    }
+    for (name, value) in row.lines() {
+        exchange = exchange.header(name.to_ascii_lowercase(), value);
+    }
+    exchange = exchange.status(row.status.unwrap_or(200)).nothing_said();
+    for (name, value) in row.answer_lines() {
+        exchange = exchange.response_header(name.to_ascii_lowercase(), value);
+    }
+    let served = gateway.serve(&exchange);
+    served.assert_only_our_headers_changed();
+    // Answers are added to, line by line, and no line that came is touched.
+    let (came, went) = (exchange.response.lines(), served.returned.lines());
+    assert!(went.starts_with(came), "{}: {went:?}", row.name);
+    Answered {
+        forwarded: seen(&served.forwarded),
+        returned: seen(&served.returned),
+    }
+}
+
+fn seen(headers: &HeaderMap) -> Seen {
+    let lines = headers.lines().iter();
+    Seen {
+        lines: lines
+            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.clone()))
+            .collect(),
+        ..Seen::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The core as a gateway: a row's request in, what the upstream would see out.
+//! The core as a gateway: a row's request in, what the upstream would see out; the service's answer in, what the client would get out.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,14 @@ use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::headers::{HeaderMutation, Headers};
 use sentry_filter_core::metrics::Metric;
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
+use sentry_filter_core::response::Answer;
 use sentry_filter_core::trace::{Sources, SpanContext};
-use vectors::{Request, Seen};
+use serde_json::Value;
+use vectors::{Answered, Request, Response, Seen};
+
+/// Header lines as rows have them.
+type Lines = Vec<(String, Vec<u8>)>;
 
 /// A pipeline with the configuration of a row. Its random bytes never repeat, and there are no attributes.
 pub struct Gateway {
@@ -17,34 +22,61 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway of a row.
-    pub fn of(row: &Request) -> Self {
-        let config = row.config().to_string();
-        let config = FilterConfig::parse(config.as_bytes(), &Surroundings::default());
-        let config = config.unwrap_or_else(|problems| panic!("{}: {problems:?}", row.name));
+    /// A gateway with that plugin configuration.
+    pub fn of(config: &Value) -> Self {
+        let config = config.to_string();
+        let parsed = FilterConfig::parse(config.as_bytes(), &Surroundings::default());
+        let parsed = parsed.unwrap_or_else(|problems| panic!("{config}: {problems:?}"));
         Self {
-            pipeline: Pipeline::new(config),
+            pipeline: Pipeline::new(parsed),
             random: 1,
         }
     }
 
     /// Serves the request of a row.
     pub fn serve(&mut self, row: &Request) -> (Seen, Option<SpanContext>) {
-        let mut lines: Vec<(String, Vec<u8>)> = [
-            (":method", row.method.as_deref().unwrap_or("GET")),
-            (":scheme", "https"),
-            (":authority", "shop.example"),
-            (":path", "/orders"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
-        .to_vec();
-        lines.extend(row.lines());
-        let pairs = lines.iter();
-        let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_slice()));
-        let headers = Headers::from_pairs(pairs);
+        let mut lines = request(row.method.as_deref(), None, row.lines());
+        let outcome = self.forward(&mut lines);
+        let seen = Seen {
+            lines,
+            recorded: Some(outcome.span.is_some()),
+            counted: Some(self.counted()),
+        };
+        (seen, outcome.span.map(|span| span.context))
+    }
+
+    /// Serves the request of a row and gives back the service's answer.
+    pub fn answer(&mut self, row: &Response) -> Answered {
+        let mut forwarded = request(row.method.as_deref(), row.host.as_deref(), row.lines());
+        let outcome = self.forward(&mut forwarded);
+        let status = row.status.unwrap_or(200).to_string();
+        let mut returned = vec![(":status".to_owned(), status.into_bytes())];
+        returned.extend(row.answer_lines());
+        let headers = headers(&returned);
+        let additions = outcome.response.map(|response| {
+            let mut has = |name: &str| headers.value(name).is_some();
+            let mut read = || headers.clone();
+            let mut answer = Answer::new(&mut has, &mut read);
+            self.pipeline.on_response_headers(&response, &mut answer)
+        });
+        for addition in additions.into_iter().flatten() {
+            returned.push((addition.name.to_owned(), addition.value));
+        }
+        let seen = |lines| Seen {
+            lines,
+            ..Seen::default()
+        };
+        Answered {
+            forwarded: seen(forwarded),
+            returned: seen(returned),
+        }
+    }
+
+    /// Takes a request through the pipeline; the lines become those that the upstream would see.
+    fn forward(&mut self, lines: &mut Lines) -> RequestOutcome {
         let random = &mut self.random;
-        let outcome = self.pipeline.on_request_headers(
-            &headers,
+        let mut outcome = self.pipeline.on_request_headers(
+            &headers(lines),
             &mut Sources {
                 entropy: &mut |bytes| {
                     for byte in bytes {
@@ -60,29 +92,40 @@ impl Gateway {
                 attribute: &mut |_: Attribute| None,
             },
         );
-        for mutation in outcome.mutations {
+        for mutation in outcome.mutations.drain(..) {
             let name = mutation.name();
             lines.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
             if let HeaderMutation::Set { name, value } = mutation {
                 lines.push((name.to_owned(), value));
             }
         }
+        outcome
+    }
+
+    fn counted(&mut self) -> BTreeMap<String, u64> {
         let names: Vec<String> = Metric::all().map(Metric::name).collect();
-        let counted: BTreeMap<String, u64> = self
-            .pipeline
-            .metrics()
-            .take()
-            .into_iter()
+        let counted = self.pipeline.metrics().take().into_iter();
+        counted
             .filter_map(|(index, count)| {
                 let name = names[index].strip_prefix("sentry_filter.")?;
                 Some((name.to_owned(), u64::try_from(count).ok()?))
             })
-            .collect();
-        let seen = Seen {
-            lines,
-            recorded: Some(outcome.span.is_some()),
-            counted: Some(counted),
-        };
-        (seen, outcome.span.map(|span| span.context))
+            .collect()
     }
+}
+
+fn request(method: Option<&str>, host: Option<&str>, more: Lines) -> Lines {
+    let pseudo = [
+        (":method", method.unwrap_or("GET")),
+        (":scheme", "https"),
+        (":authority", host.unwrap_or("shop.example")),
+        (":path", "/orders"),
+    ];
+    let pseudo = pseudo.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    pseudo.into_iter().chain(more).collect()
+}
+
+fn headers(lines: &Lines) -> Headers {
+    let pairs = lines.iter();
+    Headers::from_pairs(pairs.map(|(name, value)| (name.as_bytes(), value.as_slice())))
 }
