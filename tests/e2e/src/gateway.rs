@@ -174,6 +174,26 @@ impl GatewayBuilder {
         self
     }
 
+    /// Takes the filter out of the chain.
+    pub fn without_filter(mut self) -> Self {
+        self.bootstrap.has_filter = false;
+        self
+    }
+
+    /// Puts another HTTP filter between the client and the filter: its name and its configuration as a protobuf `Any` in JSON.
+    pub fn in_front(mut self, name: &str, any: Value) -> Self {
+        let filter = json!({"name": name, "typed_config": any});
+        self.bootstrap.filters_in_front.push(filter);
+        self
+    }
+
+    /// Puts another HTTP filter between the filter and the router.
+    pub fn behind(mut self, name: &str, any: Value) -> Self {
+        let filter = json!({"name": name, "typed_config": any});
+        self.bootstrap.filters_behind.push(filter);
+        self
+    }
+
     /// Puts nothing where the receiver should be: connections are refused.
     pub fn with_sentry_down(mut self) -> Self {
         self.bootstrap.sentry.set_port(1);

@@ -28,5 +28,5 @@ pub use crate::{
     gateway::{Exchange, Gateway, GatewayBuilder},
     mini_sentry::{Answer, MiniSentry, Transaction},
     polling::{eventually, DEADLINE},
-    upstream::{RecordedRequest, Upstream},
+    upstream::{RecordedRequest, Reply, Upstream},
 };

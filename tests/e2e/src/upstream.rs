@@ -1,9 +1,10 @@
-//! The service behind the gateway: records every request byte by byte and answers 200, or the status that the path asks
-//! for: `/status/503`, `/api/status/404`.
+//! The service behind the gateway: records every request byte by byte and answers as it was told to for the path; else 200, or the
+//! status that the path asks for: `/status/503`, `/api/status/404`.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
@@ -21,8 +22,23 @@ use crate::{
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    recorded: Arc<Mutex<Vec<RecordedRequest>>>,
+    state: Arc<State>,
     _accepting: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    recorded: Mutex<Vec<RecordedRequest>>,
+    /// By method and path.
+    replies: Mutex<HashMap<(String, String), Reply>>,
+}
+
+/// An answer to be given.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Headers,
+    body: Vec<u8>,
 }
 
 /// A request as the upstream got it.
@@ -45,12 +61,12 @@ impl Upstream {
             .await
             .expect("a port for the upstream");
         let address = listener.local_addr().expect("the upstream's address");
-        let recorded = Arc::new(Mutex::new(Vec::new()));
+        let state = Arc::new(State::default());
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, recorded.clone()));
+        accepting.spawn(accept(listener, state.clone()));
         Self {
             address,
-            recorded,
+            state,
             _accepting: accepting,
         }
     }
@@ -60,14 +76,63 @@ impl Upstream {
         self.address
     }
 
+    /// Answers so from now on, to that method and path, whatever the query.
+    pub fn reply(&self, method: &str, path: &str, reply: Reply) {
+        let key = (method.to_owned(), path.to_owned());
+        lock(&self.state.replies).insert(key, reply);
+    }
+
     /// Takes out the requests recorded so far whose path, with its query, is this one.
     pub fn take(&self, path: &[u8]) -> Vec<RecordedRequest> {
-        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let (taken, kept) = recorded
-            .drain(..)
-            .partition(|request| request.path.as_bytes() == path);
+        self.take_if(|request| request.path.as_bytes() == path)
+    }
+
+    /// Takes out the requests recorded so far that are of interest.
+    pub fn take_if(&self, is_wanted: impl Fn(&RecordedRequest) -> bool) -> Vec<RecordedRequest> {
+        let mut recorded = lock(&self.state.recorded);
+        let (taken, kept) = recorded.drain(..).partition(is_wanted);
         *recorded = kept;
         taken
+    }
+}
+
+impl Reply {
+    /// An answer without headers or body.
+    pub fn status(status: u16) -> Self {
+        Self {
+            status,
+            headers: Headers::default(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The same with one more header line.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push(name, value.as_ref());
+        self
+    }
+
+    /// The same with a body of that type.
+    pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.header("content-type", content_type)
+    }
+
+    fn to_bytes(&self, method: &str) -> Vec<u8> {
+        let mut bytes = format!("HTTP/1.1 {} by-path\r\n", self.status).into_bytes();
+        for (name, value) in self.headers.iter() {
+            bytes.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        // These have no body, and a length would be taken for that of one.
+        if !matches!(self.status, 204 | 304) {
+            let length = format!("content-length: {}\r\n", self.body.len());
+            bytes.extend_from_slice(length.as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if method != "HEAD" {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
     }
 }
 
@@ -110,37 +175,39 @@ impl RecordedRequest {
     }
 }
 
-async fn accept(listener: TcpListener, recorded: Arc<Mutex<Vec<RecordedRequest>>>) {
+async fn accept(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve(stream, recorded.clone()));
+        connections.spawn(serve(stream, state.clone()));
     }
 }
 
-async fn serve(stream: TcpStream, recorded: Arc<Mutex<Vec<RecordedRequest>>>) {
+async fn serve(stream: TcpStream, state: Arc<State>) {
     let mut reader = Reader::new(stream);
     while let Ok(Some((head, body))) = reader.request().await {
-        let answer = format!(
-            "HTTP/1.1 {} by-path\r\ncontent-length: 0\r\n\r\n",
-            status_asked_for(&head.path)
-        );
-        recorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(RecordedRequest {
-                method: head.method,
-                path: head.path,
-                headers: head.headers,
-                body,
-            });
-        if reader.stream().write_all(answer.as_bytes()).await.is_err() {
+        let path = head.path.split('?').next().unwrap_or_default().to_owned();
+        let told = lock(&state.replies)
+            .get(&(head.method.clone(), path.clone()))
+            .cloned();
+        let reply = told.unwrap_or_else(|| Reply::status(status_asked_for(&path)));
+        let answer = reply.to_bytes(&head.method);
+        lock(&state.recorded).push(RecordedRequest {
+            method: head.method,
+            path: head.path,
+            headers: head.headers,
+            body,
+        });
+        if reader.stream().write_all(&answer).await.is_err() {
             return;
         }
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn status_asked_for(path: &str) -> u16 {
-    let path = path.split('?').next().unwrap_or_default();
     path.split_once("/status/")
         .and_then(|(_, status)| status.parse().ok())
         .unwrap_or(200)

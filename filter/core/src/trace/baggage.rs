@@ -143,17 +143,21 @@ impl<'a> Baggage<'a> {
     /// The `sentry-` members alone, for an answer to the client: what others have put in is not for everybody. Nor is what is no visible text, which
     /// some HTTP stack on the way back may refuse.
     pub fn write_sentry(&self, sentry: SentryMembers<'_>) -> Vec<u8> {
-        let new = sentry.added();
-        let arrived = self.members.iter().filter(|member| sentry.keeps(member));
-        let mut room = Room::default();
-        let mut value = Vec::new();
-        for member in new
+        let is_visible = |member: &&[u8]| member.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let (added, mut room) = (sentry.added(), Room::default());
+        // Room for what is new first, as in the header.
+        let added: Vec<&[u8]> = added
             .iter()
             .map(Vec::as_slice)
-            .chain(arrived.map(|member| member.raw))
-            .filter(|member| member.iter().all(|byte| matches!(byte, b' '..=b'~')))
-            .take_while(|member| room.take(member.len()))
-        {
+            .filter(|member| is_visible(member) && room.take(member.len()))
+            .collect();
+        let arrived = self.members.iter().filter(|member| sentry.keeps(member));
+        let arrived = arrived.map(|member| member.raw).filter(is_visible);
+        let mut value = Vec::new();
+        for member in arrived.take_while(|member| room.take(member.len())) {
+            push(&mut value, member);
+        }
+        for member in added {
             push(&mut value, member);
         }
         value

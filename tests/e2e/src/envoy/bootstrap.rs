@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use super::module;
 
@@ -21,6 +21,12 @@ pub struct Bootstrap {
     pub routes: Vec<Route>,
     /// Envoy's own tracing, as the `tracing` of its connection manager in JSON; `None` leaves it out.
     pub tracing: Option<Value>,
+    /// Whether the filter is in the chain.
+    pub has_filter: bool,
+    /// Other HTTP filters between the client and the filter, in JSON.
+    pub filters_in_front: Vec<Value>,
+    /// Other HTTP filters between the filter and the router, in JSON.
+    pub filters_behind: Vec<Value>,
 }
 
 /// A named route.
@@ -28,8 +34,9 @@ pub struct Bootstrap {
 pub struct Route {
     name: String,
     path_regex: String,
-    cluster: String,
+    action: Value,
     metadata: Option<Value>,
+    filters: Map<String, Value>,
 }
 
 impl Route {
@@ -38,8 +45,9 @@ impl Route {
         Self {
             name: name.to_owned(),
             path_regex: path_regex.to_owned(),
-            cluster: "upstream".to_owned(),
+            action: json!({"route": {"cluster": "upstream"}}),
             metadata: None,
+            filters: Map::new(),
         }
     }
 
@@ -53,24 +61,33 @@ impl Route {
 
     /// The same, but to a cluster that has no host.
     pub fn to_no_host(self) -> Self {
-        Self {
-            cluster: "no-host".to_owned(),
-            ..self
-        }
+        self.action(json!({"route": {"cluster": "no-host"}}))
     }
 
     /// The same, but to a host that refuses connections.
     pub fn to_refused(self) -> Self {
-        Self {
-            cluster: "refused".to_owned(),
-            ..self
-        }
+        self.action(json!({"route": {"cluster": "refused"}}))
+    }
+
+    /// The same with another action, such as `{"direct_response": {"status": 404}}`.
+    pub fn action(self, action: Value) -> Self {
+        Self { action, ..self }
+    }
+
+    /// The same with a configuration for one of Envoy's HTTP filters: a protobuf `Any` in JSON.
+    pub fn filter(mut self, name: &str, any: Value) -> Self {
+        self.filters.insert(name.to_owned(), any);
+        self
     }
 
     fn to_yaml(&self) -> String {
         let match_ = json!({"safe_regex": {"regex": self.path_regex}});
-        let mut route =
-            json!({"name": self.name, "match": match_, "route": {"cluster": self.cluster}});
+        let mut route = json!({
+            "name": self.name, "match": match_, "typed_per_filter_config": self.filters,
+        });
+        for (key, value) in self.action.as_object().into_iter().flatten() {
+            route[key] = value.clone();
+        }
         if let Some(metadata) = &self.metadata {
             route["metadata"] = metadata.clone();
         }
@@ -92,13 +109,16 @@ impl Bootstrap {
                 Route::new("refused", "/refused").to_refused(),
             ],
             tracing: None,
+            has_filter: true,
+            filters_in_front: Vec::new(),
+            filters_behind: Vec::new(),
         }
     }
 
     /// The text that Envoy reads. JSON is YAML, so whatever is variable is written as JSON.
     pub fn to_yaml(&self) -> String {
         let module = json!(module());
-        let environment: serde_json::Map<_, _> = self
+        let environment: Map<_, _> = self
             .vm_environment
             .iter()
             .map(|(name, value)| (name.clone(), json!(value)))
@@ -111,6 +131,30 @@ impl Bootstrap {
         let tracing = match &self.tracing {
             Some(tracing) => format!("          tracing: {tracing}\n"),
             None => String::new(),
+        };
+        let filters = |filters: &[Value]| -> String {
+            let lines = filters.iter();
+            lines
+                .map(|filter| format!("          - {filter}\n"))
+                .collect()
+        };
+        let in_front = filters(&self.filters_in_front);
+        let behind = filters(&self.filters_behind);
+        let filter = match self.has_filter {
+            true => format!(
+                r#"          - name: sentry
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: sentry
+                failure_policy: FAIL_RELOAD
+                vm_config:
+                  runtime: envoy.wasm.runtime.v8
+                  code: {{ local: {{ filename: {module} }} }}
+                  environment_variables: {environment}
+{configuration}"#
+            ),
+            false => String::new(),
         };
         let routes: String = self.routes.iter().map(Route::to_yaml).collect();
         let upstream = cluster("upstream", Some(self.upstream));
@@ -134,17 +178,7 @@ static_resources:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: gateway
 {tracing}          http_filters:
-          - name: sentry
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config:
-                name: sentry
-                failure_policy: FAIL_RELOAD
-                vm_config:
-                  runtime: envoy.wasm.runtime.v8
-                  code: {{ local: {{ filename: {module} }} }}
-                  environment_variables: {environment}
-{configuration}          - name: envoy.filters.http.router
+{in_front}{filter}{behind}          - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
           route_config:
