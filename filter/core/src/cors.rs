@@ -17,8 +17,8 @@ pub mod names;
 
 use crate::config::FilterConfig;
 use crate::headers::{
-    HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_METHOD, AUTHORITY, BAGGAGE, METHOD, ORIGIN,
-    SCHEME, SENTRY_TRACE, STATUS, TRACEPARENT, TRACESTATE,
+    HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
+    AUTHORITY, BAGGAGE, METHOD, ORIGIN, SCHEME, SENTRY_TRACE, STATUS, TRACEPARENT, TRACESTATE,
 };
 
 /// The headers of Sentry's.
@@ -42,6 +42,8 @@ pub enum CorsRequest {
     Preflight {
         /// Who asks.
         origin: Vec<u8>,
+        /// Whether the request is to have one of Sentry's headers.
+        carries_trace: bool,
     },
     /// A request of the gateway's own origin.
     SameOrigin,
@@ -65,6 +67,7 @@ impl CorsRequest {
             // Browsers ask other origins only, so the gateway's own name does not count here.
             Some(origin) if is_options && asks_for_a_method(headers) => Self::Preflight {
                 origin: origin.to_vec(),
+                carries_trace: names::has_any(headers, ACCESS_CONTROL_REQUEST_HEADERS, &SENTRY),
             },
             Some(origin) if is_own(origin, headers) => Self::SameOrigin,
             origin => Self::Other {
@@ -90,9 +93,13 @@ impl CorsRequest {
         self.missing(answer, config.cors, names(reads_w3c), names(writes_w3c))
     }
 
-    /// Whether an answer that the filter has had no say in lets an origin in without Sentry's names.
+    /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one that asks to send it, or may want to read it.
     pub fn lacks_sentry(&self, answer: &Headers, lists: CorsConfig) -> bool {
-        self.missing(answer, lists, &SENTRY, &SENTRY).is_some()
+        let matters = match self {
+            Self::Preflight { carries_trace, .. } => *carries_trace,
+            Self::SameOrigin | Self::Other { .. } => true,
+        };
+        matters && self.missing(answer, lists, &SENTRY, &SENTRY).is_some()
     }
 
     fn missing(
@@ -103,7 +110,7 @@ impl CorsRequest {
         exposed: &[&str],
     ) -> Option<HeaderAddition> {
         match self {
-            Self::Preflight { origin } => {
+            Self::Preflight { origin, .. } => {
                 let grants = lists.allow_headers
                     && is_ok(answer)
                     && allow_origin::grants(answer, Some(origin));
@@ -180,8 +187,18 @@ mod tests {
         let own = ("origin", "https://api.example");
         let preflight = |origin: &str| CorsRequest::Preflight {
             origin: origin.as_bytes().to_vec(),
+            carries_trace: false,
         };
-        let rows: [(&[(&str, &str)], CorsRequest); 8] = [
+        let sends = (
+            "access-control-request-headers",
+            "content-type,sentry-trace",
+        );
+        let carrying = CorsRequest::Preflight {
+            origin: b"https://page.example".to_vec(),
+            carries_trace: true,
+        };
+        let rows: [(&[(&str, &str)], CorsRequest); 9] = [
+            (&[options, asks, page, sends], carrying),
             (&[options, asks, page], preflight("https://page.example")),
             (&[options, asks, own], preflight("https://api.example")),
             (&[options, asks], other(None)),

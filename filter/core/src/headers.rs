@@ -27,6 +27,8 @@ pub const STATUS: &str = ":status";
 pub const ORIGIN: &str = "origin";
 /// The method that a preflight asks for (Fetch).
 pub const ACCESS_CONTROL_REQUEST_METHOD: &str = "access-control-request-method";
+/// The headers that a preflight asks for (Fetch).
+pub const ACCESS_CONTROL_REQUEST_HEADERS: &str = "access-control-request-headers";
 /// Which origin an answer is for (Fetch).
 pub const ACCESS_CONTROL_ALLOW_ORIGIN: &str = "access-control-allow-origin";
 /// Whether an answer is for requests with credentials, too (Fetch).

@@ -11,12 +11,7 @@ use crate::headers::{trim, HeaderAddition, Headers};
 
 /// Adds the names that a header lacks, compared without case; `None` if it lacks none. `*` stands for all of them, but not with credentials.
 pub fn add(answer: &Headers, header: &'static str, wanted: &[&str]) -> Option<HeaderAddition> {
-    let has = |name: &str| {
-        answer
-            .values(header)
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .any(|listed| trim(listed).eq_ignore_ascii_case(name.as_bytes()))
-    };
+    let has = |name: &str| has_any(answer, header, &[name]);
     if has("*") && !allow_credentials::is_allowed(answer) {
         return None;
     }
@@ -25,6 +20,18 @@ pub fn add(answer: &Headers, header: &'static str, wanted: &[&str]) -> Option<He
         name: header,
         value: missing.join(", ").into_bytes(),
     })
+}
+
+/// Whether a list has one of these names.
+pub fn has_any(headers: &Headers, list: &'static str, names: &[&str]) -> bool {
+    headers
+        .values(list)
+        .flat_map(|line| line.split(|byte| *byte == b','))
+        .map(trim)
+        .any(|listed| {
+            let mut names = names.iter();
+            names.any(|name| listed.eq_ignore_ascii_case(name.as_bytes()))
+        })
 }
 
 #[cfg(test)]
