@@ -3,32 +3,13 @@
 //
 // Drives the machine's own Chromium (CHROMIUM names another one); without it, status 77: skipped.
 
-import { existsSync, mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 
-const SKIPPED = 77;
+import { launch } from "./chromium.mjs";
+
 const [tools, trace, gateway, service, file] = process.argv.slice(2);
-const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
-
-if (!existsSync(executablePath)) {
-  console.log(`picture: there is no Chromium at ${executablePath}: apt-get install chromium, or name one in CHROMIUM`);
-  process.exit(SKIPPED);
-}
-
-const { chromium } = createRequire(join(tools, "package.json"))("playwright-core");
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await launch(tools);
 try {
   await takePicture(await browser.newPage({ viewport: { width: 1440, height: 640 } }));
 } finally {

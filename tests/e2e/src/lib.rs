@@ -11,6 +11,7 @@
 //! what the upstream got. [`MiniSentry`] judges on its own: a test that asserts nothing still fails on a bad envelope.
 //! Nothing sleeps for luck: whatever takes time is awaited by polling against [`DEADLINE`].
 
+pub mod browser;
 pub mod client;
 pub mod context;
 pub mod envoy;
@@ -22,6 +23,7 @@ pub mod wire;
 mod polling;
 
 pub use crate::{
+    browser::{Site, Visit},
     client::{Request, Response},
     context::{Baggage, SentryTrace},
     envoy::{Account, Bootstrap, Envoy, Launch, Route},

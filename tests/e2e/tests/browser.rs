@@ -1,0 +1,261 @@
+//! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter does runs without it, too, and fails there.
+
+use e2e::{browser::serve_page, Gateway, GatewayBuilder, Reply, Site, Visit};
+use sentry_filter_core::cors::filter_order::FilterOrder;
+use serde_json::json;
+
+/// A page, and a gateway of another origin in front of a service.
+struct Scene {
+    site: Site,
+    gateway: Gateway,
+}
+
+impl Scene {
+    async fn start(change: impl FnOnce(GatewayBuilder, &Site) -> GatewayBuilder) -> Self {
+        let site = Site::start().await;
+        let builder = Gateway::builder()
+            .await
+            .config(json!({"server_timing": true}));
+        let gateway = change(builder, &site).start().await;
+        Self { site, gateway }
+    }
+
+    async fn with_filter() -> Self {
+        Self::start(|builder, _| builder).await
+    }
+
+    async fn without_filter() -> Self {
+        Self::start(|builder, _| builder.without_filter()).await
+    }
+
+    fn origin(&self) -> String {
+        format!("http://{}", self.gateway.envoy.address())
+    }
+
+    /// Has the service answer the preflight and the request with these lines, `<page>` being the origin of the page.
+    fn service(&self, status: u16, preflight: &[(&str, &str)], answer: &[(&str, &str)]) {
+        let reply = |status, lines: &[(&str, &str)]| {
+            let lines = lines.iter();
+            lines.fold(Reply::status(status), |reply, (name, value)| {
+                reply.header(name, value.replace("<page>", &self.site.origin()))
+            })
+        };
+        self.gateway
+            .upstream
+            .reply("OPTIONS", "/api", reply(204, preflight));
+        self.gateway
+            .upstream
+            .reply("PUT", "/api", reply(status, answer));
+    }
+
+    /// The page calls the service.
+    async fn call(&self, credentials: &str) -> Visit {
+        let api = format!("{}/api", self.origin());
+        self.site
+            .visit(&[("api", &api), ("credentials", credentials)])
+            .await
+    }
+
+    /// Asserts that the service got the request with the page's trace, and that the page can read the trace of the answer.
+    #[track_caller]
+    fn assert_one_trace(&self, visit: &Visit) {
+        let requests = self
+            .gateway
+            .upstream
+            .take_if(|request| request.method == "PUT");
+        assert_eq!(requests.len(), 1);
+        let context = requests[0].sentry_trace();
+        assert_eq!(context.trace_id, visit.trace_id());
+        assert_eq!(
+            requests[0].baggage().sentry("trace_id").as_deref(),
+            Some(visit.trace_id())
+        );
+        assert_eq!(visit.outcome["sentry_trace"], context.to_string());
+    }
+
+    #[track_caller]
+    fn assert_never_sent(&self) {
+        let requests = self
+            .gateway
+            .upstream
+            .take_if(|request| request.method == "PUT");
+        assert!(requests.is_empty(), "the request was sent");
+    }
+}
+
+const ORIGIN: (&str, &str) = ("access-control-allow-origin", "<page>");
+const ANY_ORIGIN: (&str, &str) = ("access-control-allow-origin", "*");
+const METHODS: (&str, &str) = ("access-control-allow-methods", "PUT");
+const CREDENTIALS: (&str, &str) = ("access-control-allow-credentials", "true");
+
+#[tokio::test]
+async fn a_service_that_forgot_the_headers() {
+    let preflight = [
+        ORIGIN,
+        METHODS,
+        ("access-control-allow-headers", "content-type"),
+    ];
+
+    let scene = Scene::without_filter().await;
+    scene.service(200, &preflight, &[ORIGIN]);
+    scene.call("omit").await.assert_blocked();
+    scene.assert_never_sent();
+
+    let scene = Scene::with_filter().await;
+    scene.service(200, &preflight, &[ORIGIN]);
+    let visit = scene.call("omit").await;
+    visit.assert_answered(200);
+    scene.assert_one_trace(&visit);
+}
+
+/// With credentials `*` is the name of a header, and lets nothing through.
+#[tokio::test]
+async fn a_service_that_relies_on_wildcards_with_credentials() {
+    let preflight = [
+        ORIGIN,
+        METHODS,
+        CREDENTIALS,
+        ("access-control-allow-headers", "*"),
+    ];
+    let answer = [ORIGIN, CREDENTIALS, ("access-control-expose-headers", "*")];
+
+    let scene = Scene::without_filter().await;
+    scene.service(200, &preflight, &answer);
+    scene.call("include").await.assert_blocked();
+    scene.assert_never_sent();
+
+    let scene = Scene::with_filter().await;
+    scene.service(200, &preflight, &answer);
+    let visit = scene.call("include").await;
+    visit.assert_answered(200);
+    scene.assert_one_trace(&visit);
+}
+
+/// Without credentials the wildcards do, and the filter leaves them alone.
+#[tokio::test]
+async fn a_service_with_wildcards_for_everybody() {
+    let preflight = [ANY_ORIGIN, METHODS, ("access-control-allow-headers", "*")];
+    let answer = [ANY_ORIGIN, ("access-control-expose-headers", "*")];
+    let scene = Scene::with_filter().await;
+    scene.service(200, &preflight, &answer);
+    let visit = scene.call("omit").await;
+    visit.assert_answered(200);
+    scene.assert_one_trace(&visit);
+}
+
+#[tokio::test]
+async fn an_error_can_be_looked_up_by_its_trace() {
+    let preflight = [ORIGIN, METHODS];
+    let scene = Scene::with_filter().await;
+    scene.service(
+        503,
+        &preflight,
+        &[ORIGIN, ("access-control-expose-headers", "retry-after")],
+    );
+    let visit = scene.call("omit").await;
+    visit.assert_answered(503);
+    scene.assert_one_trace(&visit);
+    assert_eq!(
+        visit.outcome["baggage"],
+        json!(null),
+        "not told unless asked for"
+    );
+}
+
+#[tokio::test]
+async fn no_door_is_opened_that_was_shut() {
+    let scene = Scene::with_filter().await;
+    scene.service(
+        200,
+        &[
+            METHODS,
+            ("access-control-allow-headers", "sentry-trace, baggage"),
+        ],
+        &[],
+    );
+    scene.call("omit").await.assert_blocked();
+    scene.assert_never_sent();
+
+    let other = ("access-control-allow-origin", "https://other.example");
+    scene.service(200, &[other, METHODS], &[other]);
+    scene.call("omit").await.assert_blocked();
+    scene.assert_never_sent();
+
+    // The preflight passes, the answer does not let the page in: sent, and not read.
+    scene.service(200, &[ORIGIN, METHODS], &[]);
+    scene.call("omit").await.assert_blocked();
+}
+
+const CORS: &str = "envoy.filters.http.cors";
+
+fn policed(builder: GatewayBuilder, site: &Site) -> GatewayBuilder {
+    let policy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"exact": site.origin()}],
+        "allow_methods": "PUT",
+        "allow_headers": "content-type",
+    });
+    builder.route(e2e::Route::new("policed", "/api").filter(CORS, policy))
+}
+
+fn cors_filter() -> serde_json::Value {
+    json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"})
+}
+
+#[tokio::test]
+async fn envoys_own_cors_filter_has_to_stand_behind_ours() {
+    let alone = |builder: GatewayBuilder, site: &Site| {
+        policed(builder, site)
+            .behind(CORS, cors_filter())
+            .without_filter()
+    };
+    let scene = Scene::start(alone).await;
+    scene.call("omit").await.assert_blocked();
+
+    let scene =
+        Scene::start(|builder, site| policed(builder, site).behind(CORS, cors_filter())).await;
+    let visit = scene.call("omit").await;
+    visit.assert_answered(200);
+    scene.assert_one_trace(&visit);
+    assert!(!scene.gateway.envoy.log().contains(FilterOrder::WARNING));
+
+    let scene =
+        Scene::start(|builder, site| policed(builder, site).in_front(CORS, cors_filter())).await;
+    scene.call("omit").await.assert_blocked();
+    scene.assert_never_sent();
+    assert!(scene.gateway.envoy.log().contains(FilterOrder::WARNING));
+}
+
+/// A page without `<meta>` tags, served through the gateway.
+async fn load(scene: &Scene, cache_control: &str) -> (Visit, e2e::RecordedRequest) {
+    let answer = Reply::status(200).header("cache-control", cache_control);
+    serve_page(&scene.gateway.upstream, answer).await;
+    let visit = scene.site.visit_at(&scene.origin(), &[]).await;
+    let mut requests = scene
+        .gateway
+        .upstream
+        .take_if(|request| request.path.starts_with("/page?"));
+    assert_eq!(requests.len(), 1);
+    (visit, requests.remove(0))
+}
+
+#[tokio::test]
+async fn a_page_load_joins_the_trace_of_the_gateway() {
+    let scene = Scene::with_filter().await;
+    let (visit, request) = load(&scene, "private, max-age=0").await;
+    let context = request.sentry_trace();
+    assert_eq!(visit.trace_id(), context.trace_id);
+    assert_eq!(visit.parent_span_id(), Some(context.span_id.as_str()));
+
+    let scene = Scene::without_filter().await;
+    let (visit, _) = load(&scene, "private, max-age=0").await;
+    assert_eq!(visit.parent_span_id(), None, "nobody told it");
+}
+
+#[tokio::test]
+async fn a_page_that_everybody_gets_joins_no_trace() {
+    let scene = Scene::with_filter().await;
+    let (visit, request) = load(&scene, "public, max-age=60").await;
+    assert_ne!(visit.trace_id(), request.sentry_trace().trace_id);
+    assert_eq!(visit.parent_span_id(), None);
+}
