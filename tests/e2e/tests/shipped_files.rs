@@ -1,4 +1,4 @@
-//! Both files in `envoy/` run in the real Envoy, with nothing replaced but what their comments say is to be replaced, and
+//! Every file in `envoy/` runs in the real Envoy, with nothing replaced but what their comments say is to be replaced, and
 //! the places on this machine: ports, the module and the list of authorities.
 
 use std::fs;
@@ -41,6 +41,36 @@ async fn the_local_file_carries_a_request_to_a_transaction() {
         ("/api/{id}", "route")
     );
     assert_eq!(transaction.text("/environment"), "local");
+}
+
+#[tokio::test]
+async fn the_file_with_envoys_cors_filter_answers_preflights_with_our_names() {
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let envoy = with_cors(&sentry, &upstream).start().await;
+    let scene = Scene {
+        sentry,
+        upstream,
+        envoy,
+    };
+    scene.carry("/plain").await;
+    let page = |request: Request| request.header("origin", "https://page.example");
+    let preflight = page(Request::new("OPTIONS", "/api"))
+        .header("access-control-request-method", "PUT")
+        .header("access-control-request-headers", "baggage,sentry-trace");
+    let answer = preflight.send(scene.envoy.address()).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.headers.text("access-control-allow-headers"),
+        Some("authorization, content-type,sentry-trace, baggage, traceparent, tracestate")
+    );
+    let answer = page(Request::get("/api"))
+        .send(scene.envoy.address())
+        .await
+        .unwrap();
+    assert_eq!(
+        answer.headers.text("access-control-expose-headers"),
+        Some("x-request-id,sentry-trace, baggage")
+    );
 }
 
 /// The README's smallest configuration stands in the place of the local file's filters.
@@ -101,6 +131,17 @@ async fn the_production_file_sends_by_tls_http2_and_gzip() {
         ("/api/{id}", "route")
     );
     assert_eq!(transaction.text("/environment"), "production");
+    // A line of the access log finds its trace.
+    let trace_id = transaction.text("/contexts/trace/trace_id");
+    let logged = eventually(async || {
+        let log = scene.envoy.log();
+        let line = log.lines().find(|line| line.contains(trace_id))?;
+        serde_json::from_str(line).ok()
+    });
+    let logged: serde_json::Value = logged.await.expect("a line with the trace");
+    assert_eq!(logged["trace_id"], trace_id);
+    assert_eq!(logged["sampled"], "true");
+    assert_eq!(logged["path"], "/api/1");
     scene.carry("/plain").await;
     for request in scene.sentry.requests() {
         assert_eq!(request.version, "HTTP/2.0");
@@ -235,6 +276,20 @@ impl Scene {
         assert!(refused.await.is_some(), "{stat} stayed at zero");
         assert!(self.sentry.requests().is_empty());
     }
+}
+
+fn with_cors(sentry: &MiniSentry, upstream: &Upstream) -> Launch {
+    Launch::shipped("envoy-cors.yaml")
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("port_value: 9901", "port_value: 0")
+        .replace(
+            "upstream.example, port_value: 8080",
+            &format!("127.0.0.1, {}", port(upstream.address().port())),
+        )
+        .replace("port_value: 8969", &port(sentry.address().port()))
+        .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
+        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap())
 }
 
 fn with_dsn(launch: Launch, sentry: &MiniSentry) -> Launch {
