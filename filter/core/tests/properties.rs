@@ -16,7 +16,7 @@ use proptest::sample::select;
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
-use checks::{formats, operations, request};
+use checks::{answer, formats, operations, request};
 
 const TRACE_IDS: [&str; 4] = [
     "771a43a4192642f0b136d5159a501700",
@@ -150,6 +150,49 @@ fn an_answer() -> impl Strategy<Value = Vec<u8>> {
     damaged(vec(line, 0..4).prop_map(|lines| lines.join(&b'\n')))
 }
 
+/// A list of header names with some of ours in it.
+fn a_list() -> impl Strategy<Value = Vec<u8>> {
+    let name = "(x-a|\\*|[Ss]entry-trace|BAGGAGE|baggage|traceparent|sentry|[ -~]{0,3}|)";
+    let names = vec(name, 0..5).prop_map(|names| names.join(", ").into_bytes());
+    damaged(names)
+}
+
+/// A request and its answer in the form of `checks::answer`.
+fn an_exchange() -> impl Strategy<Value = Vec<u8>> {
+    let request = prop_oneof![
+        1 => named("sentry-trace", sentry_trace()),
+        2 => named("baggage", baggage()),
+        3 => one_of(&["origin: https://page.example", "origin: null", "origin: https://shop.example"]),
+        2 => one_of(&[":method: OPTIONS", ":method: GET", ":scheme: https", ":authority: shop.example", "authorization: x"]),
+        2 => one_of(&["access-control-request-method: PUT", "access-control-request-headers: baggage"]),
+    ];
+    let answer = prop_oneof![
+        3 => one_of(&["access-control-allow-origin: *", "access-control-allow-origin: https://page.example", "access-control-allow-origin: null"]),
+        1 => one_of(&["access-control-allow-credentials: true", "access-control-allow-credentials: false"]),
+        3 => one_of(&[":status: 200", ":status: 204", ":status: 404", "content-type: text/html", "cache-control: private"]),
+        2 => named("access-control-allow-headers", a_list()),
+        2 => named("access-control-expose-headers", a_list()),
+        2 => one_of(&["cache-control: no-store", "cache-control: public", "set-cookie: a", "expires: 0", "content-type: text/html;x"]),
+        1 => "server-timing: [a-z\",;= \\\\]{0,12}".prop_map(String::into_bytes),
+        1 => named("sentry-trace", sentry_trace()),
+        1 => vec(any::<u8>(), 0..30),
+    ];
+    (
+        b'a'..b'g',
+        any::<u8>(),
+        vec(request, 0..6),
+        vec(answer, 0..8),
+    )
+        .prop_map(|(configuration, host, request, answer)| {
+            let lines: Vec<Vec<u8>> = request
+                .into_iter()
+                .chain([b"--".to_vec()])
+                .chain(answer)
+                .collect();
+            [&[configuration, host][..], &lines.join(&b'\n')].concat()
+        })
+}
+
 /// JSON that looks like a plugin configuration, whole or cut.
 fn a_configuration() -> impl Strategy<Value = Vec<u8>> {
     let value = select(vec![
@@ -171,6 +214,8 @@ fn a_configuration() -> impl Strategy<Value = Vec<u8>> {
         "\"ignore\"",
         "[]",
         "[\"a\", {\"regex\": \"b\"}]",
+        "[\"sentry-trace\", \"baggage\"]",
+        "{\"allow_headers\": false}",
         "{}",
         "{\"trace\": \"restart\"}",
         "{\"timeout_ms\": 1, \"cluster\": \"c\"}",
@@ -190,6 +235,9 @@ fn a_configuration() -> impl Strategy<Value = Vec<u8>> {
         "debug",
         "transport",
         "propagate_traceparent",
+        "cors",
+        "response_headers",
+        "server_timing",
         "",
         "unknown",
         "no key!",
@@ -259,6 +307,11 @@ proptest! {
     }
 
     #[test]
+    fn an_answer_is_added_to_once_and_nothing_is_lost(data in an_exchange()) {
+        answer::check(&data);
+    }
+
+    #[test]
     fn every_span_is_accounted_for(data in vec(any::<u8>(), 0..200)) {
         operations::check(&data);
     }
@@ -269,7 +322,7 @@ type Check = fn(&[u8]);
 /// What the fuzz targets start from, and what they have found.
 #[test]
 fn the_corpus_holds() {
-    let targets: [(&str, Check); 10] = [
+    let targets: [(&str, Check); 11] = [
         ("sentry_trace", formats::sentry_trace),
         ("traceparent", formats::traceparent),
         ("tracestate", formats::tracestate),
@@ -279,6 +332,7 @@ fn the_corpus_holds() {
         ("dsn", formats::dsn),
         ("rate_limits", formats::rate_limits),
         ("request", request::check),
+        ("answer", answer::check),
         ("operations", operations::check),
     ];
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");

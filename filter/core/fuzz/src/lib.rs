@@ -3,6 +3,7 @@
 //! ```text
 //! formats      each parser: what is read is written in the strict form, and what is written reads the same
 //! request      the request side: arbitrary headers under a handful of configurations
+//! answer       the response side: arbitrary answers to arbitrary requests
 //! operations   the whole line: requests, ends of streams, callouts, answers and clocks in any order
 //! strict       independent readers: how the strictest of the services behind us reads a header or an envelope
 //! input        how bytes become header lines
@@ -15,6 +16,7 @@
     reason = "the bans are for what runs in a gateway"
 )]
 
+pub mod answer;
 pub mod formats;
 pub mod input;
 pub mod operations;
