@@ -37,8 +37,14 @@ pub mod config {
         "dsn": "https://0123456789abcdef0123456789abcdef@o42.ingest.sentry.example/7",
         "traces_sample_rate": 1.0, "debug": true
     }"#;
+    /// Everything is sampled, and the client is told all there is.
+    pub const TELLING: &str = r#"{
+        "dsn": "https://0123456789abcdef0123456789abcdef@o42.ingest.sentry.example/7",
+        "traces_sample_rate": 1.0, "server_timing": true, "propagate_traceparent": true,
+        "response_headers": ["sentry-trace", "baggage", "traceparent"]
+    }"#;
     /// All of them.
-    pub const ALL: [&str; 5] = [SAMPLED, UNSAMPLED, DEFERRED, PROPAGATE_ONLY, DEBUG];
+    pub const ALL: [&str; 6] = [SAMPLED, UNSAMPLED, DEFERRED, PROPAGATE_ONLY, DEBUG, TELLING];
 }
 
 /// One worker with one configured filter. Its verbs panic on a trap, with the module's last words.
@@ -183,6 +189,17 @@ impl Exchange {
         self.response.set(b":status", code.to_string().as_bytes());
         self.code = code;
         self
+    }
+
+    /// A page of another origin that is let in, with an answer to which every kind of line is added.
+    pub fn granted(path: &str) -> Self {
+        Self::get(path)
+            .header("origin", "https://page.example")
+            .nothing_said()
+            .response_header("content-type", "text/html")
+            .response_header("cache-control", "private")
+            .response_header("access-control-allow-origin", "https://page.example")
+            .response_header("access-control-expose-headers", "x-total")
     }
 
     /// The same, but the response says nothing about its content.

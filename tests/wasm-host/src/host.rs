@@ -290,6 +290,12 @@ impl Host {
         }
     }
 
+    /// Replaces the headers of a stream, as filters nearer to the client do behind the module's back.
+    pub fn replace_headers(&mut self, stream: u32, request: &HeaderMap, response: &HeaderMap) {
+        self.lend_map(stream, map::REQUEST_HEADERS, request);
+        self.lend_map(stream, map::RESPONSE_HEADERS, response);
+    }
+
     /// Adds a cluster, or changes how the host treats callouts to it.
     pub fn set_cluster(&mut self, name: &str, cluster: Cluster) {
         self.state().clusters.insert(name.to_owned(), cluster);

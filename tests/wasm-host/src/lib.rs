@@ -26,6 +26,6 @@ pub use error::{HostError, Trap};
 pub use gateway::{config, Exchange, Gateway, Served};
 pub use host::{Answer, Host, CONTINUE};
 pub use maps::{text, HeaderMap};
-pub use module::{module_bytes, module_imports, offered, offers, MODULE_VARIABLE};
+pub use module::{module_bytes, module_exports, module_imports, offered, offers, MODULE_VARIABLE};
 pub use sentry_trace::{is_id, SentryTrace};
 pub use state::{map, status, Callout, Cluster, HeaderWrite, LogLine, Record, Rng, Twist, When};

@@ -56,6 +56,17 @@ pub fn module_imports() -> Result<Vec<(String, String)>, HostError> {
     Ok(imports_of(&shared()?))
 }
 
+/// The names of what the module under test exports, sorted.
+pub fn module_exports() -> Result<Vec<String>, HostError> {
+    let module = shared()?;
+    let mut names: Vec<_> = module
+        .exports()
+        .map(|export| export.name().to_owned())
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn imports_of(module: &Module) -> Vec<(String, String)> {
     module
         .imports()

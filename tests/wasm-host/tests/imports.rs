@@ -1,6 +1,6 @@
 //! What the module may ask of its host, and what the host does with a module that asks for more.
 
-use wasm_host::{module_imports, offers, Host, HostError, MODULE_VARIABLE};
+use wasm_host::{module_exports, module_imports, offers, Host, HostError, MODULE_VARIABLE};
 
 #[test]
 fn the_filter_imports_only_what_envoy_offers() {
@@ -59,4 +59,29 @@ fn a_module_that_is_not_there_is_missed_with_the_way_to_build_it() {
         message.contains("sentry_filter.wasm") && message.contains(MODULE_VARIABLE),
         "{message}"
     );
+}
+
+/// A host calls into the module for every callback that it exports, with every chunk of every body.
+#[test]
+fn the_filter_exports_no_callback_that_does_nothing() {
+    let callbacks: Vec<String> = module_exports()
+        .unwrap_or_else(|error| panic!("{error}"))
+        .into_iter()
+        .filter(|name| name.starts_with("proxy_on_"))
+        .collect();
+    println!("{callbacks:?}");
+    let expected = [
+        "proxy_on_configure",
+        "proxy_on_context_create",
+        "proxy_on_delete",
+        "proxy_on_done",
+        "proxy_on_http_call_response",
+        "proxy_on_log",
+        "proxy_on_memory_allocate",
+        "proxy_on_request_headers",
+        "proxy_on_response_headers",
+        "proxy_on_tick",
+        "proxy_on_vm_start",
+    ];
+    assert_eq!(callbacks, expected);
 }

@@ -322,7 +322,10 @@ impl Walk {
     fn response(&mut self, stream: u32) -> Result<(), Trap> {
         self.say("response", stream);
         let code = *self.random.pick(&[200, 204, 404, 503]);
-        let exchange = Exchange::get("/").status(code);
+        let exchange = match self.random.below(2) {
+            0 => Exchange::get("/").status(code),
+            _ => Exchange::granted("/").status(code),
+        };
         exchange.attributes_at_response(&mut self.host, stream);
         assert_eq!(
             self.host

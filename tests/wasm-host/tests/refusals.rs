@@ -133,7 +133,7 @@ fn any_few_at_any_time() {
 /// Else the tables above would prove less than they say.
 #[test]
 fn a_life_without_refusals_calls_every_import_that_the_filter_has_a_use_for() {
-    const USED: [&str; 15] = [
+    const USED: [&str; 18] = [
         "proxy_log",
         "proxy_get_buffer_bytes",
         "proxy_get_property",
@@ -142,6 +142,9 @@ fn a_life_without_refusals_calls_every_import_that_the_filter_has_a_use_for() {
         "proxy_get_header_map_pairs",
         "proxy_replace_header_map_value",
         "proxy_remove_header_map_value",
+        "proxy_get_header_map_value",
+        "proxy_add_header_map_value",
+        "proxy_set_property",
         "proxy_http_call",
         "proxy_define_metric",
         "proxy_increment_metric",
@@ -359,6 +362,7 @@ fn requests(host: &mut Host, root: u32, how_many: usize) -> Result<(), Trap> {
         Exchange::get("/bad")
             .header("sentry-trace", "nonsense")
             .header("baggage", baggage),
+        Exchange::granted("/granted"),
         Exchange::get("/plain"),
         Exchange::get("/not")
             .header("sentry-trace", format!("{TRACE}-0"))

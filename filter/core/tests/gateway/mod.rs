@@ -92,7 +92,7 @@ impl Gateway {
                 attribute: &mut |_: Attribute| None,
             },
         );
-        for mutation in outcome.mutations.drain(..) {
+        for mutation in std::mem::take(&mut outcome.mutations) {
             let name = mutation.name();
             lines.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
             if let HeaderMutation::Set { name, value } = mutation {
