@@ -1,6 +1,7 @@
 //! The configurations in the README are accepted.
 
 use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::cors::filter_order::FilterOrder;
 
 #[test]
 fn the_json_examples_are_accepted() {
@@ -19,7 +20,7 @@ fn the_json_examples_are_accepted() {
 fn every_key_of_the_configuration_is_in_its_table() {
     let readme = include_str!("../../../README.md");
     let unknown = FilterConfig::parse(
-        br#"{"x": 1, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
+        br#"{"x": 1, "cors": {"x": 1}, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
         &Surroundings::default(),
     );
     for problem in unknown.expect_err("unknown keys") {
@@ -29,13 +30,12 @@ fn every_key_of_the_configuration_is_in_its_table() {
             .expect("the known keys");
         for key in keys
             .split(", ")
-            .filter(|key| !["incoming", "transport", "match"].contains(key))
+            .filter(|key| !["cors", "incoming", "transport", "match"].contains(key))
         {
-            let prefix = if problem.path.starts_with("transport.") {
-                "transport."
-            } else {
-                ""
-            };
+            let prefix = ["cors.", "transport."]
+                .into_iter()
+                .find(|section| problem.path.starts_with(section))
+                .unwrap_or_default();
             assert!(
                 readme.contains(&format!("| `{prefix}{key}` |")),
                 "{prefix}{key}"
@@ -60,4 +60,10 @@ fn every_metric_is_in_its_table() {
         };
         assert!(named, "{name}");
     }
+}
+
+#[test]
+fn the_warning_about_the_order_of_filters_is_quoted_as_it_is() {
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(FilterOrder::WARNING));
 }

@@ -73,6 +73,19 @@ async fn the_file_with_envoys_cors_filter_answers_preflights_with_our_names() {
     );
 }
 
+/// What the README shows of that file is in it, in the same order.
+#[test]
+fn the_readmes_cors_example_is_out_of_the_file() {
+    let readme = fs::read_to_string(workspace("README.md")).unwrap();
+    let (_, chapter) = readme.split_once("## CORS").unwrap();
+    let file = fs::read_to_string(workspace("envoy/envoy-cors.yaml")).unwrap();
+    let mut lines = file.lines().map(str::trim);
+    let example = between(chapter, "```yaml\n", "```");
+    for line in example.lines().map(str::trim) {
+        assert!(lines.any(|found| found == line), "{line}");
+    }
+}
+
 /// The README's smallest configuration stands in the place of the local file's filters.
 #[tokio::test]
 async fn the_readmes_example_carries_a_request_to_a_transaction() {
