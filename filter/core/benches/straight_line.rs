@@ -4,6 +4,7 @@ use divan::{black_box, Bencher};
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::headers::{self, Headers};
 use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
+use sentry_filter_core::response::Answer;
 use sentry_filter_core::span::StreamEnd;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::Sources;
@@ -15,8 +16,12 @@ fn main() {
 }
 
 fn pipeline(rate: &str) -> Pipeline {
+    configured(&format!(r#""traces_sample_rate": {rate}"#))
+}
+
+fn configured(more: &str) -> Pipeline {
     let json = format!(
-        r#"{{"dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42", "traces_sample_rate": {rate}}}"#
+        r#"{{"dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42", {more}}}"#
     );
     let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
     Pipeline::new(config.expect("a good configuration"))
@@ -92,6 +97,41 @@ fn request_headers(bencher: Bencher, what: &str) {
     };
     let headers = Headers::from_serialized(map).expect("a good map");
     bencher.bench_local(|| serve(&mut pipeline, &headers));
+}
+
+/// The answers: one without CORS, one to a page of another origin, and a document that tells its trace.
+#[divan::bench(args = ["plain", "granted", "document"])]
+fn response_headers(bencher: Bencher, what: &str) {
+    let mut lines = vec![
+        (":status", "200"),
+        ("date", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ];
+    lines.extend_from_slice(match what {
+        "plain" => &[("content-type", "application/json")],
+        "granted" => &[
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", "x-total, etag"),
+        ],
+        _ => &[
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "private, max-age=0"),
+        ],
+    });
+    let lines = lines.iter();
+    let pairs = lines.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let answer = Headers::from_pairs(pairs);
+    let mut pipeline = match what {
+        "document" => configured(r#""server_timing": true, "traces_sample_rate": 1"#),
+        _ => pipeline("1"),
+    };
+    let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
+    let outcome = serve(&mut pipeline, &headers);
+    let response = outcome.response.expect("an answer to add to");
+    bencher.bench_local(|| {
+        let mut has = |name: &str| black_box(&answer).value(name).is_some();
+        let mut read = || black_box(&answer).clone();
+        pipeline.on_response_headers(&response, &mut Answer::new(&mut has, &mut read))
+    });
 }
 
 /// Closing, encoding and queueing a span.
