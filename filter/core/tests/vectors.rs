@@ -12,7 +12,7 @@ use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use sentry_filter_core::transport::rate_limit::limit_s;
-use vectors::{expand, Header};
+use vectors::{expand, none_of, Header};
 
 /// What a reader made of the lines of a header: what it writes, or its reason.
 type Read = Result<String, &'static str>;
@@ -270,14 +270,4 @@ fn part(error: ParseDsnError) -> &'static str {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn none_of(failures: &[String]) {
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use e2e::{Gateway, GatewayBuilder, Reply, Request, Route, SentryTrace};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use serde_json::{json, Value};
-use vectors::{Answered, Response, Seen, Stands};
+use vectors::{none_of, Answered, Response, Seen, Stands};
 
 const PAGE: &str = "https://page.example";
 const CORS: &str = "envoy.filters.http.cors";
@@ -268,14 +268,4 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
 
 fn warnings(gateway: &Gateway) -> usize {
     gateway.envoy.log().matches(FilterOrder::WARNING).count()
-}
-
-#[track_caller]
-fn none_of(failures: &[String]) {
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
 }

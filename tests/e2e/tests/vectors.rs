@@ -10,7 +10,7 @@ use e2e::{envoy::workspace, eventually, Baggage, Gateway, Request, SentryTrace};
 use serde::Deserialize;
 use serde_json::{json, Value};
 use tokio::sync::OnceCell;
-use vectors::Seen;
+use vectors::{none_of, Seen};
 
 /// A row and what the upstream got of it.
 type Served = (vectors::Request, Seen);
@@ -238,14 +238,4 @@ fn complaint(row: &vectors::Request, seen: &Seen, answer: &Continued) -> Option<
 /// Bytes as the text that servers make of header values.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
-}
-
-#[track_caller]
-fn none_of(failures: &[String]) {
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
 }

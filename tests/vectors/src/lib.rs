@@ -192,6 +192,20 @@ pub fn requests() -> Vec<(&'static str, Request)> {
     requests
 }
 
+/// Ends a test that went through all rows before it complains.
+///
+/// # Panics
+/// If there is anything to complain of; all of it is named.
+#[track_caller]
+pub fn none_of(failures: &[String]) {
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

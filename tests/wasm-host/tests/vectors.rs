@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vectors::{Answered, Request, Response, Seen};
+use vectors::{none_of, Answered, Request, Response, Seen};
 use wasm_host::{Exchange, Gateway, HeaderMap};
 
 /// A filter for each configuration; starting one is what takes time.
@@ -50,16 +50,6 @@ fn the_client_gets_what_the_tables_say() {
         failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
     }
     none_of(&failures);
-}
-
-#[track_caller]
-fn none_of(failures: &[String]) {
-    assert!(
-        failures.is_empty(),
-        "{} failures:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
 }
 
 fn serve(gateway: &mut Gateway, row: &Request) -> Seen {

@@ -8,12 +8,12 @@
 
 use std::sync::OnceLock;
 
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::headers::{HeaderAddition, Headers};
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::response::{Answer, PendingResponse};
 
-use super::request::Host;
+use super::request::{self, Host};
 use super::{input, strict};
 
 const CONFIGURATIONS: [&str; 6] = [
@@ -34,11 +34,8 @@ const TELLING: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "server-ti
 fn configuration(byte: u8) -> &'static FilterConfig {
     static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let read = |json: &&str| {
-            FilterConfig::parse(json.as_bytes(), &Surroundings::default())
-                .unwrap_or_else(|problems| panic!("{json}: {problems:?}"))
-        };
-        CONFIGURATIONS.iter().map(read).collect()
+        let configurations = CONFIGURATIONS.into_iter();
+        configurations.map(request::parse).collect()
     });
     &all[usize::from(byte.wrapping_sub(b'a')) % all.len()]
 }
@@ -49,15 +46,15 @@ pub fn check(data: &[u8]) {
     let config = configuration(bytes.byte());
     let mut host = Host::new(bytes.byte());
     let mut pairs = input::headers(bytes.0).into_iter();
-    let request: Vec<_> = pairs
+    let asked: Vec<_> = pairs
         .by_ref()
         .take_while(|(name, _)| name != b"--")
         .collect();
     let mut lines: Vec<_> = pairs.collect();
-    let request = headers(&request);
+    let asked = headers(&asked);
 
     let mut pipeline = Pipeline::new(config.clone());
-    let outcome = host.serve(|sources| pipeline.on_request_headers(&request, sources));
+    let outcome = host.serve(|sources| pipeline.on_request_headers(&asked, sources));
     let Some(response) = outcome.response else {
         return;
     };
@@ -81,7 +78,7 @@ pub fn check(data: &[u8]) {
     let after = headers(&lines);
     assert_eq!(answered(&pipeline, &response, &after), [], "said again");
 
-    lists(config, &request, &before, &after);
+    lists(config, &asked, &before, &after);
     told(
         &outcome.context.map(|context| context.to_value()),
         &before,

@@ -126,12 +126,17 @@ pub fn configuration(byte: u8) -> &'static FilterConfig {
             let parts = [if *has_dsn { DSN } else { "" }, more];
             let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
             let json = format!("{{{}}}", parts.join(", "));
-            FilterConfig::parse(json.as_bytes(), &Surroundings::default())
-                .unwrap_or_else(|problems| panic!("{json}: {problems:?}"))
+            parse(&json)
         };
         CONFIGURATIONS.iter().map(read).collect()
     });
     &all[usize::from(byte.wrapping_sub(b'a')) % all.len()]
+}
+
+/// A configuration that must be right.
+pub(super) fn parse(json: &str) -> FilterConfig {
+    FilterConfig::parse(json.as_bytes(), &Surroundings::default())
+        .unwrap_or_else(|problems| panic!("{json}: {problems:?}"))
 }
 
 /// Whether everything holds for one request.
