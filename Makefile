@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 60
 export SENTRY_FILTER_WASM := $(WASM)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: wasm ## build the module
 
@@ -40,7 +40,7 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 test-e2e: wasm envoy scene ## the module in real Envoy; the Python and JavaScript SDKs judge what it sends on
 	$(CARGO) test --locked -p e2e
 
-test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (skipped where there is no Chromium; not in CI)
+test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@sh tests/scene/install.sh browser; status=$$?; \
 	if [ $$status -eq 77 ] && [ "$$CI" != true ]; then echo "SKIPPED: test-browser, for want of a Chromium"; exit 0; fi; \
 	[ $$status -eq 0 ] || exit $$status; \
