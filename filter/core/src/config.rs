@@ -233,7 +233,7 @@ impl Section<'_> {
 
     fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {
         const EXPECTED: &str = "expected a number from 0 to 1";
-        if let Some(rate) = self.plain_rate(key, EXPECTED) {
+        if let Some(rate) = self.number(key, EXPECTED, SampleRate::new) {
             return Some(rate);
         }
         let text = variable
@@ -243,15 +243,6 @@ impl Section<'_> {
         if rate.is_none() {
             let path = "environment variable SENTRY_TRACES_SAMPLE_RATE".to_owned();
             self.problem(path, format!("{EXPECTED}, found {text:?}"));
-        }
-        rate
-    }
-
-    fn plain_rate(&mut self, key: &'static str, expected: &str) -> Option<SampleRate> {
-        let number = self.number(key, expected)?;
-        let rate = SampleRate::new(number);
-        if rate.is_none() {
-            self.problem(self.path(key), format!("{expected}, found {number}"));
         }
         rate
     }

@@ -183,14 +183,19 @@ impl<'p> Section<'p> {
         }
     }
 
-    /// Any number.
-    pub(super) fn number(&mut self, key: &'static str, expected: &str) -> Option<f64> {
+    /// A number that something can be made of.
+    pub(super) fn number<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        make: impl FnOnce(f64) -> Option<T>,
+    ) -> Option<T> {
         let value = self.take(key)?;
-        let number = self.as_f64(&value);
-        if number.is_none() {
+        let made = self.as_f64(&value).and_then(make);
+        if made.is_none() {
             self.wrong(self.path(key), expected, &value);
         }
-        number
+        made
     }
 
     /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so `5000.0` is one.

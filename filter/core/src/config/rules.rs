@@ -6,6 +6,7 @@ use super::reader::Section;
 use crate::pattern::{Pattern, Template};
 use crate::route::Target;
 use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule};
+use crate::trace::sampling::SampleRate;
 
 impl Section<'_> {
     /// The `incoming` section, at the top and in a rule.
@@ -34,13 +35,10 @@ impl Section<'_> {
 
     /// A number of traces a second: above 0.
     pub(super) fn traces_per_second(&mut self, key: &'static str) -> Option<f64> {
-        const EXPECTED: &str = "expected a number above 0";
-        let number = self.number(key, EXPECTED)?;
-        if number > 0.0 && number.is_finite() {
-            return Some(number);
-        }
-        self.problem(self.path(key), format!("{EXPECTED}, found {number}"));
-        None
+        let is_some = |number: f64| number > 0.0 && number.is_finite();
+        self.number(key, "expected a number above 0", |number| {
+            is_some(number).then_some(number)
+        })
     }
 
     /// Texts that a URL contains, and patterns that it matches.
@@ -90,8 +88,11 @@ impl Section<'_> {
         };
         let mut section = self.element(&path, values);
         let matching = section.matching("match");
-        let traces_sample_rate =
-            section.plain_rate("traces_sample_rate", "expected a number from 0 to 1");
+        let traces_sample_rate = section.number(
+            "traces_sample_rate",
+            "expected a number from 0 to 1",
+            SampleRate::new,
+        );
         let transaction = section.template("transaction", matching.path.as_ref());
         let ignore = section.flag("ignore");
         let (incoming_trace, incoming_sampled) = section.incoming("incoming");

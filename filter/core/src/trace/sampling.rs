@@ -24,7 +24,11 @@ impl SampleRate {
 
 impl fmt::Display for SampleRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        // The standard library's writer of floats is 18 KB that nothing else needs. The one of serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
+        match serde_json::Number::from_f64(self.0) {
+            Some(number) if self.0.fract() != 0.0 => fmt::Display::fmt(&number, f),
+            _ => f.write_str(if self.0 < 1.0 { "0" } else { "1" }),
+        }
     }
 }
 
@@ -124,7 +128,7 @@ mod tests {
         let written = |rate| SampleRate::new(rate).unwrap().to_string();
         assert_eq!(
             [written(-0.0), written(1.0), written(0.000_000_1)],
-            ["0", "1", "0.0000001"]
+            ["0", "1", "1e-7"]
         );
     }
 }
