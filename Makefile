@@ -22,8 +22,10 @@ help: ## list the targets
 build: wasm ## build the module
 
 wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.wasm)
+	@[ -n "$(WASM_OPT)" ] || sh tests/scene/install.sh build
 	@echo "building the module (the first time takes about a minute)"
 	$(CARGO) build --quiet --release --locked --target $(TARGET) -p sentry-filter
+	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(WASM)
 
 run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py

@@ -3,6 +3,7 @@
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
 #   install.sh scene   Spotlight, Playwright, the browser SDK and the service's SDK (needs Python and Node)
+#   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
@@ -18,9 +19,13 @@ main() {
     for part in "$@"; do
         case $part in
             envoy) install_envoy ;;
-            scene) install_service; install_node_tools ;;
+            scene)
+                install_service
+                npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
+                ;;
+            build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) install_browser ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene and browser" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, build and browser" ;;
         esac
     done
 }
@@ -37,17 +42,18 @@ install_service() {
     python_environment "$tools/scene/python" "$here/service/requirements.txt" "the service's Python packages"
 }
 
-install_node_tools() {
-    if same "$here/package-lock.json" "$tools/scene/node_modules/.installed"; then
+# npm_packages FROM FOLDER WHAT: exactly the packages of a lockfile.
+npm_packages() {
+    if same "$1/package-lock.json" "$2/node_modules/.installed"; then
         return
     fi
     need_node
-    say "installing Spotlight, Playwright and the browser SDK from npm into .tools/scene"
-    mkdir -p "$tools/scene"
-    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$tools/scene/"
-    (cd "$tools/scene" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
+    say "installing $3 from npm into .tools/${2#"$tools/"}"
+    mkdir -p "$2"
+    cp "$1/package.json" "$1/package-lock.json" "$1/.npmrc" "$2/"
+    (cd "$2" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
         fail "npm could not install them: see above"
-    cp "$here/package-lock.json" "$tools/scene/node_modules/.installed"
+    cp "$1/package-lock.json" "$2/node_modules/.installed"
 }
 
 install_browser() {

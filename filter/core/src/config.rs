@@ -3,14 +3,19 @@
 mod protobuf_struct;
 mod reader;
 mod rules;
+mod spans;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::cors::CorsConfig;
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::envelope::Format;
 use crate::response::ResponseHeaders;
 use crate::route::Target;
 use crate::rules::{IncomingSampled, IncomingTrace, Rule};
+use crate::span::attributes::shortened;
+use crate::span::data::DataConfig;
 use crate::trace::sampling::SampleRate;
 use reader::{Problems, Section};
 
@@ -22,6 +27,11 @@ const FLUSH_INTERVAL_MS: u64 = 1_000;
 const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
 /// How many callouts may be under way at once unless configured.
 const MAX_IN_FLIGHT: u64 = 16;
+
+/// How long the names may be that every span carries, in bytes: Relay cuts what is longer (sentry-protocol.md §9.1).
+const MAX_ENVIRONMENT: usize = 64;
+const MAX_RELEASE: usize = 200;
+const MAX_SERVER_NAME: usize = 256;
 
 /// A configuration that was read, checked and completed.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +70,14 @@ pub struct FilterConfig {
     pub response_headers: ResponseHeaders,
     /// Whether documents tell the browser their trace, unless a rule says otherwise.
     pub server_timing: bool,
+    /// Whether the upstream learns when the gateway got the request.
+    pub request_start_header: bool,
+    /// Whether the call to the upstream has a span of its own.
+    pub upstream_spans: bool,
+    /// The status codes whose spans are not sent.
+    pub trace_ignore_status_codes: Vec<RangeInclusive<u16>>,
+    /// What may leave the gateway.
+    pub data: DataConfig,
     /// Whether each decision is logged.
     pub debug: bool,
     /// How spans get to Sentry.
@@ -71,7 +89,9 @@ pub struct FilterConfig {
 pub struct TransportConfig {
     /// The Envoy cluster that takes the callouts.
     pub cluster: String,
-    /// The path that envelopes are posted to; `None` is the DSN's.
+    /// In which form spans are sent.
+    pub format: Format,
+    /// The path that they are posted to; `None` is the DSN's for that form.
     pub path: Option<String>,
     /// How long one callout may take, in milliseconds.
     pub timeout_ms: u32,
@@ -139,9 +159,11 @@ impl FilterConfig {
         let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
 
         let dsn = root.dsn("dsn", dsn.as_deref());
-        let environment = root.text("environment").or_else(|| known(environment));
-        let release = root.text("release").or_else(|| known(release));
-        let server_name = root.text("server_name").or_else(|| known(node_id));
+        let environment = root.short_text("environment", MAX_ENVIRONMENT, known(environment));
+        let release = root.short_text("release", MAX_RELEASE, known(release));
+        let server_name = root
+            .short_text("server_name", MAX_SERVER_NAME, None)
+            .or_else(|| Some(shortened(&known(node_id)?, MAX_SERVER_NAME)));
         let org_id = root.org_id("org_id");
         let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
         let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
@@ -154,6 +176,14 @@ impl FilterConfig {
         let cors = root.cors("cors");
         let response_headers = root.response_headers("response_headers");
         let server_timing = root.flag("server_timing").unwrap_or(false);
+        let request_start_header = root.flag("request_start_header").unwrap_or(false);
+        let upstream_spans = root.flag("upstream_spans").unwrap_or(true);
+        let trace_ignore_status_codes = root.status_codes("trace_ignore_status_codes");
+        let data = DataConfig {
+            send_default_pii: root.flag("send_default_pii").unwrap_or(false),
+            capture_request_headers: root.header_names("capture_request_headers"),
+            capture_response_headers: root.header_names("capture_response_headers"),
+        };
         let debug = root.flag("debug").unwrap_or(false);
         let transport = TransportConfig::read(root.section("transport"));
         root.finish();
@@ -179,6 +209,10 @@ impl FilterConfig {
             cors,
             response_headers,
             server_timing,
+            request_start_header,
+            upstream_spans,
+            trace_ignore_status_codes,
+            data,
             debug,
             transport,
         }
@@ -190,6 +224,7 @@ impl TransportConfig {
         let cluster = section
             .name("cluster")
             .unwrap_or_else(|| "sentry".to_owned());
+        let format = section.format("format");
         let path = section.request_path("path");
         let timeout_ms = section.integer("timeout_ms", 1, 600_000, TIMEOUT_MS);
         let flush_interval_ms = section.integer("flush_interval_ms", 10, 60_000, FLUSH_INTERVAL_MS);
@@ -198,6 +233,7 @@ impl TransportConfig {
         section.finish();
         Self {
             cluster,
+            format,
             path,
             timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
             flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
@@ -229,6 +265,21 @@ impl Section<'_> {
                 );
             })
             .ok()
+    }
+
+    /// A text of at most so many bytes, from the configuration or the environment.
+    fn short_text(
+        &mut self,
+        key: &'static str,
+        max: usize,
+        variable: Option<String>,
+    ) -> Option<String> {
+        let text = self.text(key).or(variable)?;
+        if text.len() > max {
+            let message = format!("expected at most {max} bytes, found {}", text.len());
+            self.problem(self.path(key), message);
+        }
+        Some(text)
     }
 
     fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {

@@ -126,6 +126,14 @@ impl Dsn {
         format!("{}/api/{}/envelope/", self.path, self.project_id)
     }
 
+    /// The path that takes OpenTelemetry's spans, sentry-protocol.md §5.5.
+    pub fn otlp_path(&self) -> String {
+        format!(
+            "{}/api/{}/integration/otlp/v1/traces/",
+            self.path, self.project_id
+        )
+    }
+
     /// The organisation that the host names: `o<digits>.` in front, without leading zeros (filter.md §11).
     pub fn org_id(&self) -> Option<&str> {
         let (label, _) = self.host.split_once('.')?;

@@ -1,36 +1,209 @@
-//! Envelopes, the format that Sentry takes: sentry-protocol.md §8.
+//! What is posted, in three formats (filter.md §7). A finished segment is encoded when its stream ends, so that what waits costs what it weighs; what
+//! belongs to the POST as a whole is written when it leaves.
 //!
-//! ```text
-//! {"event_id":"…","dsn":"…","sdk":{…},"trace":{…},"sent_at":"…"}    one line: the envelope header
-//! {"type":"transaction","length":512}                              one line: the item header
-//! {"type":"transaction",…}                                         512 bytes
-//! ```
-//! A finished span is encoded when its stream ends, so that a queued span costs what it weighs. Only `sent_at` is written when it leaves.
+//! | format | one POST carries |
+//! |---|---|
+//! | [`transaction`] | one segment, as an event |
+//! | [`span_v2`] | the spans of one trace |
+//! | [`otlp`] | spans of any traces, as protobuf |
 
+pub mod otlp;
+pub mod protobuf;
+pub mod span_v2;
 pub mod transaction;
 
+use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::config::FilterConfig;
+use crate::dsn::Dsn;
+use crate::span::{Kind, Segment, Span, SpanStatus};
 use crate::trace::dsc::Dsc;
-use crate::trace::id::EventId;
+use crate::trace::id::{EventId, TraceId};
 
 /// `sdk.name` of everything this filter sends.
 pub const SDK_NAME: &str = "sentry-filter.rust.proxy-wasm";
 /// `sdk.version` of everything this filter sends.
 pub const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Who recorded a span (sentry-protocol.md §13).
+pub(crate) const ORIGIN: &str = "auto.http.envoy";
+/// What the spans are about, in Sentry's words.
+pub(crate) const PLATFORM: &str = "other";
+/// What a context that arrived and was not continued is to the trace that began in its place (sentry-protocol.md §10.3).
+const LINK_TYPE: &str = "follows_from";
 
-/// One trace's part of what is sent, ready but for `sent_at`.
+/// The form in which spans are sent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One event for each segment: every Sentry takes it.
+    #[default]
+    Transaction,
+    /// Streamed spans.
+    SpanV2,
+    /// OpenTelemetry's protobuf.
+    Otlp,
+}
+
+/// Which segments may go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each goes alone.
+    Alone,
+    /// Those of one trace.
+    Trace,
+    /// All.
+    Any,
+}
+
+/// What one segment adds to a POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// The envelope header without its closing brace.
+pub struct Parcel {
+    /// Its trace.
+    trace_id: TraceId,
+    /// The envelope's header without its closing brace; empty where the format has none.
     header: Vec<u8>,
-    /// The items, framed.
-    items: Vec<u8>,
-    /// How many spans are in it.
-    spans: u32,
+    /// The spans, encoded.
+    spans: Vec<u8>,
+    /// How many they are.
+    count: u32,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Transaction, Self::SpanV2, Self::Otlp];
+
+    /// Its name in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::SpanV2 => "span_v2",
+            Self::Otlp => "otlp",
+        }
+    }
+
+    /// The media type of a POST.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Transaction | Self::SpanV2 => "application/x-sentry-envelope",
+            Self::Otlp => "application/x-protobuf",
+        }
+    }
+
+    /// Where the receiver that a DSN names takes it.
+    pub fn path(self, dsn: &Dsn) -> String {
+        match self {
+            Self::Transaction | Self::SpanV2 => dsn.envelope_path(),
+            Self::Otlp => dsn.otlp_path(),
+        }
+    }
+
+    /// What the receiver limits it as (filter.md §11).
+    pub fn category(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::SpanV2 | Self::Otlp => "span",
+        }
+    }
+
+    /// What may go together.
+    pub fn sharing(self) -> Sharing {
+        match self {
+            Self::Transaction => Sharing::Alone,
+            Self::SpanV2 => Sharing::Trace,
+            Self::Otlp => Sharing::Any,
+        }
+    }
+
+    /// Encodes a segment. `None` if it cannot be written.
+    pub fn encode(self, segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
+        match self {
+            Self::Transaction => transaction::encode(segment, config),
+            Self::SpanV2 => span_v2::encode(segment, config),
+            Self::Otlp => Some(otlp::encode(segment)),
+        }
+    }
+
+    /// The body of the POST that carries these. `now_ns` is now, in nanoseconds since the epoch.
+    pub fn body(self, parcels: &[Parcel], config: &FilterConfig, now_ns: u64) -> Vec<u8> {
+        match self {
+            Self::Transaction => transaction::body(parcels, now_ns),
+            Self::SpanV2 => span_v2::body(parcels, now_ns),
+            Self::Otlp => otlp::body(parcels, config),
+        }
+    }
+}
+
+impl Parcel {
+    fn new(segment: &Segment, header: Vec<u8>, spans: Vec<u8>) -> Self {
+        Self {
+            trace_id: segment.context.trace_id,
+            header,
+            spans,
+            count: segment.span_count(),
+        }
+    }
+
+    /// The trace that it is part of.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// How many spans are lost if it is.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many bytes its spans are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The memory it holds, in bytes.
+    pub fn weight(&self) -> usize {
+        self.header
+            .capacity()
+            .saturating_add(self.spans.capacity())
+            .saturating_add(size_of::<Self>())
+    }
+}
+
+/// What the formats without places of their own for it say as attributes of every span (sentry-protocol.md §10.4).
+fn protocol_attributes<'a>(
+    span: &'a Span,
+    segment: &'a Segment,
+) -> Vec<(&'static str, Cow<'a, str>)> {
+    let source = segment.transaction.source.word();
+    let status = span.status;
+    let all = [
+        ("sentry.op", Some(span.kind.op().into())),
+        ("sentry.origin", Some(ORIGIN.into())),
+        (
+            "sentry.segment.id",
+            Some(segment.server.span_id.to_string().into()),
+        ),
+        (
+            "sentry.segment.name",
+            Some(segment.transaction.name.as_str().into()),
+        ),
+        (
+            "sentry.segment.name.source",
+            (span.kind == Kind::Server).then(|| source.into()),
+        ),
+        (
+            "sentry.status.message",
+            (status != SpanStatus::Ok).then(|| status.word().into()),
+        ),
+    ];
+    all.into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
 }
 
 /// The `sdk` object.
@@ -46,76 +219,83 @@ pub(crate) const SDK: Sdk = Sdk {
     version: SDK_VERSION,
 };
 
+/// The first line of an envelope (sentry-protocol.md §8.2).
 #[derive(Serialize)]
 struct Header<'a> {
-    event_id: EventId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dsn: Option<String>,
     sdk: Sdk,
-    /// Absent for a trace whose head said too little: Relay would discard it (§2.2), a frozen DSC is never filled (§2.7), and a transaction may do
-    /// without.
-    #[serde(skip_serializing_if = "Dsc::is_unreadable")]
-    trace: &'a Dsc,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a Dsc>,
 }
 
+/// The line before an item (sentry-protocol.md §8.3).
 #[derive(Serialize)]
 struct ItemHeader {
     r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'static str>,
     length: usize,
 }
 
-impl Envelope {
-    /// An envelope of one item. `None` if a value cannot be written as JSON.
-    fn of_item(
-        config: &FilterConfig,
-        event_id: EventId,
-        dsc: &Dsc,
-        item_type: &'static str,
-        payload: &[u8],
-        spans: u32,
-    ) -> Option<Self> {
-        let mut header = serde_json::to_vec(&Header {
-            event_id,
-            dsn: config.dsn.as_ref().map(ToString::to_string),
-            sdk: SDK,
-            trace: dsc,
-        })
-        .ok()?;
-        header.pop();
-        let mut items = serde_json::to_vec(&ItemHeader {
-            r#type: item_type,
-            length: payload.len(),
-        })
-        .ok()?;
-        items.reserve_exact(payload.len().saturating_add(2));
-        items.push(b'\n');
-        items.extend_from_slice(payload);
-        items.push(b'\n');
-        Some(Self {
-            header,
-            items,
-            spans,
-        })
-    }
+/// An envelope's header without its closing brace: `sent_at` is written when it leaves.
+fn envelope_header(
+    config: &FilterConfig,
+    event_id: Option<EventId>,
+    trace: Option<&Dsc>,
+) -> Option<Vec<u8>> {
+    let mut header = serde_json::to_vec(&Header {
+        event_id,
+        dsn: config.dsn.as_ref().map(ToString::to_string),
+        sdk: SDK,
+        trace,
+    })
+    .ok()?;
+    header.pop();
+    header.shrink_to_fit();
+    Some(header)
+}
 
-    /// How many spans are lost if it is.
-    pub fn spans(&self) -> u32 {
-        self.spans
+/// An envelope of one item:
+///
+/// ```text
+/// {"event_id":"…","dsn":"…","sdk":{…},"trace":{…},"sent_at":"…"}    one line: the envelope header
+/// {"type":"transaction","length":512}                              one line: the item header
+/// {"type":"transaction",…}                                         512 bytes
+/// ```
+fn envelope(header: &[u8], item: &ItemHeader, payload: &[&[u8]], now_ns: u64) -> Vec<u8> {
+    let sent_at = format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns));
+    let item = serde_json::to_vec(item).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(
+        [
+            header.len(),
+            sent_at.len(),
+            item.len(),
+            item_len(payload),
+            2,
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add),
+    );
+    bytes.extend_from_slice(header);
+    bytes.extend_from_slice(sent_at.as_bytes());
+    bytes.extend_from_slice(&item);
+    bytes.push(b'\n');
+    for part in payload {
+        bytes.extend_from_slice(part);
     }
+    bytes.push(b'\n');
+    bytes
+}
 
-    /// The memory it holds, in bytes.
-    pub fn weight(&self) -> usize {
-        self.header
-            .capacity()
-            .saturating_add(self.items.capacity())
-            .saturating_add(size_of::<Self>())
-    }
-
-    /// The bytes to post. `sent_at` is now, in nanoseconds since the epoch.
-    pub fn to_bytes(&self, now_ns: u64) -> Vec<u8> {
-        let tail = format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns));
-        [self.header.as_slice(), tail.as_bytes(), &self.items].concat()
-    }
+fn item_len(payload: &[&[u8]]) -> usize {
+    payload
+        .iter()
+        .fold(0, |sum: usize, part| sum.saturating_add(part.len()))
 }
 
 /// Nanoseconds since the epoch as RFC 3339 text with microseconds: the one form of time that every reader takes (the Rust SDK's types take no number in
@@ -126,3 +306,6 @@ pub(crate) fn timestamp(ns: u64) -> String {
         .unwrap_or(UNIX_EPOCH);
     humantime::format_rfc3339_micros(time).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,9 @@
 
 use crate::attribute::Attribute;
 use crate::config::{FilterConfig, Surroundings};
-use crate::span::{FinishedSpan, OpenSpan, Request, StreamEnd};
+use crate::headers::Headers;
+use crate::span::data::DataConfig;
+use crate::span::{OpenSpan, Request, Segment, StreamEnd, UpstreamEnd};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{SpanId, TraceId};
 use crate::trace::{Sources, SpanContext};
@@ -62,33 +64,44 @@ pub fn config(more: &str) -> FilterConfig {
     FilterConfig::parse(json.as_bytes(), &Surroundings::default()).unwrap()
 }
 
-/// A span that has ended as Envoy would describe it.
-pub fn finished_span(path: &str) -> FinishedSpan {
+/// A span whose request is under way.
+pub fn open_span(path: &str) -> OpenSpan {
     let trace_id = "771a43a4192642f0b136d5159a501700";
-    let span = OpenSpan {
-        context: SpanContext {
-            trace_id: TraceId::from_hex(trace_id.as_bytes()).unwrap(),
-            span_id: SpanId::from_hex(b"7c51afd529da4a2a").unwrap(),
-            parent_span_id: SpanId::from_hex(b"1121201211212012").ok(),
-            dsc: Dsc::frozen(
-                [
-                    ("trace_id", trace_id),
-                    ("public_key", "49d0f7386ad645858ae85020e393bef3"),
-                    ("sample_rate", "0.25"),
-                ]
-                .into_iter(),
-            ),
-        },
-        transaction: None,
-        request: Request {
-            method: "GET".to_owned(),
-            scheme: Some("https".to_owned()),
-            authority: Some("shop.example:8443".to_owned()),
-            path: path.to_owned(),
-        },
+    let context = SpanContext {
+        trace_id: TraceId::from_hex(trace_id.as_bytes()).unwrap(),
+        span_id: SpanId::from_hex(b"7c51afd529da4a2a").unwrap(),
+        parent_span_id: SpanId::from_hex(b"1121201211212012").ok(),
+        upstream_span_id: SpanId::from_hex(b"5cb4ea1ed4cd8e1a").ok(),
+        link: None,
+        dsc: Dsc::frozen(
+            [
+                ("trace_id", trace_id),
+                ("public_key", "49d0f7386ad645858ae85020e393bef3"),
+                ("sample_rate", "0.25"),
+            ]
+            .into_iter(),
+        ),
     };
-    let end = StreamEnd {
-        start_ns: Some(1_787_306_400_123_456_789),
+    let request = Request {
+        method: "GET".to_owned(),
+        scheme: Some("https".to_owned()),
+        authority: Some("shop.example:8443".to_owned()),
+        path: path.to_owned(),
+        ..Request::default()
+    };
+    let mut span = OpenSpan::new(context, None, request);
+    span.sent_ns = Some(START_NS + 1_000_000);
+    span.answered_ns = Some(START_NS + 30_500_000);
+    span
+}
+
+/// When the fixture's request began.
+pub const START_NS: u64 = 1_787_306_400_123_456_789;
+
+/// The end of its stream as Envoy would describe it.
+pub fn stream_end() -> StreamEnd {
+    StreamEnd {
+        start_ns: Some(START_NS),
         duration_ns: Some(31_000_000),
         response_code: Some(404),
         response_code_details: Some("via_upstream".to_owned()),
@@ -96,6 +109,25 @@ pub fn finished_span(path: &str) -> FinishedSpan {
         protocol: Some("HTTP/1.1".to_owned()),
         route_name: Some(b"default".to_vec()),
         cluster_name: Some("shop".to_owned()),
-    };
-    span.finish(end, 0)
+        upstream: Some(UpstreamEnd {
+            address: "10.0.0.7:8080".to_owned(),
+            attempts: 1,
+            pool_wait_ns: Some(250_000),
+            latency_ns: Some(29_000_000),
+            ..UpstreamEnd::default()
+        }),
+        ..StreamEnd::default()
+    }
+}
+
+/// A segment that has ended.
+pub fn segment(path: &str) -> Segment {
+    segment_of(path, |_| {})
+}
+
+/// The same, with changes to how it ended.
+pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamEnd)) -> Segment {
+    let mut end = stream_end();
+    change(&mut end);
+    open_span(path).finish(end, &Headers::default(), &DataConfig::default())
 }

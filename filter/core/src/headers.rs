@@ -41,6 +41,10 @@ pub const ACCESS_CONTROL_EXPOSE_HEADERS: &str = "access-control-expose-headers";
 pub const AUTHORIZATION: &str = "authorization";
 /// What an answer is (RFC 9110, §8.3).
 pub const CONTENT_TYPE: &str = "content-type";
+/// The client's program (RFC 9110, §10.1.5).
+pub const USER_AGENT: &str = "user-agent";
+/// When a proxy in front of a service got the request, for the service's time in queue (sentry-protocol.md §12.4).
+pub const X_REQUEST_START: &str = "x-request-start";
 /// Who may keep an answer (RFC 9111, §5.2).
 pub const CACHE_CONTROL: &str = "cache-control";
 /// How long (RFC 9111, §5.3).

@@ -55,15 +55,18 @@ pub enum Loss {
     RatelimitBackoff,
     /// The span could not be encoded.
     InternalSdkError,
+    /// The status code is one of `trace_ignore_status_codes`.
+    Ignored,
 }
 
 impl Loss {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::QueueOverflow,
         Self::NetworkError,
         Self::SendError,
         Self::RatelimitBackoff,
         Self::InternalSdkError,
+        Self::Ignored,
     ];
 
     /// The stable name of the reason.
@@ -74,6 +77,7 @@ impl Loss {
             Self::SendError => "send_error",
             Self::RatelimitBackoff => "ratelimit_backoff",
             Self::InternalSdkError => "internal_sdk_error",
+            Self::Ignored => "ignored",
         }
     }
 }

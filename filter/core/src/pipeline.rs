@@ -1,11 +1,11 @@
 //! The straight line itself: request in, span out, callout out, answer in. Every method takes values and returns values; the plugin fetches the former
 //! from the host and carries out the latter.
 
+use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::cors::filter_order::FilterOrder;
 use crate::cors::CorsRequest;
-use crate::envelope::transaction;
-use crate::headers::{HeaderAddition, HeaderMutation, Headers};
+use crate::headers::{HeaderAddition, HeaderMutation, Headers, SENTRY_TRACE, X_REQUEST_START};
 use crate::metrics::{Loss, Metric, Metrics};
 use crate::queue::Queue;
 use crate::response::{Answer, PendingResponse};
@@ -21,13 +21,15 @@ pub struct Pipeline {
     config: FilterConfig,
     throttle: Option<Throttle>,
     filter_order: FilterOrder,
+    /// The span whose request Envoy has just turned into another one; it runs the filters for that one at once.
+    redirected: Option<(Box<OpenSpan>, StreamEnd)>,
     queue: Queue,
     transport: Option<Transport>,
     metrics: Metrics,
 }
 
 /// What is done about a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct RequestOutcome {
     /// The headers to change.
     pub mutations: Vec<HeaderMutation>,
@@ -48,6 +50,7 @@ impl Pipeline {
         Self {
             throttle: config.max_traces_per_second.map(Throttle::new),
             filter_order: FilterOrder::default(),
+            redirected: None,
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
             config,
@@ -71,23 +74,33 @@ impl Pipeline {
         headers: &Headers,
         sources: &mut Sources<'_>,
     ) -> RequestOutcome {
-        let decision = trace::decide(headers, &self.config, self.throttle.as_mut(), sources);
-        self.count(&decision);
+        let redirected = self.take_redirected(headers);
+        let before = redirected.as_ref().map(|span| &span.context);
+        let throttle = self.throttle.as_mut();
+        let decision = trace::decide(headers, &self.config, throttle, before, sources);
+        if redirected.is_none() {
+            self.count(&decision);
+        }
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
         let response = PendingResponse::of(headers, &decision, &self.config).map(Box::new);
         let TraceDecision {
             context,
             span,
             transaction,
-            mutations,
+            mut mutations,
             ..
         } = decision;
+        mutations.extend(self.request_start(headers, sources));
         let span = span.map(|context| {
-            Box::new(OpenSpan {
-                context,
-                transaction,
-                request: Request::read(headers),
-            })
+            let request = Request::read(headers, &self.config.data);
+            let mut span = match redirected {
+                Some(span) => span.resume(context, request),
+                None => OpenSpan::new(context, transaction, request),
+            };
+            // Only the call's own span needs it.
+            let is_called = span.context.upstream_span_id.is_some();
+            span.sent_ns = is_called.then(|| (sources.now_ns)());
+            Box::new(span)
         });
         RequestOutcome {
             mutations,
@@ -96,6 +109,41 @@ impl Pipeline {
             context,
             log,
         }
+    }
+
+    /// The span that goes on with this request, if an internal redirect has made the request of another one. One that does not go on has ended.
+    fn take_redirected(&mut self, headers: &Headers) -> Option<OpenSpan> {
+        let (mut span, end) = self.redirected.take()?;
+        let arrived = SentryTrace::read(headers.values(SENTRY_TRACE))
+            .ok()
+            .flatten();
+        if arrived.is_some_and(|arrived| span.context.has_sent(arrived.value)) {
+            span.redirect(&end);
+            return Some(*span);
+        }
+        self.record(*span, end, &Headers::default());
+        None
+    }
+
+    /// `X-Request-Start`, unless a proxy further outside has said it already.
+    fn request_start(
+        &self,
+        headers: &Headers,
+        sources: &mut Sources<'_>,
+    ) -> Option<HeaderMutation> {
+        if !self.config.request_start_header || headers.value(X_REQUEST_START).is_some() {
+            return None;
+        }
+        let time = (sources.attribute)(Attribute::RequestTime)
+            .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+        let us = time
+            .unwrap_or_else(|| (sources.now_ns)())
+            .checked_div(1_000)?;
+        let (seconds, rest) = (us.checked_div(1_000_000)?, us.checked_rem(1_000_000)?);
+        Some(HeaderMutation::Set {
+            name: X_REQUEST_START,
+            value: format!("t={seconds}.{rest:06}").into_bytes(),
+        })
     }
 
     /// Response headers have arrived; says what to add to them.
@@ -157,20 +205,47 @@ impl Pipeline {
         metrics.add(Metric::BaggageLimit, dropped_members.into());
     }
 
-    /// A stream with a span has ended. `now_ns` is only looked at where Envoy does not tell the times itself.
-    pub fn on_stream_end(&mut self, span: OpenSpan, end: StreamEnd, now_ns: u64) {
-        let span = span.finish(end, now_ns);
-        let end_ns = span.end_ns;
-        self.metrics.add(Metric::SpansRecorded, 1);
-        let Some(envelope) = transaction::encode(&span, &self.config) else {
-            return self.lose(Loss::InternalSdkError, 1);
-        };
-        let spans = envelope.spans();
-        if self.is_closed(end_ns) {
+    /// A stream with a span has ended. `answer` reads the response's headers and is asked only if some of them are recorded.
+    pub fn on_stream_end(
+        &mut self,
+        span: Box<OpenSpan>,
+        end: StreamEnd,
+        answer: impl FnOnce() -> Option<Headers>,
+    ) {
+        if span.goes_on(&end) {
+            self.end_redirected();
+            self.redirected = Some((span, end));
+            return;
+        }
+        let reads = !self.config.data.capture_response_headers.is_empty();
+        let answer = reads.then(answer).flatten().unwrap_or_default();
+        self.record(*span, end, &answer);
+    }
+
+    /// A span whose request did not come back from its redirect has ended with it.
+    fn end_redirected(&mut self) {
+        if let Some((span, end)) = self.redirected.take() {
+            self.record(*span, end, &Headers::default());
+        }
+    }
+
+    fn record(&mut self, span: OpenSpan, end: StreamEnd, answer: &Headers) {
+        let segment = span.finish(end, answer, &self.config.data);
+        let spans = segment.span_count();
+        self.metrics.add(Metric::SpansRecorded, spans.into());
+        let code = segment.response_code;
+        let mut ignored = self.config.trace_ignore_status_codes.iter();
+        if code.is_some_and(|code| ignored.any(|codes| codes.contains(&code))) {
+            return self.lose(Loss::Ignored, spans);
+        }
+        if self.is_closed(segment.server.times.end_ns) {
             return self.lose(Loss::RatelimitBackoff, spans);
         }
+        let Some(parcel) = self.config.transport.format.encode(&segment, &self.config) else {
+            return self.lose(Loss::InternalSdkError, spans);
+        };
         self.metrics.add(Metric::SpansQueued, spans.into());
-        let lost = self.queue.push(envelope);
+        let lost = self.queue.push(parcel);
         self.lose_queued(Loss::QueueOverflow, lost);
     }
 
@@ -180,12 +255,18 @@ impl Pipeline {
         if !transport.has_room() || transport.is_closed(now_ns) {
             return None;
         }
-        Some(transport.callout(self.queue.pop()?, now_ns))
+        let format = self.config.transport.format;
+        let parcels = self.queue.take(format.sharing());
+        if parcels.is_empty() {
+            return None;
+        }
+        let body = format.body(&parcels, &self.config, now_ns);
+        Some(transport.callout(parcels, body))
     }
 
     /// The host took a callout.
     pub fn on_dispatched(&mut self, callout: &Callout, token: u32, now_ns: u64) {
-        let spans = callout.envelope.spans();
+        let spans = callout.spans();
         self.metrics.subtract(Metric::SpansQueued, spans.into());
         self.metrics.add(Metric::SpansInFlight, spans.into());
         if let Some(transport) = &mut self.transport {
@@ -195,7 +276,7 @@ impl Pipeline {
 
     /// The host did not take a callout: it has provably not left, and waits for the next flush.
     pub fn on_not_dispatched(&mut self, callout: Callout) {
-        let lost = self.queue.push_front(callout.envelope);
+        let lost = self.queue.push_front(callout.parcels);
         self.lose_queued(Loss::QueueOverflow, lost);
     }
 
@@ -223,6 +304,7 @@ impl Pipeline {
     /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
     pub fn on_tick(&mut self, now_ns: u64) {
         self.filter_order.flushed();
+        self.end_redirected();
         let lost = self
             .transport
             .as_mut()

@@ -3,6 +3,7 @@
 use crate::dsn::Dsn;
 use crate::headers::{Headers, AUTHORITY, METHOD, PATH, SCHEME};
 use crate::pattern::Pattern;
+use crate::span::attributes::{shortened, MAX_NAME};
 
 /// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody is interested in as a span, and not with requests
 /// to the DSN's own host, which would report the reporting.
@@ -46,8 +47,7 @@ pub struct TransactionName {
 }
 
 /// Where a name comes from; Sentry groups the ones from `url` by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// An Envoy route's name that is a template, or the name that its metadata gives.
     Route,
@@ -57,21 +57,35 @@ pub enum Source {
     Url,
 }
 
+impl Source {
+    /// The word for it (sentry-protocol.md §9.1).
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Custom => "custom",
+            Self::Url => "url",
+        }
+    }
+}
+
 impl TransactionName {
-    /// The name that an Envoy route gives: its own, if it looks like a template.
-    pub fn from_route(route_name: &[u8]) -> Option<Self> {
-        route_name.contains(&b'/').then(|| Self {
-            name: String::from_utf8_lossy(route_name).into_owned(),
-            source: Source::Route,
-        })
+    /// A name, cut to what Relay leaves of it.
+    pub fn new(name: &str, source: Source) -> Self {
+        Self {
+            name: shortened(name, MAX_NAME),
+            source,
+        }
     }
 
-    /// The name of last resort.
-    pub fn from_path(path: &str) -> Self {
-        Self {
-            name: path.to_owned(),
-            source: Source::Url,
-        }
+    /// Whether it is the template of a route, and not a name that a person made up or a path.
+    pub fn is_template(&self) -> bool {
+        self.source == Source::Route && self.name.contains('/')
+    }
+
+    /// The name that an Envoy route gives: its own, if it looks like a template.
+    pub fn from_route(route_name: &[u8]) -> Option<Self> {
+        let is_template = route_name.contains(&b'/');
+        is_template.then(|| Self::new(&String::from_utf8_lossy(route_name), Source::Route))
     }
 }
 

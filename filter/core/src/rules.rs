@@ -136,16 +136,11 @@ impl Settings {
                 propagate,
                 server_timing,
             } = rule;
-            let name = || TransactionName {
-                name: transaction
-                    .as_ref()
-                    .map(|template| template.expand(path_captures.as_ref()))
-                    .unwrap_or_default(),
-                source: Source::Custom,
-            };
-            settings.transaction = settings
-                .transaction
-                .or_else(|| transaction.is_some().then(name));
+            settings.transaction = settings.transaction.or_else(|| {
+                let name = transaction.as_ref()?.expand(path_captures.as_ref());
+                // Groups may be empty.
+                (!name.is_empty()).then(|| TransactionName::new(&name, Source::Custom))
+            });
             settings.traces_sample_rate = settings.traces_sample_rate.or(*traces_sample_rate);
             settings.ignore = settings.ignore.or(*ignore);
             settings.incoming_trace = settings.incoming_trace.or(*incoming_trace);
@@ -209,12 +204,10 @@ impl RouteMetadata {
             .unwrap_or_default();
         Self {
             traces_sample_rate: values.value("traces_sample_rate").and_then(read_rate),
-            transaction: values.value("transaction").and_then(read_text).map(|name| {
-                TransactionName {
-                    name: name.to_owned(),
-                    source: Source::Route,
-                }
-            }),
+            transaction: values
+                .value("transaction")
+                .and_then(read_text)
+                .map(|name| TransactionName::new(name, Source::Route)),
             ignore: values.value("ignore").and_then(read_flag),
         }
     }

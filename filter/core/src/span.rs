@@ -1,160 +1,279 @@
-//! The gateway's span: opened at the request headers, closed at the end of the stream (filter.md §6).
+//! The gateway's spans: opened at the request headers, closed at the end of the stream (filter.md §6).
+//!
+//! One request is one segment: the gateway's own span and, below it, one span for each call to an upstream.
 
 pub mod attributes;
+pub mod data;
+pub mod request;
+pub mod response_flags;
 pub mod status;
+pub mod stream_end;
+pub mod upstream;
 
-use crate::headers::{Headers, AUTHORITY, METHOD, PATH, SCHEME};
-use crate::route::TransactionName;
+use crate::headers::Headers;
+use crate::route::{Source, TransactionName};
+use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
+use attributes::Attributes;
+use data::DataConfig;
+pub use request::Request;
+pub use status::SpanStatus;
+pub use stream_end::{StreamEnd, UpstreamEnd};
+use upstream::Interval;
 
-/// A span whose request is under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How many internal redirects become one segment; what comes after them is a segment of its own below it.
+const MAX_REDIRECTS: usize = 16;
+
+/// A segment whose request is under way.
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenSpan {
     /// Its place in the trace.
     pub context: SpanContext,
-    /// The name, if it was needed for the DSC already.
+    /// The name, as far as it is known from the beginning.
     pub transaction: Option<TransactionName>,
     /// The request.
     pub request: Request,
+    /// When the filter let the request go, in nanoseconds since the epoch.
+    pub sent_ns: Option<u64>,
+    /// When the response's headers came by, in nanoseconds since the epoch.
+    pub answered_ns: Option<u64>,
+    /// The request that an internal redirect of Envoy's has made of it.
+    redirected: Option<Request>,
+    /// The calls before that.
+    earlier: Vec<Span>,
 }
 
-/// What a span says about its request. Texts, since they go into JSON: bytes that are not UTF-8 become U+FFFD.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// `http` or `https`, if known.
-    pub scheme: Option<String>,
-    /// The host and port the client asked for, without credentials.
-    pub authority: Option<String>,
-    /// The path without query and fragment, `/` if there is none.
-    pub path: String,
-}
-
-impl Request {
-    /// What the request's headers say.
-    pub fn read(headers: &Headers) -> Self {
-        let text = |name| {
-            headers
-                .value(name)
-                .map(|value| String::from_utf8_lossy(value).into_owned())
-        };
-        let path = headers
-            .value(PATH)
-            .and_then(|path| path.split(|byte| matches!(byte, b'?' | b'#')).next())
-            .filter(|path| !path.is_empty())
-            .unwrap_or(b"/");
-        Self {
-            method: text(METHOD).unwrap_or_default(),
-            scheme: text(SCHEME),
-            authority: text(AUTHORITY).map(without_credentials),
-            path: String::from_utf8_lossy(path).into_owned(),
-        }
-    }
-
-    /// The URL without query, if scheme and host are known.
-    pub fn url(&self) -> Option<String> {
-        let (scheme, authority) = (self.scheme.as_ref()?, self.authority.as_ref()?);
-        Some(format!("{scheme}://{authority}{}", self.path))
-    }
-}
-
-fn without_credentials(authority: String) -> String {
-    match authority.rsplit_once('@') {
-        Some((_, host)) => host.to_owned(),
-        None => authority,
-    }
-}
-
-/// What Envoy says about a stream that has ended. Everything may be missing.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct StreamEnd {
-    /// When the request began, in nanoseconds since the epoch.
-    pub start_ns: Option<u64>,
-    /// How long it took, in nanoseconds.
-    pub duration_ns: Option<u64>,
-    /// The status the client got; absent if it got none.
-    pub response_code: Option<u16>,
-    /// Envoy's explanation of the response.
-    pub response_code_details: Option<String>,
-    /// The bytes of the response's body.
-    pub response_size: Option<u64>,
-    /// The protocol of the request, such as `HTTP/1.1`.
-    pub protocol: Option<String>,
-    /// The name of Envoy's route.
-    pub route_name: Option<Vec<u8>>,
-    /// The cluster that was chosen.
-    pub cluster_name: Option<String>,
-}
-
-/// A span that has ended, with everything an encoder needs.
+/// What one request is in Sentry.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FinishedSpan {
+pub struct Segment {
     /// Its place in the trace.
     pub context: SpanContext,
     /// What it is called.
     pub transaction: TransactionName,
     /// The request.
     pub request: Request,
-    /// When it began, in nanoseconds since the epoch.
-    pub start_ns: u64,
-    /// When it ended; never before it began.
-    pub end_ns: u64,
-    /// How Envoy says it went.
-    pub end: StreamEnd,
+    /// The status the client got.
+    pub response_code: Option<u16>,
+    /// The bytes of the response's body.
+    pub response_size: Option<u64>,
+    /// The gateway's own span.
+    pub server: Span,
+    /// The calls to upstreams, in their order.
+    pub upstream: Vec<Span>,
 }
 
-impl OpenSpan {
-    /// Closes the span. `now_ns` stands in for times that Envoy does not tell.
-    pub fn finish(self, end: StreamEnd, now_ns: u64) -> FinishedSpan {
-        let Self {
-            context,
-            transaction,
-            request,
-        } = self;
-        let transaction = transaction
-            .or_else(|| TransactionName::from_route(end.route_name.as_deref()?))
-            .unwrap_or_else(|| TransactionName::from_path(&request.path));
-        let duration_ns = end.duration_ns.unwrap_or(0);
-        let start_ns = end
-            .start_ns
-            .unwrap_or_else(|| now_ns.saturating_sub(duration_ns));
-        FinishedSpan {
-            context,
-            transaction,
-            request,
-            start_ns,
-            end_ns: match end.duration_ns {
-                Some(duration_ns) => start_ns.saturating_add(duration_ns),
-                None => now_ns.max(start_ns),
-            },
-            end,
+/// One span, with everything an encoder needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// Its id.
+    pub span_id: SpanId,
+    /// The span above it.
+    pub parent_span_id: Option<SpanId>,
+    /// Which end of a request it is.
+    pub kind: Kind,
+    /// A name that many requests share.
+    pub name: String,
+    /// What it did in particular, for formats that have a place for it.
+    pub description: String,
+    /// How it ended.
+    pub status: SpanStatus,
+    /// From when to when.
+    pub times: Interval,
+    /// What else there is to say.
+    pub attributes: Attributes,
+}
+
+/// Which end of a request a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The gateway as a server.
+    Server,
+    /// The gateway as a client of an upstream.
+    Client,
+}
+
+impl Kind {
+    /// The span's operation (sentry-protocol.md §9.3).
+    pub fn op(self) -> &'static str {
+        match self {
+            Self::Server => "http.server",
+            Self::Client => "http.client",
+        }
+    }
+
+    /// The word for `sentry.kind`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_read_without_query_credentials_or_bytes_that_are_no_text() {
-        let headers = Headers::from_pairs([
-            (b":method".as_slice(), b"GET".as_slice()),
-            (b":scheme", b"https"),
-            (b":authority", b"user:password@shop.example"),
-            (b":path", b"/a\xff?token=1"),
-        ]);
-        let request = Request::read(&headers);
-        assert_eq!(
-            request.url().as_deref(),
-            Some("https://shop.example/a\u{fffd}")
-        );
-    }
-
-    #[test]
-    fn a_request_without_anything_has_a_path() {
-        let request = Request::read(&Headers::default());
-        assert_eq!((request.path.as_str(), request.url()), ("/", None));
+impl Segment {
+    /// How many spans it has.
+    pub fn span_count(&self) -> u32 {
+        u32::try_from(self.upstream.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
     }
 }
+
+impl OpenSpan {
+    /// A span that begins with a request.
+    pub fn new(
+        context: SpanContext,
+        transaction: Option<TransactionName>,
+        request: Request,
+    ) -> Self {
+        Self {
+            context,
+            transaction,
+            request,
+            sent_ns: None,
+            answered_ns: None,
+            redirected: None,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// The request as the upstream gets it.
+    pub fn current_request(&self) -> &Request {
+        self.redirected.as_ref().unwrap_or(&self.request)
+    }
+
+    /// Whether the segment goes on with the request that an internal redirect makes of this one.
+    pub fn goes_on(&self, end: &StreamEnd) -> bool {
+        end.is_internal_redirect() && self.earlier.len() < MAX_REDIRECTS
+    }
+
+    /// Ends the call that was answered with a redirect. The segment goes on with [`Self::resume`].
+    pub fn redirect(&mut self, end: &StreamEnd) {
+        let stream = end.times();
+        self.earlier.extend(self.upstream_span(end, stream));
+    }
+
+    /// Goes on with the request of a redirect. `context` is this span's own, with the id of the next call.
+    pub fn resume(self, context: SpanContext, request: Request) -> Self {
+        Self {
+            context,
+            redirected: Some(request),
+            sent_ns: None,
+            answered_ns: None,
+            ..self
+        }
+    }
+
+    /// Closes the segment. `answer` holds the response's headers, if some of them are recorded.
+    pub fn finish(self, end: StreamEnd, answer: &Headers, data: &DataConfig) -> Segment {
+        let times = end.times();
+        let call = self.upstream_span(&end, times);
+        let Self {
+            context,
+            transaction,
+            request,
+            sent_ns: _,
+            answered_ns: _,
+            redirected,
+            earlier: mut upstream,
+        } = self;
+        upstream.extend(call);
+        let transaction = transaction
+            .or_else(|| match redirected {
+                // The route is that of the redirect.
+                Some(_) => None,
+                None => TransactionName::from_route(end.route_name.as_deref()?),
+            })
+            .unwrap_or_else(|| TransactionName::new(&request.path, Source::Url));
+        let upstream_ns = upstream.iter().fold(0, |sum: u64, call| {
+            sum.saturating_add(call.times.length_ns())
+        });
+        let status = SpanStatus::of_stream(&end, request.is_grpc);
+        let response_headers: Vec<_> = data
+            .capture(&data.capture_response_headers, answer)
+            .into_iter()
+            .map(|(name, lines)| (name.to_owned(), lines))
+            .collect();
+        let server = Span {
+            span_id: context.span_id,
+            parent_span_id: context.parent_span_id,
+            kind: Kind::Server,
+            name: transaction.name.clone(),
+            description: transaction.name.clone(),
+            status,
+            times,
+            attributes: attributes::of_server_span(
+                &request,
+                &transaction,
+                &end,
+                status,
+                times.length_ns().saturating_sub(upstream_ns),
+                &response_headers,
+            ),
+        };
+        Segment {
+            context,
+            transaction,
+            request,
+            response_code: end.response_code,
+            response_size: end.response_size,
+            server,
+            upstream,
+        }
+    }
+
+    /// The call to the upstream; `None` if no host was chosen, or such spans are not wanted.
+    fn upstream_span(&self, end: &StreamEnd, stream: Interval) -> Option<Span> {
+        let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
+        let request = self.current_request();
+        let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
+        let was_answered = was_answered(end, upstream);
+        // An answer that Envoy follows itself never comes by here.
+        let answered_ns = self.answered_ns.filter(|_| was_answered);
+        let first_byte_ns = answered_ns.map(|answered_ns| {
+            let answered_ns = answered_ns.min(times.end_ns);
+            answered_ns.saturating_sub(times.start_ns)
+        });
+        let status = SpanStatus::of_upstream(end, request.is_grpc, was_answered);
+        let code = end.response_code.filter(|_| was_answered);
+        let method = request.method.as_str();
+        let template = self
+            .transaction
+            .as_ref()
+            .filter(|transaction| transaction.is_template() && self.redirected.is_none());
+        let name = match template {
+            Some(template) => format!("{method} {}", template.name),
+            None => method.to_owned(),
+        };
+        let url = request.url();
+        Some(Span {
+            span_id,
+            parent_span_id: Some(self.context.span_id),
+            kind: Kind::Client,
+            name: attributes::shortened(&name, attributes::MAX_NAME),
+            description: format!("{method} {}", url.as_deref().unwrap_or(&request.path)),
+            status,
+            times,
+            attributes: attributes::of_upstream_span(
+                request,
+                end,
+                upstream,
+                status,
+                code,
+                first_byte_ns,
+            ),
+        })
+    }
+}
+
+/// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's own.
+fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd) -> bool {
+    let details = end.response_code_details.as_deref().unwrap_or_default();
+    upstream.latency_ns.is_some()
+        || details == "via_upstream"
+        || details.starts_with("upstream_reset_after_response_started")
+        || (end.response_flags.client_left() && end.response_code.is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
-use crate::envelope::{Envelope, SDK_NAME, SDK_VERSION};
+use crate::envelope::{Parcel, SDK_NAME, SDK_VERSION};
 use crate::headers::{Headers, STATUS};
 use crate::metrics::Loss;
 use rate_limit::limit_s;
 
 /// How long after its own timeout an answer is still expected, in milliseconds. A host that never answers must not keep a place for ever.
 const GRACE_MS: u64 = 10_000;
-/// What the receiver limits a transaction as.
-const CATEGORY: &str = "transaction";
 /// What Envoy adds to the answers of a receiver, but not to its own.
 const UPSTREAM_SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
@@ -33,7 +31,16 @@ pub struct Callout {
     /// How long it may take, in milliseconds.
     pub timeout_ms: u32,
     /// What the bytes were made of, kept in case the callout cannot be made.
-    pub envelope: Envelope,
+    pub parcels: Vec<Parcel>,
+}
+
+impl Callout {
+    /// How many spans it carries.
+    pub fn spans(&self) -> u32 {
+        self.parcels
+            .iter()
+            .fold(0, |sum, parcel| sum.saturating_add(parcel.count()))
+    }
 }
 
 /// Makes callouts and reads their answers.
@@ -42,6 +49,7 @@ pub struct Transport {
     cluster: Arc<str>,
     headers: Arc<[(&'static str, String)]>,
     timeout_ms: u32,
+    category: &'static str,
     max_in_flight: usize,
     in_flight: Vec<InFlight>,
     closed_until_ns: u64,
@@ -74,9 +82,12 @@ impl Transport {
             (":authority", dsn.authority()),
             (
                 ":path",
-                config.path.clone().unwrap_or_else(|| dsn.envelope_path()),
+                config
+                    .path
+                    .clone()
+                    .unwrap_or_else(|| config.format.path(dsn)),
             ),
-            ("content-type", "application/x-sentry-envelope".to_owned()),
+            ("content-type", config.format.content_type().to_owned()),
             ("x-sentry-auth", dsn.auth(&client)),
             ("user-agent", client),
         ];
@@ -84,6 +95,7 @@ impl Transport {
             cluster: Arc::from(config.cluster.as_str()),
             headers: Arc::new(headers),
             timeout_ms: config.timeout_ms,
+            category: config.format.category(),
             max_in_flight: config.max_in_flight,
             in_flight: Vec::new(),
             closed_until_ns: 0,
@@ -105,14 +117,14 @@ impl Transport {
         self.in_flight.is_empty()
     }
 
-    /// The callout that posts an envelope.
-    pub fn callout(&self, envelope: Envelope, now_ns: u64) -> Callout {
+    /// The callout that posts a body made of these.
+    pub fn callout(&self, parcels: Vec<Parcel>, body: Vec<u8>) -> Callout {
         Callout {
             cluster: Arc::clone(&self.cluster),
             headers: Arc::clone(&self.headers),
-            body: envelope.to_bytes(now_ns),
+            body,
             timeout_ms: self.timeout_ms,
-            envelope,
+            parcels,
         }
     }
 
@@ -138,7 +150,7 @@ impl Transport {
             .filter(|status| status.len() == 3 && status.iter().all(u8::is_ascii_digit))
             .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
-        if let Some(seconds) = limit_s(headers, status, CATEGORY, now_s) {
+        if let Some(seconds) = limit_s(headers, status, self.category, now_s) {
             let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
             self.closed_until_ns = self.closed_until_ns.max(until_ns);
         }

@@ -262,7 +262,7 @@ pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
         headers,
         body,
         timeout_ms,
-        envelope: _,
+        parcels: _,
     } = callout;
     let headers = headers::serialize(
         headers

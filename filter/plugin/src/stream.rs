@@ -6,7 +6,6 @@ use std::rc::Rc;
 use log::{info, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
-use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state;
 use sentry_filter_core::metrics::Metric;
@@ -56,8 +55,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        if let (Some(response), Ok(mut worker)) = (&self.response, self.worker.try_borrow_mut()) {
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return Action::Continue;
+        };
+        if let Some(response) = &self.response {
             worker.on_response_headers(response);
+        }
+        if let Some(span) = &mut self.span {
+            span.answered_ns = span.sent_ns.map(|_| worker.now_ns());
         }
         Action::Continue
     }
@@ -70,7 +75,7 @@ impl HttpContext for Stream {
             worker.check_filter_order(self.response.as_deref());
         }
         if let Some(span) = self.span.take() {
-            worker.on_stream_end(*span);
+            worker.on_stream_end(span);
         }
     }
 }
@@ -148,43 +153,19 @@ impl Worker {
         }
     }
 
-    fn on_stream_end(&mut self, span: OpenSpan) {
-        let end = StreamEnd {
-            start_ns: self.number(Attribute::RequestTime),
-            duration_ns: self.number(Attribute::RequestDuration),
-            // Envoy says 0 where the client got no answer.
-            response_code: self
-                .number(Attribute::ResponseCode)
-                .and_then(|code| u16::try_from(code).ok())
-                .filter(|code| *code > 0),
-            response_code_details: self.text(Attribute::ResponseCodeDetails),
-            response_size: self.number(Attribute::ResponseSize),
-            protocol: self.text(Attribute::RequestProtocol),
-            route_name: self.bytes(Attribute::RouteName),
-            cluster_name: self.text(Attribute::ClusterName),
+    fn on_stream_end(&mut self, span: Box<OpenSpan>) {
+        let Some(pipeline) = &mut self.pipeline else {
+            return;
         };
-        let needs_clock = end.start_ns.is_none() || end.duration_ns.is_none();
-        let now_ns = if needs_clock { self.now_ns() } else { 0 };
-        if let Some(pipeline) = &mut self.pipeline {
-            pipeline.on_stream_end(span, end, now_ns);
-        }
-    }
-
-    fn bytes(&mut self, attribute: Attribute) -> Option<Vec<u8>> {
-        let value = host::property(attribute);
-        self.accept(value)?
-    }
-
-    fn text(&mut self, attribute: Attribute) -> Option<String> {
-        let bytes = self.bytes(attribute)?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Envoy's integers, times and durations: 8 bytes, little-endian (envoy-wasm.md, "Attributes, seen"). A negative one means that it is not known.
-    fn number(&mut self, attribute: Attribute) -> Option<u64> {
-        let bytes = self.bytes(attribute)?;
-        let number = i64::from_le_bytes(bytes.try_into().ok()?);
-        u64::try_from(number).ok()
+        let refused = Refusals::default();
+        let end = StreamEnd::read(
+            &span,
+            pipeline.config().data.send_default_pii,
+            &mut |attribute| refused.accept(host::property(attribute))?,
+            &mut || refused.accept(host::now_ns()).unwrap_or_default(),
+        );
+        pipeline.on_stream_end(span, end, || refused.accept(host::response_headers()));
+        refused.tell(self);
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Gateway, GatewayBuilder, Reply, Request, Route, SentryTrace};
+use e2e::{
+    eventually, Gateway, GatewayBuilder, RecordedRequest, Reply, Request, Route, SentryTrace,
+};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use serde_json::{json, Value};
 use vectors::{none_of, Answered, Response, Seen, Stands};
@@ -258,12 +260,30 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
     let complaints = row.judge(&Answered {
         forwarded: seen(exchange.upstream.as_ref().map(|request| &request.headers)),
         returned: seen(Some(&exchange.response.headers)),
+        span_id: match exchange.upstream {
+            Some(request) if !row.tells.is_empty() => recorded(gateway, &request).await,
+            _ => None,
+        },
     });
     failures.extend(
         complaints
             .iter()
             .map(|what| format!("{}: {what}", row.name)),
     );
+}
+
+/// The gateway's span above what the upstream was told, if it was told of one.
+async fn recorded(gateway: &Gateway, request: &RecordedRequest) -> Option<String> {
+    let line = request.headers.text("sentry-trace")?;
+    let context = SentryTrace::parse(line).filter(|context| context.sampled == Some(true))?;
+    eventually(async || {
+        let transactions = gateway.sentry.wait_for(0).await;
+        let mut spans = transactions
+            .iter()
+            .filter(|transaction| transaction.upstream_parent() == context.span_id);
+        Some(spans.next()?.span_id().to_owned())
+    })
+    .await
 }
 
 fn warnings(gateway: &Gateway) -> usize {

@@ -107,7 +107,7 @@ async fn a_trace_of_the_callers_traceparent_is_one_trace_for_both() {
         // The filter has read the caller's line, not Envoy's.
         let transaction = gateway.sentry.only_transaction().await;
         assert_eq!(transaction.parent_span_id(), Some(W3C_SPAN_ID));
-        assert_eq!(transaction.span_id(), seen.sentry_trace().span_id);
+        assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
     }
 }
 

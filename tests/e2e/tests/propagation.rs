@@ -34,7 +34,7 @@ async fn a_sampled_trace_is_continued_with_the_gateways_span_in_between() {
 
     let transaction = gateway.sentry.only_transaction().await;
     assert_eq!(transaction.trace_id(), TRACE_ID);
-    assert_eq!(transaction.span_id(), forwarded.span_id);
+    assert_eq!(transaction.upstream_parent(), forwarded.span_id);
     assert_eq!(transaction.parent_span_id(), Some(SPAN_ID));
     // The context is the browser's: frozen, and decoded for the envelope.
     assert_eq!(
@@ -146,7 +146,7 @@ async fn a_request_without_a_context_starts_a_trace_with_all_that_is_known() {
 
     let transaction = gateway.sentry.only_transaction().await;
     assert_eq!(transaction.trace_id(), trace.trace_id);
-    assert_eq!(transaction.span_id(), trace.span_id);
+    assert_eq!(transaction.upstream_parent(), trace.span_id);
     assert_eq!(transaction.parent_span_id(), None);
     for key in keys {
         assert_eq!(
@@ -186,7 +186,7 @@ async fn what_is_not_sampled_passes_untouched_and_is_not_sent() {
 
     let sampled = gateway.pass(&Request::get("/plain")).await.sentry_trace();
     assert_eq!(
-        gateway.sentry.only_transaction().await.span_id(),
+        gateway.sentry.only_transaction().await.upstream_parent(),
         sampled.span_id
     );
     gateway.envoy.wait_for_stat("requests", 2).await;
@@ -252,7 +252,7 @@ async fn the_incoming_decision_comes_before_the_own_rate() {
         let sent = gateway.sentry.wait_for(recorded.len()).await;
         assert_eq!(
             sent.iter()
-                .map(|transaction| transaction.span_id())
+                .map(|transaction| transaction.upstream_parent())
                 .collect::<Vec<_>>(),
             recorded
         );

@@ -271,7 +271,7 @@ impl Scene {
             .pop()
             .expect("the request at the upstream");
         let transaction = self.sentry.wait_for(before + 1).await.pop().unwrap();
-        assert_eq!(transaction.span_id(), seen.sentry_trace().span_id);
+        assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
         transaction
     }
 

@@ -144,7 +144,7 @@ async fn options_has_no_span_and_head_has_one() {
         .await
         .sentry_trace();
     let transaction = gateway.sentry.only_transaction().await;
-    assert_eq!(transaction.span_id(), head.span_id);
+    assert_eq!(transaction.upstream_parent(), head.span_id);
     assert_eq!(
         transaction.data("http.request.method"),
         Some(&json!("HEAD"))

@@ -151,7 +151,7 @@ async fn callers_need_not_decide_sampling() {
     assert_eq!(seen.sentry_trace().sampled, Some(true));
     assert_decision_is_ours(&seen, "true", "1");
     let transaction = gateway.sentry.only_transaction().await;
-    assert_eq!(transaction.span_id(), seen.sentry_trace().span_id);
+    assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
     assert_eq!(transaction.parent_span_id(), Some(SPAN_ID));
     for key in ["sampled", "sample_rate", "sample_rand"] {
         let sent_on = seen.baggage().sentry(key);
@@ -207,7 +207,7 @@ async fn over_the_limit_of_traces_nothing_is_recorded_and_no_decision_of_others_
     let account = gateway.envoy.wait_for_account(|it| it.sent == 1).await;
     assert_eq!(account.recorded, 1, "{account}");
     let transaction = gateway.sentry.only_transaction().await;
-    assert_eq!(transaction.span_id(), first.span_id);
+    assert_eq!(transaction.upstream_parent(), first.span_id);
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_sampled_traceparent_is_continued_with_its_decision() {
     assert_eq!(seen.baggage().third_party(), ["a=1"]);
     seen.assert_lines("traceparent", &[format!("{W3C}-01")]);
     let transaction = gateway.sentry.only_transaction().await;
-    assert_eq!(transaction.span_id(), seen.sentry_trace().span_id);
+    assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
     assert_eq!(transaction.parent_span_id(), Some(SPAN_ID));
     gateway.envoy.wait_for_stat("traces_continued", 1).await;
 

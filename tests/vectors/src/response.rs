@@ -81,6 +81,8 @@ pub struct Answered {
     pub forwarded: Seen,
     /// The header lines that the client got.
     pub returned: Seen,
+    /// The gateway's own span, if one was recorded: what the client is told. The upstream is told of the call to it.
+    pub span_id: Option<String>,
 }
 
 impl Response {
@@ -160,7 +162,10 @@ impl Response {
         let context = only(&answered.forwarded.lines("sentry-trace"))
             .or_else(|| only(&answered.returned.lines("sentry-trace")))
             .filter(|context| is_context(context));
-        let Some(context) = context else { return false };
+        let Some(mut context) = context else { return false };
+        if let (Some(span_id), Some(place)) = (&answered.span_id, context.get_mut(33..49)) {
+            place.copy_from_slice(span_id.as_bytes());
+        }
         let members = match &self.members {
             Some(members) => members.clone().into_bytes(),
             None => {

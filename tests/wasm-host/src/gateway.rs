@@ -272,6 +272,11 @@ impl Exchange {
             &["upstream", "request_attempt_count"],
             1_i64.to_le_bytes(),
         );
+        host.set_property(
+            stream,
+            &["upstream", "cx_pool_ready_duration"],
+            30_000_i64.to_le_bytes(),
+        );
     }
 
     /// What is known only at the end.

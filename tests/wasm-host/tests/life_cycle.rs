@@ -55,7 +55,9 @@ fn a_request_becomes_a_transaction_in_an_envelope() {
     assert_eq!(forwarded.sampled, Some(true));
     let trace = &transaction["contexts"]["trace"];
     assert_eq!(trace["trace_id"], forwarded.trace_id.as_str());
-    assert_eq!(trace["span_id"], forwarded.span_id.as_str());
+    let call = &transaction["spans"][0];
+    assert_eq!(call["span_id"], forwarded.span_id.as_str());
+    assert_eq!(call["parent_span_id"], trace["span_id"]);
     assert_eq!(
         trace["parent_span_id"],
         Value::Null,
@@ -104,7 +106,8 @@ fn a_sampled_trace_that_comes_in_gets_the_gateway_as_a_child() {
     let trace = &envelope.transaction()["contexts"]["trace"];
     assert_eq!(trace["trace_id"], TRACE);
     assert_eq!(trace["parent_span_id"], PARENT);
-    assert_eq!(trace["span_id"], forwarded.span_id.as_str());
+    let call = &envelope.transaction()["spans"][0];
+    assert_eq!(call["span_id"], forwarded.span_id.as_str());
     assert_eq!(
         envelope.header["trace"]["release"], "web@1",
         "the DSC is frozen"

@@ -52,7 +52,7 @@ fn the_upstream_gets_exactly_one_sentry_trace() {
 }
 
 #[test]
-fn the_span_id_that_the_upstream_gets_is_the_gateways_span() {
+fn the_span_id_that_the_upstream_gets_is_the_gateways_own() {
     let mut gateway = Gateway::start(config::UNSAMPLED);
     let served = gateway.serve(&incoming("-1"));
     let trace = served.sentry_trace();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vectors::{none_of, Answered, Request, Response, Seen};
-use wasm_host::{Exchange, Gateway, HeaderMap};
+use wasm_host::{Envelope, Exchange, Gateway, HeaderMap};
 
 /// A filter for each configuration; starting one is what takes time.
 #[derive(Default)]
@@ -95,9 +95,19 @@ fn answer(gateway: &mut Gateway, row: &Response) -> Answered {
     // Answers are added to, line by line, and no line that came is touched.
     let (came, went) = (exchange.response.lines(), served.returned.lines());
     assert!(went.starts_with(came), "{}: {went:?}", row.name);
+    let recorded = gateway.flush();
+    let recorded = recorded
+        .last()
+        .map(|callout| Envelope::parse(&callout.body));
+    gateway.answer_all(200);
+    let span_id = recorded.map(|envelope| {
+        let span_id = &envelope.transaction()["contexts"]["trace"]["span_id"];
+        span_id.as_str().expect("a span's id").to_owned()
+    });
     Answered {
         forwarded: seen(&served.forwarded),
         returned: seen(&served.returned),
+        span_id,
     }
 }
 

@@ -172,7 +172,7 @@ pub fn check(data: &[u8]) {
     );
 
     if let Some(span) = outcome.span {
-        reported(&mut pipeline, *span);
+        reported(&mut pipeline, span);
     }
 }
 
@@ -346,7 +346,7 @@ impl Request<'_> {
         assert!(context.is_some() || !gets_every_trace, "the trace is lost");
         let expected = strict::Context {
             trace_id: span.context.trace_id.to_string(),
-            span_id: span.context.span_id.to_string(),
+            span_id: span.context.upstream_parent().to_string(),
             sampled: Some(true),
         };
         assert!(context.is_none_or(|context| *context == expected));
@@ -371,7 +371,7 @@ impl Request<'_> {
 }
 
 /// The rest of the line: the span becomes an envelope that names it.
-fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
+fn reported(pipeline: &mut Pipeline, span: Box<OpenSpan>) {
     let context = span.context.clone();
     let end = StreamEnd {
         start_ns: Some(NOW_NS),
@@ -379,7 +379,7 @@ fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
         response_code: Some(200),
         ..StreamEnd::default()
     };
-    pipeline.on_stream_end(span, end, NOW_NS);
+    pipeline.on_stream_end(span, end, || None);
     let callout = pipeline.next_callout(NOW_NS).expect("a span to send");
     let (header, event) = strict::envelope(&callout.body);
     let trace = &event["contexts"]["trace"];

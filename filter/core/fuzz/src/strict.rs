@@ -168,6 +168,78 @@ pub fn envelope(body: &[u8]) -> (Value, Value) {
     (header, event)
 }
 
+/// An envelope of streamed spans: as many as it says, of the trace that its DSC names.
+///
+/// # Panics
+/// If it is none.
+pub fn streamed_spans(body: &[u8]) -> usize {
+    let (header, rest) = line(body);
+    let (item, rest) = line(rest);
+    assert_eq!(item["type"], "span");
+    let payload = rest.strip_suffix(b"\n").expect("the item's end");
+    assert_eq!(item["length"], payload.len());
+    let payload: Value = serde_json::from_slice(payload).expect("the payload is JSON");
+    let spans = payload["items"].as_array().expect("spans");
+    assert_eq!(item["item_count"], spans.len());
+    for span in spans {
+        assert_eq!(span["trace_id"], header["trace"]["trace_id"]);
+        assert!(span["start_timestamp"].as_f64() <= span["end_timestamp"].as_f64());
+    }
+    spans.len()
+}
+
+/// OpenTelemetry's request: one resource, one scope, and every field as long as it says. The number of spans.
+///
+/// # Panics
+/// If it is none.
+pub fn otlp_spans(body: &[u8]) -> usize {
+    let [(1, resource_spans)] = fields(body)[..] else {
+        panic!("not one ResourceSpans");
+    };
+    let [(1, _), (2, scope_spans)] = fields(resource_spans)[..] else {
+        panic!("not a resource and one ScopeSpans");
+    };
+    let spans = fields(scope_spans);
+    let is_span = |(number, span): &&(u64, &[u8])| *number == 2 && !fields(span).is_empty();
+    assert_eq!(spans.iter().filter(is_span).count() + 1, spans.len());
+    spans.len() - 1
+}
+
+/// The fields of a message; what is no text, bytes or message has no bytes here.
+fn fields(mut message: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        let length = match tag & 7 {
+            0 => {
+                varint(&mut message);
+                0
+            }
+            1 => 8,
+            2 => varint(&mut message) as usize,
+            5 => 4,
+            wire => panic!("wire type {wire}"),
+        };
+        let (value, rest) = message.split_at(length);
+        message = rest;
+        fields.push((tag >> 3, if tag & 7 == 2 { value } else { &[] }));
+    }
+    fields
+}
+
+fn varint(message: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = message.split_first().expect("a varint ends");
+        *message = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return value;
+        }
+    }
+    panic!("a varint of more than ten bytes");
+}
+
 fn line(body: &[u8]) -> (Value, &[u8]) {
     let end = body.iter().position(|byte| *byte == b'\n');
     let (line, rest) = body.split_at(end.expect("a line ends"));

@@ -135,16 +135,16 @@ impl<'p> Section<'p> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: [(&str, T); 2]) -> Option<T> {
+    pub(super) fn word<T: Copy, const N: usize>(
+        &mut self,
+        key: &'static str,
+        words: [(&str, T); N],
+    ) -> Option<T> {
         let value = self.take(key)?;
         let known = words.iter().find(|(word, _)| value.as_str() == Some(word));
         if known.is_none() {
-            let [(first, _), (second, _)] = words;
-            self.wrong(
-                self.path(key),
-                &format!("expected \"{first}\" or \"{second}\""),
-                &value,
-            );
+            let words = words.map(|(word, _)| format!("\"{word}\"")).join(" or ");
+            self.wrong(self.path(key), &format!("expected {words}"), &value);
         }
         known.map(|(_, meaning)| *meaning)
     }
@@ -209,12 +209,7 @@ impl<'p> Section<'p> {
         let Some(value) = self.take(key) else {
             return default;
         };
-        let whole = value.as_u64().or_else(|| {
-            let number = self.as_f64(&value).filter(|number| number.fract() == 0.0)?;
-            // Saturates, and what saturates is out of bounds.
-            (number >= 0.0).then_some(number as u64)
-        });
-        match whole {
+        match self.whole(&value) {
             Some(whole) if (least..=most).contains(&whole) => whole,
             _ => {
                 self.wrong(
@@ -243,6 +238,15 @@ impl<'p> Section<'p> {
             self.problems
                 .add(path, format!("unknown key; expected one of {known}"));
         }
+    }
+
+    /// A whole number that is not negative, also where it lost its type.
+    pub(super) fn whole(&self, value: &Value) -> Option<u64> {
+        value.as_u64().or_else(|| {
+            let number = self.as_f64(value).filter(|number| number.fract() == 0.0)?;
+            // Saturates, and what saturates is out of bounds.
+            (number >= 0.0).then_some(number as u64)
+        })
     }
 
     fn as_f64(&self, value: &Value) -> Option<f64> {

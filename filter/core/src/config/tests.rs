@@ -64,8 +64,10 @@ fn every_key_is_read() {
                        "traces_sample_rate": 1, "transaction": "/$1", "ignore": true, "propagate": false,
                        "incoming": {"trace": "continue", "sampled": "inherit"}, "server_timing": false}],
             "cors": {"allow_headers": false, "expose_headers": true}, "response_headers": ["baggage", "traceparent"], "server_timing": true,
+            "request_start_header": true, "upstream_spans": false, "trace_ignore_status_codes": [404.0, [500, 599]], "send_default_pii": true,
+            "capture_request_headers": ["Accept", "accept"], "capture_response_headers": ["x-cache"],
             "debug": true,
-            "transport": {"cluster": "relay", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
+            "transport": {"cluster": "relay", "format": "otlp", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
                           "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
     )
     .unwrap();
@@ -113,9 +115,18 @@ fn every_key_is_read() {
             traceparent: true,
         },
         server_timing: true,
+        request_start_header: true,
+        upstream_spans: false,
+        trace_ignore_status_codes: vec![404..=404, 500..=599],
+        data: DataConfig {
+            send_default_pii: true,
+            capture_request_headers: vec!["accept".to_owned()],
+            capture_response_headers: vec!["x-cache".to_owned()],
+        },
         debug: true,
         transport: TransportConfig {
             cluster: "relay".to_owned(),
+            format: Format::Otlp,
             path: Some("/x".to_owned()),
             timeout_ms: 1,
             flush_interval_ms: 10,
@@ -180,10 +191,41 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "transport.timeout_ms: expected a whole number from 1 to 600000, found 0",
             "transport.max_queue_bytes: expected a whole number from 1024 to 1073741824, found -1",
             "transport.max_in_flight: expected a whole number from 1 to 1024, found 1.5",
-            "transport.retries: unknown key; expected one of cluster, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
+            "transport.retries: unknown key; expected one of cluster, format, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
-             trace_propagation_targets, rules, cors, response_headers, server_timing, debug, transport",
+             trace_propagation_targets, rules, cors, response_headers, server_timing, \
+             request_start_header, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, debug, transport",
+        ]
+    );
+}
+
+#[test]
+fn problems_of_what_leaves_have_their_place() {
+    let json = format!(
+        r#"{{"environment": "{}", "release": "{}", "trace_ignore_status_codes": [404, 99, [500, 400], [500], "5xx", 600],
+            "capture_request_headers": ["accept", "", "a b", 7], "capture_response_headers": "all", "transport": {{"format": "json"}}}}"#,
+        "e".repeat(65),
+        "r".repeat(201)
+    );
+    const CODES: &str = "expected a status code from 100 to 599 or a range such as [500, 599]";
+    let problems = FilterConfig::parse(json.as_bytes(), &Surroundings::default()).unwrap_err();
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "environment: expected at most 64 bytes, found 65".to_owned(),
+            "release: expected at most 200 bytes, found 201".to_owned(),
+            format!("trace_ignore_status_codes[1]: {CODES}, found 99"),
+            format!("trace_ignore_status_codes[2]: {CODES}, found a list"),
+            format!("trace_ignore_status_codes[3]: {CODES}, found a list"),
+            format!("trace_ignore_status_codes[4]: {CODES}, found the text \"5xx\""),
+            format!("trace_ignore_status_codes[5]: {CODES}, found 600"),
+            "capture_request_headers[1]: expected the name of a header, found the text \"\"".to_owned(),
+            "capture_request_headers[2]: expected the name of a header, found the text \"a b\"".to_owned(),
+            "capture_request_headers[3]: expected the name of a header, found 7".to_owned(),
+            "capture_response_headers: expected a list, found the text \"all\"".to_owned(),
+            "transport.format: expected \"transaction\" or \"span_v2\" or \"otlp\", found the text \"json\"".to_owned(),
         ]
     );
 }

@@ -1,19 +1,17 @@
-//! The `transaction` item: one event with the span in its trace context, sentry-protocol.md §9.1.
+//! The `transaction` item: one event with the server span in its trace context and the calls to upstreams below it, sentry-protocol.md §9.1.
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{timestamp, Envelope, Sdk, SDK};
+use super::{envelope, envelope_header, timestamp, ItemHeader, Parcel, Sdk};
+use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::config::FilterConfig;
-use crate::route::Source;
-use crate::span::attributes::{self, Value};
-use crate::span::{status, FinishedSpan};
+use crate::span::attributes::Attributes;
+use crate::span::{Segment, Span};
 use crate::trace::id::{EventId, SpanId, TraceId};
+use crate::trace::sentry_trace::SentryTrace;
 
-/// The operation of the gateway's own span.
-const OP: &str = "http.server";
-/// Who recorded it, sentry-protocol.md §13.
-const ORIGIN: &str = "auto.http.envoy";
+const ITEM_TYPE: &str = "transaction";
 
 #[derive(Serialize)]
 struct Transaction<'a> {
@@ -31,14 +29,13 @@ struct Transaction<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     server_name: Option<&'a str>,
     request: Request<'a>,
-    contexts: Contexts,
-    /// Children; the gateway's own span is the only one so far.
-    spans: [(); 0],
+    contexts: Contexts<'a>,
+    spans: Vec<Child<'a>>,
 }
 
 #[derive(Serialize)]
 struct TransactionInfo {
-    source: Source,
+    source: &'static str,
 }
 
 #[derive(Serialize)]
@@ -46,17 +43,19 @@ struct Request<'a> {
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_string: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct Contexts {
-    trace: TraceContext,
+struct Contexts<'a> {
+    trace: TraceContext<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Response>,
 }
 
 #[derive(Serialize)]
-struct TraceContext {
+struct TraceContext<'a> {
     trace_id: TraceId,
     span_id: SpanId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,8 +63,9 @@ struct TraceContext {
     op: &'static str,
     status: &'static str,
     origin: &'static str,
-    #[serde(serialize_with = "as_object")]
-    data: Vec<(&'static str, Value)>,
+    data: Data<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<[Link; 1]>,
 }
 
 #[derive(Serialize)]
@@ -76,27 +76,68 @@ struct Response {
     body_size: Option<u64>,
 }
 
-/// A span as an envelope of its own. `None` if it cannot be written as JSON.
-pub fn encode(span: &FinishedSpan, config: &FilterConfig) -> Option<Envelope> {
-    let FinishedSpan {
+#[derive(Serialize)]
+struct Child<'a> {
+    span_id: SpanId,
+    trace_id: TraceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<SpanId>,
+    op: &'static str,
+    description: &'a str,
+    start_timestamp: String,
+    timestamp: String,
+    status: &'static str,
+    origin: &'static str,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    trace_id: TraceId,
+    span_id: SpanId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<bool>,
+    attributes: LinkAttributes,
+}
+
+#[derive(Serialize)]
+struct LinkAttributes {
+    #[serde(rename = "sentry.link.type")]
+    link_type: &'static str,
+}
+
+/// Attributes as plain values; `sentry.kind` has no other place here.
+struct Data<'a> {
+    kind: &'static str,
+    attributes: &'a Attributes,
+}
+
+/// A segment as an event. `None` if it cannot be written as JSON.
+pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
+    let Segment {
         context,
         transaction,
         request,
-        start_ns,
-        end_ns,
-        end,
-    } = span;
+        response_code,
+        response_size,
+        server,
+        upstream,
+    } = segment;
     let event_id = EventId::of(context.trace_id, context.span_id);
-    let payload = serde_json::to_vec(&Transaction {
-        r#type: "transaction",
+    // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen one is never filled (§2.7), and a transaction may do
+    // without.
+    let trace = Some(&context.dsc).filter(|dsc| !dsc.is_unreadable());
+    let header = envelope_header(config, Some(event_id), trace)?;
+    let mut payload = serde_json::to_vec(&Transaction {
+        r#type: ITEM_TYPE,
         event_id,
         transaction: &transaction.name,
         transaction_info: TransactionInfo {
-            source: transaction.source,
+            source: transaction.source.word(),
         },
-        start_timestamp: timestamp(*start_ns),
-        timestamp: timestamp(*end_ns),
-        platform: "other",
+        start_timestamp: timestamp(server.times.start_ns),
+        timestamp: timestamp(server.times.end_ns),
+        platform: PLATFORM,
         sdk: SDK,
         environment: &config.environment,
         release: config.release.as_deref(),
@@ -104,38 +145,91 @@ pub fn encode(span: &FinishedSpan, config: &FilterConfig) -> Option<Envelope> {
         request: Request {
             method: &request.method,
             url: request.url(),
+            query_string: request.query.as_deref(),
         },
         contexts: Contexts {
             trace: TraceContext {
                 trace_id: context.trace_id,
-                span_id: context.span_id,
-                parent_span_id: context.parent_span_id,
-                op: OP,
-                status: status::from_http(end.response_code),
+                span_id: server.span_id,
+                parent_span_id: server.parent_span_id,
+                op: server.kind.op(),
+                status: server.status.word(),
                 origin: ORIGIN,
-                data: attributes::of_server_span(span),
+                data: data(server),
+                links: context.link.map(|context| [link(context)]),
             },
-            response: end.response_code.map(|status_code| Response {
+            response: response_code.map(|status_code| Response {
                 r#type: "response",
                 status_code,
-                body_size: end.response_size,
+                body_size: *response_size,
             }),
         },
-        spans: [],
+        spans: upstream
+            .iter()
+            .map(|span| child(span, context.trace_id))
+            .collect(),
     })
     .ok()?;
-    Envelope::of_item(config, event_id, &context.dsc, "transaction", &payload, 1)
+    payload.shrink_to_fit();
+    Some(Parcel::new(segment, header, payload))
 }
 
-fn as_object<S: Serializer>(
-    attributes: &[(&'static str, Value)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(attributes.len()))?;
-    for (name, value) in attributes {
-        map.serialize_entry(name, value)?;
+/// An envelope for the one event that it may hold.
+pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
+    let Some(parcel) = parcels.first() else {
+        return Vec::new();
+    };
+    let item = ItemHeader {
+        r#type: ITEM_TYPE,
+        item_count: None,
+        content_type: None,
+        length: parcel.spans.len(),
+    };
+    envelope(&parcel.header, &item, &[&parcel.spans], now_ns)
+}
+
+fn child(span: &Span, trace_id: TraceId) -> Child<'_> {
+    Child {
+        span_id: span.span_id,
+        trace_id,
+        parent_span_id: span.parent_span_id,
+        op: span.kind.op(),
+        description: &span.description,
+        start_timestamp: timestamp(span.times.start_ns),
+        timestamp: timestamp(span.times.end_ns),
+        status: span.status.word(),
+        origin: ORIGIN,
+        data: data(span),
     }
-    map.end()
+}
+
+fn link(context: SentryTrace) -> Link {
+    Link {
+        trace_id: context.trace_id,
+        span_id: context.span_id,
+        sampled: context.sampled,
+        attributes: LinkAttributes {
+            link_type: LINK_TYPE,
+        },
+    }
+}
+
+fn data(span: &Span) -> Data<'_> {
+    Data {
+        kind: span.kind.word(),
+        attributes: &span.attributes,
+    }
+}
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("sentry.kind", self.kind)?;
+        for (name, value) in self.attributes.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl Gateway {
             duration_ns: Some(0),
             ..StreamEnd::default()
         };
-        self.pipeline.on_stream_end(*outcome.span.unwrap(), end, 0);
+        self.pipeline
+            .on_stream_end(outcome.span.unwrap(), end, || None);
         self.check();
     }
 

@@ -1,72 +1,249 @@
-//! What may leave the gateway as an attribute, under the names of sentry-conventions (sentry-protocol.md §12.4) and a handful of Envoy's own.
+//! The attributes of spans: names of sentry-conventions (sentry-protocol.md §12.4) and a handful of Envoy's own, `envoy.*`. What is not known is absent.
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::FinishedSpan;
+use super::stream_end::{StreamEnd, UpstreamEnd};
+use super::{Request, SpanStatus};
+use crate::route::TransactionName;
+
+/// How long one text may be, in bytes; what is longer is cut and ends in `...`.
+const MAX_TEXT: usize = 1_024;
+/// How long a span's name may be, in bytes (sentry-protocol.md §9.1).
+pub const MAX_NAME: usize = 200;
+/// How many bytes all values of a span may have. Relay trims `contexts.trace`, where those of the server span are, at 8 kB (sentry-protocol.md §9.1).
+const MAX_BYTES: usize = 6_500;
 
 /// The value of an attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// A text.
     Text(String),
     /// A whole number.
-    Integer(u64),
+    Integer(i64),
+    /// A number.
+    Double(f64),
+    /// The lines of a header.
+    Texts(Vec<String>),
 }
 
-/// The attributes of the server span; what is not known is absent.
-pub fn of_server_span(span: &FinishedSpan) -> Vec<(&'static str, Value)> {
-    let FinishedSpan { request, end, .. } = span;
-    let (host, port) = host_and_port(request.authority.as_deref().unwrap_or_default());
-    let text = |value: Option<&str>| {
-        Some(Value::Text(
-            value.filter(|text| !text.is_empty())?.to_owned(),
-        ))
-    };
-    let (protocol, version) = match end
-        .protocol
-        .as_deref()
-        .and_then(|text| text.split_once('/'))
-    {
-        Some((protocol, version)) => (Some(protocol.to_ascii_lowercase()), Some(version)),
-        None => (None, None),
-    };
-    let route_name = end.route_name.as_deref().map(String::from_utf8_lossy);
-    [
-        ("sentry.kind", text(Some("server"))),
-        ("http.request.method", text(Some(&request.method))),
-        (
-            "http.response.status_code",
-            end.response_code.map(|code| Value::Integer(code.into())),
-        ),
-        (
-            "http.response.body.size",
-            end.response_size.map(Value::Integer),
-        ),
-        ("url.scheme", text(request.scheme.as_deref())),
-        ("url.path", text(Some(&request.path))),
-        ("server.address", text(Some(host))),
-        ("server.port", port.map(|port| Value::Integer(port.into()))),
-        ("network.protocol.name", text(protocol.as_deref())),
-        ("network.protocol.version", text(version)),
-        ("envoy.route", text(route_name.as_deref())),
-        ("envoy.cluster", text(end.cluster_name.as_deref())),
-        (
-            "envoy.response_code_details",
-            text(end.response_code_details.as_deref()),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
-    .collect()
+/// Attributes in the order in which they are written, within bounds.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Attributes {
+    entries: Vec<(Cow<'static, str>, Value)>,
+    bytes: usize,
 }
 
-/// Splits `host:port`; the colons of an IPv6 literal are inside brackets.
-fn host_and_port(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-        _ => (authority, None),
+impl Attributes {
+    /// Every name and value.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value))
     }
+
+    fn text<T: AsRef<str>>(&mut self, name: &'static str, text: Option<T>) {
+        if let Some(text) = text.as_ref().map(T::as_ref).filter(|text| !text.is_empty()) {
+            self.add(name.into(), Value::Text(shortened(text, MAX_TEXT)));
+        }
+    }
+
+    fn integer(&mut self, name: &'static str, number: Option<impl Into<u64>>) {
+        if let Some(number) = number.and_then(|number| i64::try_from(number.into()).ok()) {
+            self.add(name.into(), Value::Integer(number));
+        }
+    }
+
+    fn milliseconds(&mut self, name: &'static str, ns: Option<u64>) {
+        if let Some(us) = ns.and_then(|ns| ns.checked_div(1_000)) {
+            self.add(name.into(), Value::Double(us as f64 / 1_000.0));
+        }
+    }
+
+    /// `host:port` under two names; a path, as of a Unix socket, has no port.
+    fn address(&mut self, names: [&'static str; 2], authority: Option<&str>) {
+        let [address, port] = names;
+        let (host, number) = host_and_port(authority.unwrap_or_default());
+        self.text(address, Some(host));
+        self.integer(port, number);
+    }
+
+    fn headers(&mut self, prefix: &str, headers: &[(String, Vec<String>)]) {
+        for (name, lines) in headers {
+            let lines = lines.iter().map(|line| shortened(line, MAX_TEXT)).collect();
+            self.add(format!("{prefix}{name}").into(), Value::Texts(lines));
+        }
+    }
+
+    /// What does not fit is left out, whole.
+    fn add(&mut self, name: Cow<'static, str>, value: Value) {
+        let weight = match &value {
+            Value::Text(text) => text.len(),
+            Value::Integer(_) | Value::Double(_) => size_of::<u64>(),
+            Value::Texts(texts) => texts
+                .iter()
+                .fold(0, |sum: usize, text| sum.saturating_add(text.len())),
+        };
+        let bytes = self.bytes.saturating_add(name.len()).saturating_add(weight);
+        if bytes <= MAX_BYTES {
+            self.bytes = bytes;
+            self.entries.push((name, value));
+        }
+    }
+}
+
+/// The attributes of the gateway's own span. `gateway_ns` is the time that it took besides its calls to upstreams.
+pub fn of_server_span(
+    request: &Request,
+    transaction: &TransactionName,
+    end: &StreamEnd,
+    status: SpanStatus,
+    gateway_ns: u64,
+    response_headers: &[(String, Vec<String>)],
+) -> Attributes {
+    let mut attributes = Attributes::default();
+    let all = &mut attributes;
+    all.text("http.request.method", Some(&request.method));
+    all.integer("http.response.status_code", end.response_code);
+    all.integer("http.response.body.size", end.response_size);
+    let template = transaction.is_template().then_some(&transaction.name);
+    all.text("http.route", template);
+    all.text("url.full", request.full_url());
+    all.text("url.scheme", request.scheme.as_ref());
+    all.text("url.path", Some(&request.path));
+    all.text("url.query", request.query.as_ref());
+    all.address(
+        ["server.address", "server.port"],
+        request.authority.as_deref(),
+    );
+    all.address(
+        ["client.address", "client.port"],
+        end.client_address.as_deref(),
+    );
+    all.text("user_agent.original", request.user_agent.as_ref());
+    protocol(end.protocol.as_deref(), all);
+    let code = end.response_code.filter(|code| *code >= 500);
+    all.text("error.type", error_type(status, end, code));
+    rpc(request, end.grpc_status, all);
+    all.text(
+        "envoy.route",
+        end.route_name.as_deref().map(String::from_utf8_lossy),
+    );
+    all.text("envoy.cluster", end.cluster_name.as_ref());
+    all.text("envoy.response_flags", Some(end.response_flags.names()));
+    all.text(
+        "envoy.response_code_details",
+        end.response_code_details.as_ref(),
+    );
+    all.milliseconds("envoy.gateway_time_ms", Some(gateway_ns));
+    all.integer("envoy.request_body_size", end.request_size);
+    all.text("envoy.tls_version", end.tls_version.as_ref());
+    all.headers("http.request.header.", &request.headers);
+    all.headers("http.response.header.", response_headers);
+    attributes
+}
+
+/// The attributes of a call to an upstream. `code` is the status that the upstream answered with, `first_byte_ns` how long that took to begin.
+pub fn of_upstream_span(
+    request: &Request,
+    end: &StreamEnd,
+    upstream: &UpstreamEnd,
+    status: SpanStatus,
+    code: Option<u16>,
+    first_byte_ns: Option<u64>,
+) -> Attributes {
+    let mut attributes = Attributes::default();
+    let all = &mut attributes;
+    all.text("http.request.method", Some(&request.method));
+    all.integer("http.response.status_code", code);
+    let resends = upstream.attempts.saturating_sub(1);
+    all.integer(
+        "http.request.resend_count",
+        (resends > 0).then_some(resends),
+    );
+    all.text("url.full", request.full_url());
+    all.address(["server.address", "server.port"], Some(&upstream.address));
+    all.text("error.type", error_type(status, end, code));
+    rpc(request, end.grpc_status.filter(|_| code.is_some()), all);
+    all.text("envoy.cluster", end.cluster_name.as_ref());
+    all.milliseconds("envoy.pool_wait_ms", upstream.pool_wait_ns);
+    all.milliseconds("envoy.time_to_first_byte_ms", first_byte_ns);
+    all.text(
+        "envoy.transport_failure",
+        upstream.transport_failure.as_ref(),
+    );
+    all.text("envoy.tls_version", upstream.tls_version.as_ref());
+    attributes
+}
+
+/// `HTTP/1.1` is the protocol `http` of version `1.1`.
+fn protocol(protocol: Option<&str>, all: &mut Attributes) {
+    if let Some((name, version)) = protocol.and_then(|text| text.split_once('/')) {
+        all.text("network.protocol.name", Some(name.to_ascii_lowercase()));
+        all.text("network.protocol.version", Some(version));
+    }
+}
+
+/// What went wrong, in few words: `timeout`, the status code, or the status where there is no code.
+fn error_type(status: SpanStatus, end: &StreamEnd, code: Option<u16>) -> Option<Cow<'static, str>> {
+    if !status.is_error() {
+        return None;
+    }
+    match code {
+        _ if end.response_flags.timed_out() => Some("timeout".into()),
+        Some(code) if code >= 400 => Some(code.to_string().into()),
+        // The client's own mistakes are no errors of the server.
+        None if end
+            .response_code
+            .is_some_and(|code| (400..500).contains(&code)) =>
+        {
+            None
+        }
+        _ => Some(status.word().into()),
+    }
+}
+
+/// `/package.Service/Method`, for gRPC only.
+fn rpc(request: &Request, status: Option<u64>, all: &mut Attributes) {
+    if !request.is_grpc {
+        return;
+    }
+    all.text("rpc.system.name", Some("grpc"));
+    let method = request.path.trim_start_matches('/');
+    if let Some((service, _)) = method.rsplit_once('/') {
+        all.text("rpc.service", Some(service));
+        all.text("rpc.method", Some(method));
+    }
+    let word = status.and_then(SpanStatus::grpc_word);
+    all.text("rpc.response.status_code", word);
+}
+
+/// A text of at most `max` bytes.
+pub fn shortened(text: &str, max: usize) -> String {
+    const ELLIPSIS: &str = "...";
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len()));
+    let (head, _) = text.split_at_checked(end).unwrap_or_default();
+    [head, ELLIPSIS].concat()
+}
+
+/// Splits `host:port`; the colons of an IPv6 literal are inside brackets, which are not part of it.
+fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (authority, None),
+        },
+        _ => (authority, None),
+    };
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    (literal.unwrap_or(host), port)
 }
 
 #[cfg(test)]
@@ -78,12 +255,59 @@ mod tests {
         let rows = [
             ("shop.example", ("shop.example", None)),
             ("shop.example:8080", ("shop.example", Some(8080))),
-            ("[::1]", ("[::1]", None)),
-            ("[::1]:80", ("[::1]", Some(80))),
+            ("[::1]", ("::1", None)),
+            ("[::1]:80", ("::1", Some(80))),
+            ("/run/socket:1", ("/run/socket", Some(1))),
+            ("/run/socket", ("/run/socket", None)),
+            ("shop.example:http", ("shop.example:http", None)),
             ("", ("", None)),
         ];
         for (authority, expected) in rows {
             assert_eq!(host_and_port(authority), expected, "{authority}");
         }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(shortened("abcdef", 6), "abcdef");
+        assert_eq!(shortened("abcdefg", 6), "abc...");
+        assert_eq!(shortened("ab\u{1F980}\u{1F980}", 8), "ab...");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let headers: Vec<_> = (0..20)
+            .map(|n| (format!("x-{n}"), vec!["v".repeat(2_000)]))
+            .collect();
+        let mut attributes = Attributes::default();
+        attributes.headers("http.request.header.", &headers);
+        attributes.text("url.path", Some("/"));
+        assert_eq!(attributes.iter().len(), 7, "six headers and the path");
+        assert!(attributes.bytes <= MAX_BYTES);
+    }
+
+    #[test]
+    fn a_grpc_call_is_told_by_its_path() {
+        let attributes = |path: &str, status| {
+            let request = Request {
+                path: path.to_owned(),
+                is_grpc: true,
+                ..Request::default()
+            };
+            let mut all = Attributes::default();
+            rpc(&request, status, &mut all);
+            all.iter()
+                .map(|(name, value)| match value {
+                    Value::Text(text) => format!("{name}={text}"),
+                    other => panic!("{other:?}"),
+                })
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            attributes("/shop.v1.Cart/Add", Some(4)),
+            "rpc.system.name=grpc rpc.service=shop.v1.Cart rpc.method=shop.v1.Cart/Add rpc.response.status_code=DEADLINE_EXCEEDED"
+        );
+        assert_eq!(attributes("/nonsense", None), "rpc.system.name=grpc");
     }
 }

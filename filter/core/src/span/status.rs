@@ -1,22 +1,179 @@
-//! HTTP status to span status, sentry-protocol.md §9.2.
+//! How a span ended: the words of sentry-protocol.md §9.2.
 
-/// The status of a span whose request was answered with a code; `None` is a request that was never answered.
-pub fn from_http(code: Option<u16>) -> &'static str {
-    match code {
-        None => "internal_error",
-        Some(0..=399) => "ok",
-        Some(401) => "unauthenticated",
-        Some(403) => "permission_denied",
-        Some(404) => "not_found",
-        Some(409) => "already_exists",
-        Some(413) => "failed_precondition",
-        Some(429) => "resource_exhausted",
-        Some(499) => "cancelled",
-        Some(400..=498) => "invalid_argument",
-        Some(501) => "unimplemented",
-        Some(503) => "unavailable",
-        Some(504) => "deadline_exceeded",
-        Some(500..) => "internal_error",
+use super::response_flags::ResponseFlags;
+use super::stream_end::StreamEnd;
+
+/// The status of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanStatus {
+    /// All is well.
+    Ok,
+    /// The client went away before the end.
+    Cancelled,
+    /// Nobody knows.
+    Unknown,
+    /// 400, and every other 4xx that has no word of its own.
+    InvalidArgument,
+    /// Something took too long.
+    DeadlineExceeded,
+    /// 404.
+    NotFound,
+    /// 409.
+    AlreadyExists,
+    /// 403.
+    PermissionDenied,
+    /// 429.
+    ResourceExhausted,
+    /// 413.
+    FailedPrecondition,
+    /// gRPC only.
+    Aborted,
+    /// gRPC only.
+    OutOfRange,
+    /// 501.
+    Unimplemented,
+    /// 500 and every other 5xx that has no word of its own, and an answer that never came or broke off.
+    InternalError,
+    /// 503.
+    Unavailable,
+    /// gRPC only.
+    DataLoss,
+    /// 401.
+    Unauthenticated,
+}
+
+/// The statuses by their gRPC code, with Sentry's word and gRPC's.
+const BY_GRPC_CODE: [(SpanStatus, &str, &str); 17] = [
+    (SpanStatus::Ok, "ok", "OK"),
+    (SpanStatus::Cancelled, "cancelled", "CANCELLED"),
+    (SpanStatus::Unknown, "unknown_error", "UNKNOWN"),
+    (
+        SpanStatus::InvalidArgument,
+        "invalid_argument",
+        "INVALID_ARGUMENT",
+    ),
+    (
+        SpanStatus::DeadlineExceeded,
+        "deadline_exceeded",
+        "DEADLINE_EXCEEDED",
+    ),
+    (SpanStatus::NotFound, "not_found", "NOT_FOUND"),
+    (
+        SpanStatus::AlreadyExists,
+        "already_exists",
+        "ALREADY_EXISTS",
+    ),
+    (
+        SpanStatus::PermissionDenied,
+        "permission_denied",
+        "PERMISSION_DENIED",
+    ),
+    (
+        SpanStatus::ResourceExhausted,
+        "resource_exhausted",
+        "RESOURCE_EXHAUSTED",
+    ),
+    (
+        SpanStatus::FailedPrecondition,
+        "failed_precondition",
+        "FAILED_PRECONDITION",
+    ),
+    (SpanStatus::Aborted, "aborted", "ABORTED"),
+    (SpanStatus::OutOfRange, "out_of_range", "OUT_OF_RANGE"),
+    (SpanStatus::Unimplemented, "unimplemented", "UNIMPLEMENTED"),
+    (SpanStatus::InternalError, "internal_error", "INTERNAL"),
+    (SpanStatus::Unavailable, "unavailable", "UNAVAILABLE"),
+    (SpanStatus::DataLoss, "data_loss", "DATA_LOSS"),
+    (
+        SpanStatus::Unauthenticated,
+        "unauthenticated",
+        "UNAUTHENTICATED",
+    ),
+];
+
+impl SpanStatus {
+    /// How a stream ended, for the client. `is_grpc` if the status of the call counts and not that of HTTP.
+    pub fn of_stream(end: &StreamEnd, is_grpc: bool) -> Self {
+        let flags = end.response_flags;
+        match end.response_code {
+            // A connection that was upgraded ends when one of both sides closes it.
+            Some(101) => Self::Ok,
+            None | Some(..=399) if flags.client_left() => Self::Cancelled,
+            None if flags.timed_out() => Self::DeadlineExceeded,
+            Some(..=399) if Self::is_cut_short(flags) => Self::of_broken(flags),
+            code => match end.grpc_status.filter(|_| is_grpc) {
+                Some(status) => Self::from_grpc(status),
+                None => Self::from_http(code),
+            },
+        }
+    }
+
+    /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP clients say of a network error (§9.2).
+    pub fn of_upstream(end: &StreamEnd, is_grpc: bool, was_answered: bool) -> Self {
+        let flags = end.response_flags;
+        match () {
+            () if was_answered => Self::of_stream(end, is_grpc),
+            () if flags.client_left() => Self::Cancelled,
+            () => Self::of_broken(flags),
+        }
+    }
+
+    fn is_cut_short(flags: ResponseFlags) -> bool {
+        flags.timed_out() || flags.broke_off()
+    }
+
+    fn of_broken(flags: ResponseFlags) -> Self {
+        match flags.timed_out() {
+            true => Self::DeadlineExceeded,
+            false => Self::InternalError,
+        }
+    }
+
+    /// The status of a request that was answered with a code; `None` is one that was never answered.
+    pub fn from_http(code: Option<u16>) -> Self {
+        match code {
+            None => Self::InternalError,
+            Some(0..=399) => Self::Ok,
+            Some(401) => Self::Unauthenticated,
+            Some(403) => Self::PermissionDenied,
+            Some(404) => Self::NotFound,
+            Some(409) => Self::AlreadyExists,
+            Some(413) => Self::FailedPrecondition,
+            Some(429) => Self::ResourceExhausted,
+            Some(499) => Self::Cancelled,
+            Some(400..=498) => Self::InvalidArgument,
+            Some(501) => Self::Unimplemented,
+            Some(503) => Self::Unavailable,
+            Some(504) => Self::DeadlineExceeded,
+            Some(500..) => Self::InternalError,
+        }
+    }
+
+    /// The status of a gRPC call; codes that gRPC does not have are unknown.
+    pub fn from_grpc(status: u64) -> Self {
+        usize::try_from(status)
+            .ok()
+            .and_then(|status| BY_GRPC_CODE.get(status))
+            .map_or(Self::Unknown, |(status, ..)| *status)
+    }
+
+    /// gRPC's own word for a code, for `rpc.response.status_code`.
+    pub fn grpc_word(status: u64) -> Option<&'static str> {
+        let (_, _, word) = BY_GRPC_CODE.get(usize::try_from(status).ok()?)?;
+        Some(word)
+    }
+
+    /// Sentry's word.
+    pub fn word(self) -> &'static str {
+        BY_GRPC_CODE
+            .iter()
+            .find(|(status, ..)| *status == self)
+            .map_or("unknown_error", |(_, word, _)| word)
+    }
+
+    /// Whether formats that know two states only call it an error. A client that went away is none, as in Sentry's SDK for JavaScript (§10.3).
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::Ok | Self::Cancelled)
     }
 }
 
@@ -45,9 +202,130 @@ mod tests {
             (520, "internal_error"),
             (600, "internal_error"),
         ];
-        for (code, status) in rows {
-            assert_eq!(from_http(Some(code)), status, "{code}");
+        for (code, word) in rows {
+            assert_eq!(SpanStatus::from_http(Some(code)).word(), word, "{code}");
         }
-        assert_eq!(from_http(None), "internal_error");
+        assert_eq!(SpanStatus::from_http(None).word(), "internal_error");
+    }
+
+    #[test]
+    fn grpc_has_seventeen_words() {
+        assert_eq!(SpanStatus::from_grpc(0), SpanStatus::Ok);
+        assert_eq!(SpanStatus::from_grpc(4).word(), "deadline_exceeded");
+        assert_eq!(SpanStatus::grpc_word(4), Some("DEADLINE_EXCEEDED"));
+        assert_eq!(SpanStatus::from_grpc(16).word(), "unauthenticated");
+        assert_eq!(SpanStatus::from_grpc(17).word(), "unknown_error");
+        assert_eq!(SpanStatus::grpc_word(17), None);
+    }
+
+    /// What Envoy 1.40 says about streams that ended in these ways, and what that means for the client and for the call to the upstream.
+    #[test]
+    fn every_end_of_a_stream_has_a_status() {
+        let (dc, ut, uc, upe, dr) = (1 << 14, 1 << 2, 1 << 6, 1 << 23, 1 << 28);
+        let rows = [
+            ("answered", Some(200), 0, true, "ok", "ok"),
+            (
+                "refused by the upstream",
+                Some(403),
+                0,
+                true,
+                "permission_denied",
+                "permission_denied",
+            ),
+            (
+                "client left before the answer",
+                None,
+                dc,
+                false,
+                "cancelled",
+                "cancelled",
+            ),
+            (
+                "client reset its stream",
+                None,
+                dr,
+                false,
+                "cancelled",
+                "cancelled",
+            ),
+            (
+                "client left in the middle",
+                Some(200),
+                dc,
+                true,
+                "cancelled",
+                "cancelled",
+            ),
+            (
+                "client left after an error",
+                Some(500),
+                dc,
+                true,
+                "internal_error",
+                "internal_error",
+            ),
+            ("upgraded, then closed", Some(101), dc, true, "ok", "ok"),
+            (
+                "upstream hung up before",
+                Some(503),
+                uc,
+                false,
+                "unavailable",
+                "internal_error",
+            ),
+            (
+                "upstream hung up after",
+                Some(200),
+                upe,
+                true,
+                "internal_error",
+                "internal_error",
+            ),
+            (
+                "upstream too slow",
+                Some(504),
+                ut,
+                false,
+                "deadline_exceeded",
+                "deadline_exceeded",
+            ),
+            (
+                "stream too long",
+                Some(200),
+                1 << 19,
+                true,
+                "deadline_exceeded",
+                "deadline_exceeded",
+            ),
+            (
+                "idle before the answer",
+                None,
+                1 << 16,
+                false,
+                "deadline_exceeded",
+                "deadline_exceeded",
+            ),
+        ];
+        for (name, response_code, bits, was_answered, server, upstream) in rows {
+            let end = StreamEnd {
+                response_code,
+                response_flags: ResponseFlags::from_bits(bits),
+                ..StreamEnd::default()
+            };
+            assert_eq!(SpanStatus::of_stream(&end, false).word(), server, "{name}");
+            let found = SpanStatus::of_upstream(&end, false, was_answered);
+            assert_eq!(found.word(), upstream, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_call_counts_for_grpc_only() {
+        let end = StreamEnd {
+            response_code: Some(200),
+            grpc_status: Some(5),
+            ..StreamEnd::default()
+        };
+        assert_eq!(SpanStatus::of_stream(&end, true), SpanStatus::NotFound);
+        assert_eq!(SpanStatus::of_stream(&end, false), SpanStatus::Ok);
     }
 }

@@ -3,6 +3,8 @@
 //! It travels as `sentry-` members of `baggage`, percent-encoded, and as the `trace` object of an envelope, decoded. The DSC of a trace that arrived
 //! is frozen: it is forwarded and reported with exactly the values it came with (§2.7).
 
+use std::borrow::Cow;
+
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -119,6 +121,27 @@ impl Dsc {
         self.get("trace_id").is_none()
             || !self.get("public_key").is_some_and(is_key)
             || !self.get("sample_rate").is_none_or(is_rate)
+    }
+
+    /// The DSC for the envelope of streamed spans, which must have one and must name their trace (sentry-protocol.md §10.5): this one, or where it cannot be
+    /// used the least that Relay takes. What is forwarded stays as it came (§2.8).
+    pub fn for_spans(&self, trace_id: TraceId, public_key: &str) -> Cow<'_, Self> {
+        let own = self
+            .get("trace_id")
+            .map(|id| TraceId::from_hex(id.as_bytes()));
+        if own == Some(Ok(trace_id)) && !self.is_unreadable() {
+            return Cow::Borrowed(self);
+        }
+        let entries = [
+            ("trace_id", trace_id.to_string()),
+            ("public_key", public_key.to_owned()),
+        ];
+        Cow::Owned(Self {
+            entries: entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        })
     }
 
     /// One value.

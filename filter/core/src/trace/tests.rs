@@ -72,7 +72,7 @@ impl Scenario {
             attributes: self.attributes.clone(),
             ..Host::default()
         };
-        host.serve(|sources| decide(&headers, &config, None, sources))
+        host.serve(|sources| decide(&headers, &config, None, None, sources))
     }
 
     fn seen(&self) -> Seen {
@@ -127,7 +127,7 @@ fn a_sampled_trace_is_continued_with_the_gateways_span() {
         .with(SENTRY_TRACE, format!("{INCOMING}-1"))
         .with(BAGGAGE, BAGGAGE_IN)
         .assert_seen(
-            &format!("{TRACE}-0101010101010101-1"),
+            &format!("{TRACE}-0202020202020202-1"),
             BAGGAGE_IN,
             Some(Some("7c51afd529da4a2a")),
         );
@@ -178,14 +178,14 @@ fn a_deferred_decision_is_taken_with_the_sample_rand_of_the_trace() {
     let baggage = "sentry-sample_rand=0.25";
     deferred("0.25", baggage).assert_untouched();
     deferred("0.26", baggage).assert_seen(
-        &format!("{TRACE}-0101010101010101-1"),
+        &format!("{TRACE}-0202020202020202-1"),
         baggage,
         Some(Some("7c51afd529da4a2a")),
     );
     // Derived from the trace id, 0.692…
     deferred("0.692", "a=1").assert_untouched();
     deferred("0.70", "a=1").assert_seen(
-        &format!("{TRACE}-0101010101010101-1"),
+        &format!("{TRACE}-0202020202020202-1"),
         "a=1",
         Some(Some("7c51afd529da4a2a")),
     );
@@ -195,7 +195,7 @@ fn a_deferred_decision_is_taken_with_the_sample_rand_of_the_trace() {
 fn a_new_trace_has_a_full_dsc_behind_the_members_of_others() {
     let expected = "a=1,b=2;p,sentry-trace_id=01010101010101010101010101010101,sentry-public_key=key,sentry-sample_rand=0.003921,\
                     sentry-sample_rate=1,sentry-sampled=true,sentry-environment=test,sentry-release=r,sentry-org_id=1";
-    let trace = "01010101010101010101010101010101-0202020202020202-1";
+    let trace = "01010101010101010101010101010101-0303030303030303-1";
     let new =
         || gateway(r#""traces_sample_rate": 1,"#).with(BAGGAGE, "a=1, b=2;p,sentry-release=other");
     new().assert_seen(trace, expected, Some(None));
@@ -320,12 +320,12 @@ fn a_decision_reads_as_a_line() {
     let sampled = || gateway(r#""traces_sample_rate": 1,"#);
     assert_eq!(
         line(sampled().with(SENTRY_TRACE, format!("{INCOMING}-1"))),
-        format!("trace continued from sentry-trace, upstream gets {TRACE}-0101010101010101-1, span recorded")
+        format!("trace continued from sentry-trace, upstream gets {TRACE}-0202020202020202-1, span recorded")
     );
     assert_eq!(
         line(sampled().with(SENTRY_TRACE, "nonsense")),
         "trace restarted (refused), sentry-trace refused (wrong_length), \
-         upstream gets 01010101010101010101010101010101-0202020202020202-1, span recorded"
+         upstream gets 01010101010101010101010101010101-0303030303030303-1, span recorded"
     );
     assert_eq!(
         line(gateway_without_dsn()),

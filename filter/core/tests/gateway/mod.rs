@@ -69,6 +69,7 @@ impl Gateway {
         Answered {
             forwarded: seen(forwarded),
             returned: seen(returned),
+            span_id: outcome.span.map(|span| span.context.span_id.to_string()),
         }
     }
 

@@ -62,6 +62,14 @@ impl Transaction {
         self.text("/contexts/trace/span_id")
     }
 
+    /// The span that the upstream reads as its parent: the call to it, or the gateway's span where calls are not recorded.
+    pub fn upstream_parent(&self) -> &str {
+        self.payload
+            .pointer("/spans/0/span_id")
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| self.span_id())
+    }
+
     /// The caller's span.
     pub fn parent_span_id(&self) -> Option<&str> {
         self.payload

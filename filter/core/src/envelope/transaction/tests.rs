@@ -2,16 +2,15 @@ use sentry_types::protocol::v7 as sentry;
 use serde_json::{json, Value as Json};
 
 use super::*;
-use crate::fixtures::{config, finished_span};
+use crate::fixtures::{config, segment, segment_of};
 use crate::span::StreamEnd;
 
 /// The envelope's lines: header, item header, payload.
-fn lines(span: &FinishedSpan) -> (Vec<u8>, [Json; 3]) {
+fn lines(segment: &Segment) -> (Vec<u8>, [Json; 3]) {
     let config =
         config(r#""release": "shop@1.2", "server_name": "edge-1", "environment": "test","#);
-    let bytes = encode(span, &config)
-        .unwrap()
-        .to_bytes(1_787_306_500_000_000_000);
+    let parcel = encode(segment, &config).unwrap();
+    let bytes = body(&[parcel], 1_787_306_500_000_000_000);
     let text = String::from_utf8(bytes.clone()).unwrap();
     let lines: Vec<&str> = text.split_terminator('\n').collect();
     let [header, item, payload] = lines.as_slice() else {
@@ -24,7 +23,7 @@ fn lines(span: &FinishedSpan) -> (Vec<u8>, [Json; 3]) {
 
 #[test]
 fn an_envelope_has_the_form_of_the_protocol() {
-    let (_, [header, item, payload]) = lines(&finished_span("/cart"));
+    let (_, [header, item, payload]) = lines(&segment("/cart"));
     let sdk =
         json!({"name": "sentry-filter.rust.proxy-wasm", "version": env!("CARGO_PKG_VERSION")});
     let event_id = "7c51afd529da4a2ab136d5159a501700";
@@ -71,6 +70,7 @@ fn an_envelope_has_the_form_of_the_protocol() {
                         "http.request.method": "GET",
                         "http.response.status_code": 404,
                         "http.response.body.size": 17,
+                        "url.full": "https://shop.example:8443/cart",
                         "url.scheme": "https",
                         "url.path": "/cart",
                         "server.address": "shop.example",
@@ -80,18 +80,41 @@ fn an_envelope_has_the_form_of_the_protocol() {
                         "envoy.route": "default",
                         "envoy.cluster": "shop",
                         "envoy.response_code_details": "via_upstream",
+                        "envoy.gateway_time_ms": 1.75,
                     },
                 },
                 "response": {"type": "response", "status_code": 404, "body_size": 17},
             },
-            "spans": [],
+            "spans": [{
+                "span_id": "5cb4ea1ed4cd8e1a",
+                "trace_id": "771a43a4192642f0b136d5159a501700",
+                "parent_span_id": "7c51afd529da4a2a",
+                "op": "http.client",
+                "description": "GET https://shop.example:8443/cart",
+                "start_timestamp": "2026-08-21T10:00:00.124706Z",
+                "timestamp": "2026-08-21T10:00:00.153956Z",
+                "status": "not_found",
+                "origin": "auto.http.envoy",
+                "data": {
+                    "sentry.kind": "client",
+                    "http.request.method": "GET",
+                    "http.response.status_code": 404,
+                    "url.full": "https://shop.example:8443/cart",
+                    "server.address": "10.0.0.7",
+                    "server.port": 8080,
+                    "error.type": "404",
+                    "envoy.cluster": "shop",
+                    "envoy.pool_wait_ms": 0.25,
+                    "envoy.time_to_first_byte_ms": 29.25,
+                },
+            }],
         })
     );
 }
 
 #[test]
 fn sentrys_own_types_read_it() {
-    let (bytes, _) = lines(&finished_span("/\"quoted\"\u{1F980}\n"));
+    let (bytes, _) = lines(&segment("/\"quoted\"\u{1F980}\n"));
     let envelope = sentry::Envelope::from_slice(&bytes).unwrap();
     let Some(sentry::EnvelopeItem::Transaction(transaction)) = envelope.items().next() else {
         panic!("{envelope:?}");
@@ -110,16 +133,20 @@ fn sentrys_own_types_read_it() {
 
 #[test]
 fn a_template_names_the_transaction_and_what_is_unknown_is_absent() {
-    let mut span = finished_span("/cart/7");
-    span.end = StreamEnd::default();
-    span.context.parent_span_id = None;
-    span.context.dsc = Default::default();
-    span.transaction = crate::route::TransactionName::from_route(b"/cart/{id}").unwrap();
-    let (_, [header, _, payload]) = lines(&span);
+    let mut segment = segment_of("/cart/7", |end| {
+        *end = StreamEnd {
+            route_name: Some(b"/cart/{id}".to_vec()),
+            ..StreamEnd::default()
+        };
+    });
+    segment.server.parent_span_id = None;
+    segment.context.dsc = Default::default();
+    let (_, [header, _, payload]) = lines(&segment);
     assert_eq!(header.get("trace"), None);
     assert_eq!(payload["transaction"], "/cart/{id}");
     assert_eq!(payload["transaction_info"]["source"], "route");
     assert_eq!(payload["contexts"]["trace"]["status"], "internal_error");
     assert_eq!(payload["contexts"]["trace"].get("parent_span_id"), None);
     assert_eq!(payload["contexts"].get("response"), None);
+    assert_eq!(payload["spans"], json!([]));
 }

@@ -25,7 +25,7 @@ fn a_traceparent_is_continued_where_there_is_no_sentry_trace() {
     assert_eq!(decision.origin, TraceOrigin::Traceparent);
     assert_eq!(
         header(&decision, SENTRY_TRACE),
-        Some(format!("{TRACE}-0101010101010101-1"))
+        Some(format!("{TRACE}-0202020202020202-1"))
     );
     assert_eq!(header(&decision, TRACEPARENT), None, "not ours to write");
     assert_eq!(
@@ -47,7 +47,7 @@ fn a_traceparent_is_continued_where_there_is_no_sentry_trace() {
     };
     assert_eq!(
         header(&deferred("1"), SENTRY_TRACE),
-        Some(format!("{TRACE}-0101010101010101-1"))
+        Some(format!("{TRACE}-0202020202020202-1"))
     );
     assert_eq!(
         header(&deferred("0"), SENTRY_TRACE),
@@ -91,7 +91,7 @@ fn a_traceparent_that_is_ours_to_write_agrees_with_sentry_trace() {
         .decide();
     assert_eq!(
         header(&continued, TRACEPARENT),
-        Some(format!("00-{TRACE}-0101010101010101-03"))
+        Some(format!("00-{TRACE}-0202020202020202-03"))
     );
     assert!(!continued
         .mutations
@@ -99,7 +99,10 @@ fn a_traceparent_that_is_ours_to_write_agrees_with_sentry_trace() {
         .any(|mutation| mutation.name() == TRACESTATE));
 
     let new = writes().with(TRACESTATE, "vendor=1").decide();
-    assert_eq!(header(&new, TRACEPARENT), Some(format!("00-{NEW}-01")));
+    assert_eq!(
+        header(&new, TRACEPARENT).as_deref(),
+        Some("00-01010101010101010101010101010101-0303030303030303-01")
+    );
     assert!(new
         .mutations
         .contains(&HeaderMutation::Remove { name: TRACESTATE }));
@@ -119,7 +122,12 @@ fn outside_callers_need_not_decide_the_trace() {
         .with(BAGGAGE, "a=1,sentry-release=other")
         .decide();
     assert_eq!(decision.origin, TraceOrigin::Restarted(Restart::Configured));
-    assert_eq!(header(&decision, SENTRY_TRACE), Some(format!("{NEW}-1")));
+    let sent = "01010101010101010101010101010101-0303030303030303-1";
+    assert_eq!(header(&decision, SENTRY_TRACE).as_deref(), Some(sent));
+    let context = decision.context.unwrap().to_value();
+    assert_eq!(String::from_utf8(context).unwrap(), format!("{NEW}-1"));
+    let link = decision.span.as_ref().unwrap().link.unwrap().to_value();
+    assert_eq!(String::from_utf8(link).unwrap(), format!("{INCOMING}-1"));
     let baggage = header(&decision, BAGGAGE).unwrap();
     assert!(
         baggage.starts_with("a=1,sentry-trace_id=0101") && !baggage.contains("other"),
@@ -141,7 +149,7 @@ fn outside_callers_need_not_decide_sampling() {
         None,
     );
     request(r#""traces_sample_rate": 0.004,"#).assert_seen(
-        &format!("{TRACE}-0202020202020202-1"),
+        &format!("{TRACE}-0303030303030303-1"),
         "a=1,sentry-release=r%20,sentry-sampled=true,sentry-sample_rate=0.004,sentry-sample_rand=0.003921",
         Some(Some("7c51afd529da4a2a")),
     );
@@ -166,7 +174,7 @@ fn what_cannot_be_afforded_is_left_out() {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers = Headers::from_pairs(lines);
-        host.serve(|sources| decide(&headers, &config, Some(&mut throttle), sources))
+        host.serve(|sources| decide(&headers, &config, Some(&mut throttle), None, sources))
     };
     assert!(request(&[]).span.is_some());
 
@@ -220,7 +228,7 @@ fn other_targets_get_no_trace_but_the_gateway_records_its_span() {
         r#"[{"regex": "^https://shop\\.[a-z]+/x$"}]"#,
     ] {
         request(targets).assert_seen(
-            &format!("{TRACE}-0101010101010101-1"),
+            &format!("{TRACE}-0202020202020202-1"),
             "a=1,sentry-release=r",
             recorded,
         );

@@ -1,0 +1,83 @@
+//! The keys that say which spans leave, with what in them, and in which form.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::reader::Section;
+use crate::envelope::Format;
+
+/// How many headers may be recorded in each direction: more would not fit into a span (sentry-protocol.md §9.1).
+const MAX_HEADERS: usize = 32;
+/// How many codes and ranges there may be; there are not more codes.
+const MAX_STATUS_CODES: usize = 500;
+
+impl Section<'_> {
+    /// Status codes, and ranges of them that include both ends: `[404, [500, 599]]`.
+    pub(super) fn status_codes(&mut self, key: &'static str) -> Vec<RangeInclusive<u16>> {
+        const EXPECTED: &str =
+            "expected a status code from 100 to 599 or a range such as [500, 599]";
+        let list = self.list(key).unwrap_or_default();
+        self.limit(key, list.len(), MAX_STATUS_CODES);
+        let mut codes = Vec::new();
+        for (path, value) in list {
+            let (first, last) = match &value {
+                Value::Array(ends) => match ends.as_slice() {
+                    [first, last] => (self.status_code(first), self.status_code(last)),
+                    _ => (None, None),
+                },
+                code => (self.status_code(code), self.status_code(code)),
+            };
+            match first.zip(last) {
+                Some((first, last)) if first <= last => codes.push(first..=last),
+                _ => self.wrong(path, EXPECTED, &value),
+            }
+        }
+        codes
+    }
+
+    fn status_code(&self, value: &Value) -> Option<u16> {
+        let code = self.whole(value)?;
+        u16::try_from(code)
+            .ok()
+            .filter(|code| (100..=599).contains(code))
+    }
+
+    /// Names of headers, in lower case, each once.
+    pub(super) fn header_names(&mut self, key: &'static str) -> Vec<String> {
+        let list = self.list(key).unwrap_or_default();
+        self.limit(key, list.len(), MAX_HEADERS);
+        let mut names: Vec<String> = Vec::new();
+        for (path, value) in list {
+            match value.as_str().filter(|name| is_token(name)) {
+                Some(name) => {
+                    let name = name.to_ascii_lowercase();
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                None => self.wrong(path, "expected the name of a header", &value),
+            }
+        }
+        names
+    }
+
+    /// The form in which spans are sent.
+    pub(super) fn format(&mut self, key: &'static str) -> Format {
+        let words = Format::ALL.map(|format| (format.word(), format));
+        self.word(key, words).unwrap_or_default()
+    }
+
+    fn limit(&mut self, key: &'static str, len: usize, most: usize) {
+        if len > most {
+            let message = format!("expected at most {most}, found {len}");
+            self.problem(self.path(key), message);
+        }
+    }
+}
+
+/// Whether it is a token of RFC 9110, §5.6.2.
+fn is_token(name: &str) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(is_tchar)
+}

@@ -1,0 +1,130 @@
+//! What a span says about its request.
+
+use super::data::{without_credentials, DataConfig};
+use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
+
+/// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not UTF-8 become U+FFFD.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// `http` or `https`, if known.
+    pub scheme: Option<String>,
+    /// The host and port the client asked for, without credentials.
+    pub authority: Option<String>,
+    /// The path without query and fragment, `/` if there is none.
+    pub path: String,
+    /// The query without its `?`, with the values filtered that do not leave; absent if there is none.
+    pub query: Option<String>,
+    /// The user agent, if it may leave.
+    pub user_agent: Option<String>,
+    /// Whether it is a gRPC call.
+    pub is_grpc: bool,
+    /// The headers that are recorded, with their lines.
+    pub headers: Vec<(String, Vec<String>)>,
+}
+
+impl Request {
+    /// What the request's headers say, as far as it may leave the gateway.
+    pub fn read(headers: &Headers, data: &DataConfig) -> Self {
+        let text = |name| {
+            headers
+                .value(name)
+                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .filter(|text| !text.is_empty())
+        };
+        let target = text(PATH).unwrap_or_default();
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        Self {
+            method: text(METHOD).unwrap_or_default(),
+            scheme: text(SCHEME),
+            authority: text(AUTHORITY)
+                .map(|authority| without_credentials(&authority).to_owned())
+                .filter(|authority| !authority.is_empty()),
+            path: match path {
+                "" => "/".to_owned(),
+                path => path.to_owned(),
+            },
+            query: query
+                .filter(|query| !query.is_empty())
+                .map(|query| data.query(query)),
+            user_agent: text(USER_AGENT).filter(|_| data.send_default_pii),
+            is_grpc: headers
+                .value(CONTENT_TYPE)
+                .is_some_and(|value| value.to_ascii_lowercase().starts_with(b"application/grpc")),
+            headers: data
+                .capture(&data.capture_request_headers, headers)
+                .into_iter()
+                .map(|(name, lines)| (name.to_owned(), lines))
+                .collect(),
+        }
+    }
+
+    /// The URL without query, if scheme and host are known.
+    pub fn url(&self) -> Option<String> {
+        let (scheme, authority) = (self.scheme.as_ref()?, self.authority.as_ref()?);
+        Some(format!("{scheme}://{authority}{}", self.path))
+    }
+
+    /// The URL with its query.
+    pub fn full_url(&self) -> Option<String> {
+        let url = self.url()?;
+        Some(match &self.query {
+            Some(query) => format!("{url}?{query}"),
+            None => url,
+        })
+    }
+
+    /// Whether it may have a body worth measuring.
+    pub fn has_body(&self) -> bool {
+        !matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_without_credentials_query_values_or_bytes_that_are_no_text() {
+        let headers = Headers::from_pairs([
+            (b":method".as_slice(), b"GET".as_slice()),
+            (b":scheme", b"https"),
+            (b":authority", b"user:password@shop.example"),
+            (b":path", b"/a\xff?token=1&page=2#part"),
+            (b"user-agent", b"Somebody/1"),
+            (b"content-type", b"application/json"),
+        ]);
+        let request = Request::read(&headers, &DataConfig::default());
+        assert_eq!(
+            request.full_url().as_deref(),
+            Some("https://shop.example/a\u{fffd}?token=[Filtered]&page=[Filtered]")
+        );
+        assert_eq!((request.user_agent, request.is_grpc), (None, false));
+    }
+
+    #[test]
+    fn a_request_without_anything_has_a_path() {
+        let request = Request::read(&Headers::default(), &DataConfig::default());
+        assert_eq!((request.path.as_str(), request.full_url()), ("/", None));
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (content_type, is_grpc) in [
+            ("application/grpc", true),
+            ("Application/gRPC+proto", true),
+            ("application/grpc-web", true),
+            ("application/json", false),
+        ] {
+            let headers =
+                Headers::from_pairs([(b"content-type".as_slice(), content_type.as_bytes())]);
+            let request = Request::read(&headers, &DataConfig::default());
+            assert_eq!(request.is_grpc, is_grpc, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What Envoy says about a stream that has ended.
+
+use super::response_flags::ResponseFlags;
+use super::upstream::Interval;
+use super::OpenSpan;
+use crate::attribute::Attribute;
+
+/// Everything may be missing, in any phase and on any host. Times are in nanoseconds.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// When the request began, since the epoch.
+    pub start_ns: Option<u64>,
+    /// How long it took, from the first byte of the request to the last of the response.
+    pub duration_ns: Option<u64>,
+    /// The status the client got; absent if it got none.
+    pub response_code: Option<u16>,
+    /// Envoy's explanation of the response.
+    pub response_code_details: Option<String>,
+    /// What Envoy noted about the stream.
+    pub response_flags: ResponseFlags,
+    /// The bytes of the response's body.
+    pub response_size: Option<u64>,
+    /// The bytes of the request's body.
+    pub request_size: Option<u64>,
+    /// The status of a gRPC call, from the trailers or the headers. Envoy derives one for plain HTTP, too.
+    pub grpc_status: Option<u64>,
+    /// The protocol of the request, such as `HTTP/1.1`.
+    pub protocol: Option<String>,
+    /// The TLS version of the client's connection.
+    pub tls_version: Option<String>,
+    /// The client's address and port, if they may leave.
+    pub client_address: Option<String>,
+    /// The name of Envoy's route.
+    pub route_name: Option<Vec<u8>>,
+    /// The cluster that was chosen.
+    pub cluster_name: Option<String>,
+    /// The call to the upstream; absent if no host was chosen.
+    pub upstream: Option<UpstreamEnd>,
+    /// The host's clock at the end, since the epoch; only where Envoy did not tell the times.
+    pub now_ns: u64,
+}
+
+/// What Envoy says about the call to the upstream: about the last attempt, if there were several (seen on 1.40).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct UpstreamEnd {
+    /// The host's address and port.
+    pub address: String,
+    /// How many attempts were made.
+    pub attempts: u64,
+    /// How long the attempt waited for a connection of the pool.
+    pub pool_wait_ns: Option<u64>,
+    /// From the first byte sent to the last byte received; absent if the response did not come to its end.
+    pub latency_ns: Option<u64>,
+    /// Why the connection failed.
+    pub transport_failure: Option<String>,
+    /// The TLS version of the connection.
+    pub tls_version: Option<String>,
+}
+
+impl StreamEnd {
+    /// Asks for what the span needs. What is only there in some cases is only asked for in these: every attribute costs a host call.
+    pub fn read(
+        span: &OpenSpan,
+        sends_client_address: bool,
+        attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
+        now_ns: &mut dyn FnMut() -> u64,
+    ) -> Self {
+        let request = span.current_request();
+        let is_https = request.scheme.as_deref() == Some("https");
+        let mut host = Attributes(attribute);
+        let response_flags = host.number(Attribute::ResponseFlags).unwrap_or_default();
+        let response_flags = ResponseFlags::from_bits(response_flags);
+        let start_ns = host.number(Attribute::RequestTime);
+        let duration_ns = host.number(Attribute::RequestDuration);
+        let needs_clock = start_ns.is_none() || duration_ns.is_none();
+        Self {
+            start_ns,
+            duration_ns,
+            now_ns: if needs_clock { now_ns() } else { 0 },
+            // Envoy says 0 where the client got no answer.
+            response_code: host
+                .number(Attribute::ResponseCode)
+                .and_then(|code| u16::try_from(code).ok())
+                .filter(|code| *code > 0),
+            response_code_details: host.text(Attribute::ResponseCodeDetails),
+            response_flags,
+            response_size: host.number(Attribute::ResponseSize),
+            request_size: host.number_if(request.has_body(), Attribute::RequestSize),
+            grpc_status: host.number_if(request.is_grpc, Attribute::GrpcStatus),
+            protocol: host.text(Attribute::RequestProtocol),
+            tls_version: host.text_if(is_https, Attribute::TlsVersion),
+            client_address: host.text_if(sends_client_address, Attribute::SourceAddress),
+            route_name: host.bytes(Attribute::RouteName),
+            cluster_name: host.text(Attribute::ClusterName),
+            upstream: host
+                .text(Attribute::UpstreamAddress)
+                .map(|address| UpstreamEnd {
+                    address,
+                    attempts: host
+                        .number(Attribute::UpstreamRequestAttemptCount)
+                        .unwrap_or(1),
+                    pool_wait_ns: host.number(Attribute::UpstreamPoolReadyDuration),
+                    latency_ns: host.number(Attribute::ResponseBackendLatency),
+                    transport_failure: host.text_if(
+                        !response_flags.is_empty(),
+                        Attribute::UpstreamTransportFailureReason,
+                    ),
+                    tls_version: host.text(Attribute::UpstreamTlsVersion),
+                }),
+        }
+    }
+
+    /// From when to when the stream was there.
+    pub fn times(&self) -> Interval {
+        let start_ns = self
+            .start_ns
+            .unwrap_or_else(|| self.now_ns.saturating_sub(self.duration_ns.unwrap_or(0)));
+        Interval {
+            start_ns,
+            end_ns: match self.duration_ns {
+                Some(duration_ns) => start_ns.saturating_add(duration_ns),
+                None => self.now_ns.max(start_ns),
+            },
+        }
+    }
+
+    /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters again, for the same request of the client.
+    pub fn is_internal_redirect(&self) -> bool {
+        self.response_code_details.as_deref() == Some("internal_redirect")
+    }
+}
+
+/// Envoy's attributes by their types (envoy-wasm.md, "Attributes, seen").
+struct Attributes<'a>(&'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>);
+
+impl Attributes<'_> {
+    fn bytes(&mut self, attribute: Attribute) -> Option<Vec<u8>> {
+        (self.0)(attribute)
+    }
+
+    /// A text that says something.
+    fn text(&mut self, attribute: Attribute) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes(attribute)?).into_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn text_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<String> {
+        is_asked.then(|| self.text(attribute))?
+    }
+
+    /// An integer, time or duration: 8 bytes, little-endian. A negative one means that it is not known.
+    fn number(&mut self, attribute: Attribute) -> Option<u64> {
+        let number = i64::from_le_bytes(self.bytes(attribute)?.try_into().ok()?);
+        u64::try_from(number).ok()
+    }
+
+    fn number_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<u64> {
+        is_asked.then(|| self.number(attribute))?
+    }
+}

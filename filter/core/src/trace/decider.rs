@@ -1,0 +1,413 @@
+//! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of what is recorded (filter.md §3).
+
+use super::baggage::Baggage;
+use super::continuation::{self, Restart};
+use super::dsc::{Dsc, Head};
+use super::id::{SpanId, TraceId};
+use super::outgoing::Members;
+use super::sampling::{SampleRand, SampleRate};
+use super::sentry_trace::SentryTrace;
+use super::throttle::Throttle;
+use super::traceparent::Traceparent;
+use super::{Sources, SpanContext, TraceOrigin};
+use crate::attribute::Attribute;
+use crate::config::FilterConfig;
+use crate::dsn::{normalize_org_id, Dsn};
+use crate::route::TransactionName;
+use crate::rules::{IncomingSampled, IncomingTrace, RouteMetadata, Settings};
+
+/// The context that arrived and may be continued.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Arrived {
+    SentryTrace(SentryTrace),
+    Traceparent(Traceparent),
+}
+
+impl Arrived {
+    fn context(self) -> SentryTrace {
+        match self {
+            Self::SentryTrace(value) => value,
+            Self::Traceparent(value) => SentryTrace {
+                trace_id: value.trace_id,
+                span_id: value.parent_id,
+                sampled: value.sampled.then_some(true),
+            },
+        }
+    }
+}
+
+/// A decision before it is written into headers.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) origin: TraceOrigin,
+    /// What the upstream is to read in `sentry-trace`, but for the span's id if a call to it is recorded.
+    pub(super) context: Option<SentryTrace>,
+    /// What it is to read in the `sentry-` members of `baggage`.
+    pub(super) members: Members,
+    pub(super) span: Option<SpanContext>,
+    pub(super) transaction: Option<TransactionName>,
+    pub(super) throttled: bool,
+}
+
+/// Everything that a decision depends on.
+pub(super) struct Decider<'a, 's> {
+    pub(super) config: &'a FilterConfig,
+    pub(super) settings: Settings,
+    pub(super) baggage: &'a Baggage<'a>,
+    pub(super) dsn: Option<&'a Dsn>,
+    pub(super) throttle: Option<&'a mut Throttle>,
+    pub(super) sources: &'a mut Sources<'s>,
+    /// Asked for at most once, and only where it decides something.
+    pub(super) metadata: Option<RouteMetadata>,
+}
+
+/// Whether a span is recorded, and what the head of a trace says about it.
+#[derive(Debug, Clone, Copy)]
+struct Sampling {
+    /// `None` in deferred mode.
+    rate: Option<SampleRate>,
+    rand: SampleRand,
+    sampled: Option<bool>,
+    throttled: bool,
+}
+
+impl Decider<'_, '_> {
+    /// What becomes of a request with the context that arrived.
+    pub(super) fn decide(mut self, arrived: Option<Arrived>, was_refused: bool) -> Decided {
+        let refused = was_refused.then_some(Restart::Refused);
+        let decided = match (arrived, self.restart(arrived)) {
+            (Some(Arrived::SentryTrace(value)), None) => Some(self.continue_trace(value)),
+            (Some(Arrived::Traceparent(value)), None) => self.adopt(value),
+            (arrived, restart) => self.start(restart.or(refused), arrived),
+        };
+        // No trace arrived, and none begins: `sentry-` members count only with the context they belong to (filter.md §3.3).
+        decided.unwrap_or(Decided {
+            origin: TraceOrigin::None,
+            context: None,
+            members: Members::Replaced(Vec::new()),
+            span: None,
+            transaction: None,
+            throttled: false,
+        })
+    }
+
+    /// The request is one that an internal redirect has made: it was decided about before.
+    pub(super) fn resume(mut self, span: &SpanContext) -> Decided {
+        Decided {
+            origin: TraceOrigin::SentryTrace,
+            context: Some(SentryTrace {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                sampled: Some(true),
+            }),
+            members: Members::Kept,
+            span: Some(SpanContext {
+                upstream_span_id: self.upstream_span_id(span.span_id),
+                ..span.clone()
+            }),
+            transaction: None,
+            throttled: false,
+        }
+    }
+
+    /// Why a context that arrived is not continued. A gateway that starts no traces has no say in it.
+    fn restart(&self, arrived: Option<Arrived>) -> Option<Restart> {
+        let (arrived, _) = (arrived?, self.dsn?);
+        if self
+            .settings
+            .incoming_trace
+            .unwrap_or(self.config.incoming_trace)
+            == IncomingTrace::Restart
+        {
+            return Some(Restart::Configured);
+        }
+        let org_id = match arrived {
+            Arrived::SentryTrace(_) => self
+                .sentry_member("org_id")
+                .map(|org_id| normalize_org_id(org_id).unwrap_or(org_id)),
+            // The members belong to no context.
+            Arrived::Traceparent(_) => None,
+        };
+        let continues = continuation::continues(
+            org_id,
+            self.config.org_id.as_deref(),
+            self.config.strict_trace_continuation,
+        );
+        (!continues).then_some(Restart::Organisation)
+    }
+
+    fn continue_trace(&mut self, value: SentryTrace) -> Decided {
+        let belongs = self.belongs_to(value.trace_id);
+        let mut dsc = match belongs {
+            true => Dsc::frozen(self.baggage.sentry()),
+            false => Dsc::default(),
+        };
+        let mut members = match belongs {
+            true => Members::Kept,
+            false => Members::Replaced(Vec::new()),
+        };
+        let mut context = value;
+        let ignores = self.dsn.is_some()
+            && self
+                .settings
+                .incoming_sampled
+                .unwrap_or(self.config.incoming_sampled)
+                == IncomingSampled::Ignore;
+        let sampling = if ignores {
+            // Not derived from the trace id, which the caller has chosen.
+            let rand = self.random_sample_rand();
+            let sampling = self.sample(None, rand);
+            let changes = sampling.changes();
+            if !dsc.is_empty() && belongs {
+                dsc.change(&changes);
+                members = Members::Changed(changes);
+            }
+            context.sampled = sampling.sampled;
+            sampling
+        } else {
+            let rand = dsc
+                .get("sample_rand")
+                .and_then(SampleRand::parse)
+                .unwrap_or_else(|| SampleRand::of(value.trace_id));
+            let sampling = self.sample(value.sampled, rand);
+            // A decision that was ours to take, and that we could not afford to be a yes.
+            if value.sampled.is_none() && sampling.throttled {
+                context.sampled = Some(false);
+            }
+            sampling
+        };
+        let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc);
+        if let Some(span) = &span {
+            context.span_id = span.span_id;
+            context.sampled = Some(true);
+        }
+        Decided {
+            origin: TraceOrigin::SentryTrace,
+            context: Some(context),
+            members,
+            transaction: span.is_some().then(|| self.transaction()).flatten(),
+            span,
+            throttled: sampling.throttled,
+        }
+    }
+
+    /// Continues a trace of others': its ids and, if it says that it is sampled, its decision. For Sentry the trace begins here, since nobody has
+    /// written a DSC (sentry-protocol.md §2.7, first row).
+    fn adopt(&mut self, value: Traceparent) -> Option<Decided> {
+        let dsn = self.dsn?;
+        let inherits = self
+            .settings
+            .incoming_sampled
+            .unwrap_or(self.config.incoming_sampled)
+            == IncomingSampled::Inherit;
+        let incoming = (value.sampled && inherits).then_some(true);
+        let rand = match inherits {
+            true => SampleRand::of(value.trace_id),
+            false => self.random_sample_rand(),
+        };
+        let sampling = self.sample(incoming, rand);
+        let sampled = incoming.or(sampling.sampled);
+        let transaction = sampled.and_then(|_| self.transaction());
+        let dsc = self.head(
+            dsn,
+            value.trace_id,
+            sampling,
+            incoming,
+            transaction.as_ref(),
+        );
+        let span = self.record(sampling, value.trace_id, Some(value.parent_id), dsc.clone());
+        Some(Decided {
+            origin: TraceOrigin::Traceparent,
+            context: Some(SentryTrace {
+                trace_id: value.trace_id,
+                span_id: span.as_ref().map_or(value.parent_id, |span| span.span_id),
+                sampled,
+            }),
+            members: Members::Replaced(dsc.to_members()),
+            span,
+            transaction,
+            throttled: sampling.throttled,
+        })
+    }
+
+    /// `None` if there is no DSN, or no randomness to make ids of.
+    fn start(&mut self, restart: Option<Restart>, arrived: Option<Arrived>) -> Option<Decided> {
+        let dsn = self.dsn?;
+        let mut bytes = [0; 16];
+        let trace_id = (self.sources.entropy)(&mut bytes).then(|| TraceId::from_bytes(bytes))??;
+        let span_id = self.new_span_id()?;
+        let sampling = self.sample(None, SampleRand::of(trace_id));
+        // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
+        let transaction = sampling.sampled.and_then(|_| self.transaction());
+        let dsc = self.head(dsn, trace_id, sampling, None, transaction.as_ref());
+        let members = Members::Replaced(dsc.to_members());
+        let span = (sampling.sampled == Some(true)).then(|| SpanContext {
+            trace_id,
+            span_id,
+            parent_span_id: None,
+            upstream_span_id: self.upstream_span_id(span_id),
+            link: arrived.map(Arrived::context),
+            dsc,
+        });
+        Some(Decided {
+            origin: restart.map_or(TraceOrigin::Started, TraceOrigin::Restarted),
+            context: Some(SentryTrace {
+                trace_id,
+                span_id,
+                sampled: sampling.sampled,
+            }),
+            members,
+            span,
+            transaction,
+            throttled: sampling.throttled,
+        })
+    }
+
+    /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a rate of 0; without a rate (deferred mode) nothing is
+    /// recorded.
+    fn sample(&mut self, incoming: Option<bool>, rand: SampleRand) -> Sampling {
+        let mut sampling = Sampling {
+            rate: None,
+            rand,
+            sampled: None,
+            throttled: false,
+        };
+        if self.dsn.is_none() || incoming == Some(false) {
+            return sampling;
+        }
+        let metadata = self.metadata();
+        let (metadata_rate, metadata_ignore) = (metadata.traces_sample_rate, metadata.ignore);
+        let rate = metadata_rate
+            .or(self.settings.traces_sample_rate)
+            .or(self.config.traces_sample_rate);
+        let Some(rate) = rate else {
+            return sampling;
+        };
+        let is_ignored = metadata_ignore.or(self.settings.ignore) == Some(true);
+        let wanted = !is_ignored && incoming.unwrap_or_else(|| rand.is_sampled_at(rate));
+        let admitted = wanted && self.admits();
+        sampling.throttled = wanted && !admitted;
+        sampling.sampled = Some(admitted);
+        // What is left out for another reason than the rate was sampled at a rate of nothing, or `sample_rand < sample_rate` would say something else
+        // than `sampled`.
+        sampling.rate = Some(if is_ignored || sampling.throttled {
+            SampleRate::ZERO
+        } else {
+            rate
+        });
+        sampling
+    }
+
+    fn admits(&mut self) -> bool {
+        match &mut self.throttle {
+            None => true,
+            Some(throttle) => throttle.admit((self.sources.now_ns)()),
+        }
+    }
+
+    fn record(
+        &mut self,
+        sampling: Sampling,
+        trace_id: TraceId,
+        parent_span_id: Option<SpanId>,
+        dsc: Dsc,
+    ) -> Option<SpanContext> {
+        let span_id = (sampling.sampled == Some(true)).then(|| self.new_span_id())??;
+        Some(SpanContext {
+            trace_id,
+            span_id,
+            parent_span_id,
+            upstream_span_id: self.upstream_span_id(span_id),
+            link: None,
+            dsc,
+        })
+    }
+
+    /// The id of the call to the upstream, if such calls are recorded. A host whose random bytes are always the same gets no second span.
+    fn upstream_span_id(&mut self, span_id: SpanId) -> Option<SpanId> {
+        let id = self.config.upstream_spans.then(|| self.new_span_id())?;
+        id.filter(|id| *id != span_id)
+    }
+
+    /// The DSC of a trace that begins here, as far as Sentry is concerned. `inherited` is a decision that others took, at a rate that nobody knows.
+    fn head(
+        &self,
+        dsn: &Dsn,
+        trace_id: TraceId,
+        sampling: Sampling,
+        inherited: Option<bool>,
+        transaction: Option<&TransactionName>,
+    ) -> Dsc {
+        let sampled = inherited.or(sampling.sampled);
+        Dsc::head(&Head {
+            trace_id,
+            public_key: dsn.public_key(),
+            sample_rand: sampling.rand,
+            sample_rate: sampling.rate.filter(|_| inherited.is_none()),
+            sampled,
+            environment: &self.config.environment,
+            release: self.config.release.as_deref(),
+            org_id: self.config.org_id.as_deref(),
+            transaction: transaction.map(|transaction| transaction.name.as_str()),
+        })
+    }
+
+    /// The name that the route's metadata, a rule or the route itself gives; never the path.
+    fn transaction(&mut self) -> Option<TransactionName> {
+        self.metadata()
+            .transaction
+            .clone()
+            .or_else(|| self.settings.transaction.clone())
+            .or_else(|| {
+                TransactionName::from_route(&(self.sources.attribute)(Attribute::RouteName)?)
+            })
+    }
+
+    fn metadata(&mut self) -> &RouteMetadata {
+        let attribute = &mut self.sources.attribute;
+        self.metadata
+            .get_or_insert_with(|| RouteMetadata::read(attribute(Attribute::RouteMetadata)))
+    }
+
+    /// Whether the `sentry-` members are those of this trace. Without a `trace_id` of their own they are taken as such (filter.md §11).
+    fn belongs_to(&self, trace_id: TraceId) -> bool {
+        self.baggage
+            .sentry()
+            .filter(|(key, _)| *key == "trace_id")
+            .all(|(_, value)| TraceId::from_hex(value.as_bytes()) == Ok(trace_id))
+    }
+
+    fn sentry_member(&self, name: &str) -> Option<&str> {
+        self.baggage
+            .sentry()
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim())
+            .filter(|value| !value.is_empty())
+            .last()
+    }
+
+    fn random_sample_rand(&mut self) -> SampleRand {
+        let mut bytes = [0; 8];
+        // Without random bytes the number that is sampled least: what cannot be drawn must not cost quota.
+        match (self.sources.entropy)(&mut bytes) {
+            true => SampleRand::from_random(bytes),
+            false => SampleRand::MAX,
+        }
+    }
+
+    fn new_span_id(&mut self) -> Option<SpanId> {
+        let mut bytes = [0; 8];
+        (self.sources.entropy)(&mut bytes).then(|| SpanId::from_bytes(bytes))?
+    }
+}
+
+impl Sampling {
+    /// What becomes ours in a DSC whose decision does not count.
+    fn changes(self) -> [(&'static str, Option<String>); 3] {
+        [
+            ("sampled", self.sampled.map(|sampled| sampled.to_string())),
+            ("sample_rate", self.rate.map(|rate| rate.to_string())),
+            ("sample_rand", Some(self.rand.to_string())),
+        ]
+    }
+}
