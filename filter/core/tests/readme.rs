@@ -67,3 +67,42 @@ fn the_warning_about_the_order_of_filters_is_quoted_as_it_is() {
     let readme = include_str!("../../../README.md");
     assert!(readme.contains(FilterOrder::WARNING));
 }
+
+#[test]
+fn every_attribute_of_a_span_is_explained() {
+    let readme = include_str!("../../../README.md");
+    let source = include_str!("../src/span/attributes.rs");
+    let (code, _) = source.split_once("#[cfg(test)]").expect("the tests");
+    let names = code.split('"').skip(1).step_by(2).filter(|text| {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'_');
+        text.contains('.') && text.bytes().all(is_name) && *text != "..."
+    });
+    let mut count = 0;
+    for name in names {
+        let explained = match name.strip_suffix('.') {
+            Some(prefix) => readme.contains(&format!("`{prefix}.<name>`")),
+            None => readme.contains(&format!("`{name}`")),
+        };
+        assert!(explained, "{name}");
+        count += 1;
+    }
+    assert!(count > 30, "{count} names");
+}
+
+#[test]
+fn every_status_and_format_is_named() {
+    use sentry_filter_core::envelope::Format;
+    use sentry_filter_core::span::SpanStatus;
+
+    let readme = include_str!("../../../README.md");
+    for code in [
+        200, 400, 401, 403, 404, 409, 413, 429, 499, 500, 501, 503, 504,
+    ] {
+        let word = SpanStatus::from_http(Some(code)).word();
+        assert!(readme.contains(&format!("`{word}`")), "{word}");
+    }
+    for format in Format::ALL {
+        let row = format!("| `{}` |", format.word());
+        assert!(readme.contains(&row), "{row}");
+    }
+}

@@ -28,7 +28,7 @@ pub use crate::{
     context::{Baggage, SentryTrace},
     envoy::{Account, Bootstrap, Envoy, Launch, Route},
     gateway::{Exchange, Gateway, GatewayBuilder},
-    mini_sentry::{Answer, MiniSentry, Transaction},
+    mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
     polling::{eventually, DEADLINE},
     upstream::{RecordedRequest, Reply, Upstream},
 };

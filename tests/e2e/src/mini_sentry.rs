@@ -1,6 +1,6 @@
 //! A fake Sentry that is stricter than the real one, in the manner of Relay's `mini_sentry`.
 //!
-//! It takes `POST /api/<project>/envelope/` of one project and judges every request by itself: path, authentication,
+//! It takes envelopes and OpenTelemetry's spans of one project and judges every request by itself: path, authentication,
 //! framing, required fields, ids, times. What it does not like it records as a violation, and a
 //! [`MiniSentry`] that is dropped with a violation fails its test, whether or not the test asked.
 
@@ -8,7 +8,12 @@ mod auth;
 mod framing;
 mod json;
 mod judge;
+mod otlp;
 mod server;
+mod span;
+#[cfg(test)]
+mod span_tests;
+mod span_v2;
 mod tls;
 mod transaction;
 
@@ -23,6 +28,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use self::{
     judge::{Expected, ReceivedRequest},
+    span::{Format, Segment, Span},
     tls::Certificate,
     transaction::Transaction,
 };
@@ -72,6 +78,7 @@ struct State {
     judge: Judge,
     answer: Answer,
     transactions: Vec<Transaction>,
+    spans: Vec<Span>,
     requests: Vec<ReceivedRequest>,
     violations: Vec<String>,
 }
@@ -128,6 +135,7 @@ impl MiniSentry {
                 judge: Judge::new(Expected::of(PROJECT, PUBLIC_KEY, &authority)),
                 answer: Answer::status(200),
                 transactions: Vec::new(),
+                spans: Vec::new(),
                 requests: Vec::new(),
                 violations: Vec::new(),
             }),
@@ -186,6 +194,30 @@ impl MiniSentry {
             "transactions at mini_sentry: {transactions:#?}"
         );
         transactions.remove(0)
+    }
+
+    /// Waits until so many segments were accepted, in any format, and returns all of them, in the order in which they began.
+    ///
+    /// # Panics
+    /// If fewer arrive within [`DEADLINE`], or there is a violation.
+    pub async fn wait_for_segments(&self, count: usize) -> Vec<Segment> {
+        self.wait_until(&format!("{count} segments"), |state| {
+            let segments = state.spans.iter().filter(|span| span.is_segment);
+            segments.count() >= count
+        })
+        .await;
+        let spans = self.state().spans.clone();
+        Segment::gather(&spans)
+    }
+
+    /// Waits until exactly one segment was accepted, and returns it.
+    ///
+    /// # Panics
+    /// If none arrives within [`DEADLINE`], if there are more, or if there is a violation.
+    pub async fn only_segment(&self) -> Segment {
+        let mut segments = self.wait_for_segments(1).await;
+        assert_eq!(segments.len(), 1, "segments at mini_sentry: {segments:#?}");
+        segments.remove(0)
     }
 
     /// Waits until `count` requests came, whatever they were answered.
@@ -263,10 +295,11 @@ impl Shared {
         let verdict = state.judge.judge(&request);
         state.requests.push(request);
         let answer = match verdict {
-            Ok(transaction) => {
+            Ok(received) => {
                 let answer = state.answer.clone();
                 if matches!(answer, Answer::Status { status: 200, .. }) {
-                    state.transactions.push(transaction);
+                    state.transactions.extend(received.transaction);
+                    state.spans.extend(received.spans);
                 }
                 answer
             }

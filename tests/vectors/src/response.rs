@@ -162,7 +162,9 @@ impl Response {
         let context = only(&answered.forwarded.lines("sentry-trace"))
             .or_else(|| only(&answered.returned.lines("sentry-trace")))
             .filter(|context| is_context(context));
-        let Some(mut context) = context else { return false };
+        let Some(mut context) = context else {
+            return false;
+        };
         if let (Some(span_id), Some(place)) = (&answered.span_id, context.get_mut(33..49)) {
             place.copy_from_slice(span_id.as_bytes());
         }

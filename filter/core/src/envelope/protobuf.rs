@@ -6,7 +6,8 @@
 //! 39 …8 bytes…       field 7: a fixed 64-bit number or a double
 //! 85 01 …4 bytes…    field 16: a fixed 32-bit number
 //! ```
-//! Measured in the module: the encoder of [`super::otlp`] on top of this adds MEASURED bytes; with prost's derived types in its place PROST.
+//! Measured in the optimized module: the encoder of [`super::otlp`] with this adds 3,631 bytes (1,655 gzipped); with types derived by prost 11,191
+//! (4,537), which would be more than half of what the budget has left, for a format whose messages are written here and never read.
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;

@@ -1,4 +1,4 @@
-//! What a request must be like to count as one accepted transaction.
+//! What a request must be like to be accepted, in whatever format.
 //!
 //! A judge takes values and returns every complaint at once; it remembers only which ids it has seen. Time comes with the
 //! request, so its tests need no clock.
@@ -19,6 +19,9 @@ use super::{
     auth,
     framing::{self, Item},
     json::parse_object,
+    otlp,
+    span::Span,
+    span_v2,
     transaction::{self, Transaction},
 };
 use crate::{context::is_id, wire::Headers};
@@ -31,6 +34,18 @@ const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const MAX_AGE_SECONDS: f64 = 60.0;
 /// And this far ahead, for clocks that are read with different precision.
 pub(super) const MAX_AHEAD_SECONDS: f64 = 1.0;
+
+/// How long an item may be (sentry-protocol.md §8.5).
+const MAX_ITEM: usize = 1024 * 1024;
+
+/// What a good request brought.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    /// The event, if it is one.
+    pub(super) transaction: Option<Transaction>,
+    /// Its spans.
+    pub(super) spans: Vec<Span>,
+}
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -104,12 +119,12 @@ impl Judge {
         }
     }
 
-    /// The transaction in the request, or all that is wrong with it.
-    pub(super) fn judge(&mut self, request: &ReceivedRequest) -> Result<Transaction, Vec<String>> {
+    /// What is in the request, or all that is wrong with it.
+    pub(super) fn judge(&mut self, request: &ReceivedRequest) -> Result<Received, Vec<String>> {
         let mut complaints = Complaints::default();
-        let transaction = self.try_judge(request, &mut complaints);
-        match transaction {
-            Some(transaction) if complaints.0.is_empty() => Ok(transaction),
+        let received = self.try_judge(request, &mut complaints);
+        match received {
+            Some(received) if complaints.0.is_empty() => Ok(received),
             _ => Err(complaints.0),
         }
     }
@@ -118,34 +133,81 @@ impl Judge {
         &mut self,
         request: &ReceivedRequest,
         complaints: &mut Complaints,
-    ) -> Option<Transaction> {
-        let path = format!("/api/{}/envelope/", self.expected.project);
-        if request.method != "POST" || request.path != path {
-            complaints.add(
-                "request",
-                format_args!("no such endpoint: {} {}", request.method, request.path),
-            );
-            return None;
-        }
-        self.check_headers(request, complaints);
+    ) -> Option<Received> {
+        let project = format!("/api/{}/", self.expected.project);
+        let endpoint = request.path.strip_prefix(&project);
+        let content_type = match endpoint.filter(|_| request.method == "POST") {
+            Some("envelope/") => "application/x-sentry-envelope",
+            Some("integration/otlp/v1/traces/") => "application/x-protobuf",
+            _ => {
+                let (method, path) = (&request.method, &request.path);
+                complaints.add("request", format_args!("no such endpoint: {method} {path}"));
+                return None;
+            }
+        };
+        self.check_headers(request, content_type, complaints);
         let body = decoded(request)
             .map_err(|error| complaints.add("body", error))
             .ok()?;
-        let envelope = framing::parse(&body)
-            .map_err(|error| complaints.add("framing", error))
-            .ok()?;
-        let payload = the_transaction(&envelope.items, complaints)?;
-
         let received_at = seconds(request.received_at);
-        self.check_envelope_header(&envelope.header, received_at, complaints);
-        transaction::check(&payload, received_at, complaints);
-        let transaction = Transaction::new(envelope.header, payload);
-        self.check_ids(&transaction, complaints);
-        self.check_with_sentry_types(&body, &transaction, complaints);
-        Some(transaction)
+        let received = match endpoint {
+            Some("envelope/") => self.envelope(&body, received_at, complaints)?,
+            _ => Received {
+                transaction: None,
+                spans: otlp::check(&body, received_at, complaints),
+            },
+        };
+        for span in &received.spans {
+            let id = (span.trace_id.clone(), span.span_id.clone());
+            complaints.unless(self.spans.insert(id), "span_id", "seen before");
+        }
+        Some(received)
     }
 
-    fn check_headers(&self, request: &ReceivedRequest, complaints: &mut Complaints) {
+    fn envelope(
+        &mut self,
+        body: &[u8],
+        received_at: f64,
+        complaints: &mut Complaints,
+    ) -> Option<Received> {
+        let envelope = framing::parse(body)
+            .map_err(|error| complaints.add("framing", error))
+            .ok()?;
+        self.check_envelope_header(&envelope.header, received_at, complaints);
+        let (item, payload) = the_item(&envelope.items, complaints)?;
+        if item.get("type").and_then(Value::as_str) == Some("span") {
+            let has_event = envelope.header.contains_key("event_id");
+            complaints.unless(!has_event, "event_id", "there is no event");
+            let dsc = envelope.header.get("trace");
+            let spans = span_v2::check(&item, &payload, dsc, received_at, complaints);
+            self.check_dsc(&envelope.header, &spans.first()?.trace_id, complaints);
+            return Some(Received {
+                transaction: None,
+                spans,
+            });
+        }
+        let payload = Value::Object(payload);
+        transaction::check(&payload, received_at, complaints);
+        let transaction = Transaction::new(envelope.header, payload);
+        self.check_event_id(&transaction, complaints);
+        self.check_dsc(
+            &transaction.envelope_header,
+            transaction.trace_id(),
+            complaints,
+        );
+        self.check_with_sentry_types(body, &transaction, complaints);
+        Some(Received {
+            spans: transaction.spans(),
+            transaction: Some(transaction),
+        })
+    }
+
+    fn check_headers(
+        &self,
+        request: &ReceivedRequest,
+        content_type: &str,
+        complaints: &mut Complaints,
+    ) {
         let client = format!("{SDK_NAME}/{SDK_VERSION}");
         let fields = BTreeMap::from([
             ("sentry_version", "7"),
@@ -161,9 +223,9 @@ impl Judge {
             ref lines => complaints.add("x-sentry-auth", format_args!("{} lines", lines.len())),
         }
         complaints.unless(
-            request.headers.lines("content-type") == [b"application/x-sentry-envelope"],
+            request.headers.lines("content-type") == [content_type.as_bytes()],
             "content-type",
-            "not exactly application/x-sentry-envelope",
+            format_args!("not exactly {content_type}"),
         );
         complaints.unless(
             request.authority == self.expected.authority,
@@ -236,7 +298,7 @@ impl Judge {
             && authority == self.expected.authority
     }
 
-    fn check_ids(&mut self, transaction: &Transaction, complaints: &mut Complaints) {
+    fn check_event_id(&mut self, transaction: &Transaction, complaints: &mut Complaints) {
         let event_id = transaction.event_id();
         let in_header = transaction
             .envelope_header
@@ -257,17 +319,11 @@ impl Judge {
             "event_id",
             "seen before",
         );
-        let span = (
-            transaction.trace_id().to_owned(),
-            transaction.span_id().to_owned(),
-        );
-        complaints.unless(
-            self.spans.insert(span),
-            "contexts.trace.span_id",
-            "seen before",
-        );
+    }
 
-        let Some(dsc) = transaction.envelope_header.get("trace") else {
+    /// What Relay reads in the dynamic sampling context.
+    fn check_dsc(&self, header: &Map<String, Value>, trace_id: &str, complaints: &mut Complaints) {
+        let Some(dsc) = header.get("trace") else {
             return;
         };
         let Some(dsc) = dsc.as_object() else {
@@ -282,8 +338,8 @@ impl Judge {
             );
         }
         let text = |key: &str| dsc.get(key).and_then(Value::as_str);
-        let same = text("trace_id") == Some(transaction.trace_id());
-        complaints.unless(same, "trace.trace_id", "not that of contexts.trace");
+        let same = text("trace_id") == Some(trace_id);
+        complaints.unless(same, "trace.trace_id", "not that of its spans");
         let key = text("public_key").unwrap_or_default();
         let is_key = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
         complaints.unless(is_key, "trace.public_key", "not 32 hex digits");
@@ -339,28 +395,41 @@ impl Judge {
     }
 }
 
-fn the_transaction(items: &[Item], complaints: &mut Complaints) -> Option<Value> {
-    let mut transactions = Vec::new();
+/// The one item that is no client report, with its payload.
+fn the_item(
+    items: &[Item],
+    complaints: &mut Complaints,
+) -> Option<(Map<String, Value>, Map<String, Value>)> {
+    let mut found = Vec::new();
     for item in items {
+        let kind = item.header.get("type").and_then(Value::as_str);
         for key in item.header.keys() {
-            let known = ["type", "length", "content_type"].contains(&key.as_str());
+            let known = match key.as_str() {
+                "type" | "length" | "content_type" => true,
+                "item_count" => kind == Some("span"),
+                _ => false,
+            };
             complaints.unless(known, "item header", format_args!("unknown field {key:?}"));
         }
-        let payload = parse_object(&item.payload);
-        match (item.header.get("type").and_then(Value::as_str), payload) {
+        let too_long = item.payload.len() > MAX_ITEM;
+        complaints.unless(!too_long, "payload", "over 1 MiB");
+        match (kind, parse_object(&item.payload)) {
             (_, Err(error)) => complaints.add("payload", error),
-            (Some("transaction"), Ok(payload)) => transactions.push(Value::Object(payload)),
+            (Some("transaction" | "span"), Ok(payload)) => {
+                found.push((item.header.clone(), payload));
+            }
             // The one kind that may ride along with anything (§8.4).
             (Some("client_report"), Ok(_)) => {}
             (kind, Ok(_)) => complaints.add("item header", format_args!("type {kind:?}")),
         }
     }
+    let count = found.len();
     complaints.unless(
-        transactions.len() == 1,
+        count == 1,
         "items",
-        format_args!("{} transactions", transactions.len()),
+        format_args!("duplicate_item: {count} items"),
     );
-    transactions.pop()
+    found.pop()
 }
 
 fn decoded(request: &ReceivedRequest) -> Result<Vec<u8>, String> {

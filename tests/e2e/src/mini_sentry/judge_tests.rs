@@ -44,7 +44,9 @@ impl Draft {
                     "parent_span_id": "b9f2e3d4c5a60718", "op": "http.server", "status": "ok",
                     "origin": "auto.http.envoy", "data": {"http.response.status_code": 200}}},
                 "spans": [{"trace_id": TRACE_ID, "span_id": "1111111111111111", "parent_span_id": "6ee6b3f2a1c04d5e",
-                    "start_timestamp": 1_799_999_999.3, "timestamp": "2027-01-15T07:59:59.4Z", "op": "http.client"}],
+                    "start_timestamp": 1_799_999_999.3, "timestamp": "2027-01-15T07:59:59.4Z", "op": "http.client",
+                    "origin": "auto.http.envoy", "status": "ok", "description": "GET http://shop.test/api/7",
+                    "data": {"sentry.kind": "client", "http.request.method": "GET"}}],
             }),
             auth: format!(
                 "Sentry sentry_version=7, sentry_client={SDK_NAME}/{SDK_VERSION}, sentry_key={KEY}"
@@ -113,7 +115,13 @@ fn assert_refused(request: &ReceivedRequest, complaint: &str) {
 
 #[test]
 fn a_good_request_is_accepted() {
-    let transaction = judge().judge(&Draft::good().finish()).unwrap();
+    let received = judge().judge(&Draft::good().finish()).unwrap();
+    assert_eq!(received.spans.len(), 2);
+    assert_eq!(
+        (received.spans[0].duration_ms(), received.spans[1].start_us),
+        (250.0, 1_799_999_999_300_000)
+    );
+    let transaction = received.transaction.unwrap();
     assert_eq!(transaction.trace_id(), TRACE_ID);
     assert_eq!(transaction.span_id(), "6ee6b3f2a1c04d5e");
     assert_eq!(transaction.parent_span_id(), Some("b9f2e3d4c5a60718"));
@@ -142,7 +150,7 @@ fn what_is_optional_may_be_absent() {
     for pointer in [
         "/environment",
         "/contexts/trace/parent_span_id",
-        "/contexts/trace/data",
+        "/contexts/trace/data/http.response.status_code",
     ] {
         Draft::set(&mut draft.payload, pointer, Value::Null);
     }
@@ -262,10 +270,10 @@ fn other_items_are_refused() {
     let transaction = item("transaction", "", &payload);
     let report = item("client_report", "", r#"{"discarded_events":[]}"#);
     for (items, complaint) in [
-        (String::new(), Some("items: 0 transactions")),
+        (String::new(), Some("items: duplicate_item: 0 items")),
         (
             format!("{transaction}{transaction}"),
-            Some("items: 2 transactions"),
+            Some("items: duplicate_item: 2 items"),
         ),
         (
             item("event", "", &payload),
@@ -458,7 +466,54 @@ fn a_spoiled_transaction_is_refused() {
         (
             "/contexts/trace/data",
             json!({"a": {"value": 1}}),
+            "/contexts/trace/data: unknown attribute a",
+        ),
+        (
             "/contexts/trace/data",
+            Value::Null,
+            "/contexts/trace/data: not an object",
+        ),
+        // Deprecated (sentry-protocol.md §12.4).
+        (
+            "/contexts/trace/data",
+            json!({"http.status_code": 200}),
+            "/contexts/trace/data: unknown attribute http.status_code",
+        ),
+        (
+            "/contexts/trace/data",
+            json!({"http.response.status_code": "200"}),
+            "/contexts/trace/data: http.response.status_code is",
+        ),
+        (
+            "/contexts/trace/data",
+            json!({"url.path": ""}),
+            "/contexts/trace/data: url.path is",
+        ),
+        (
+            "/contexts/trace/data",
+            json!({"http.request.header.accept": "text"}),
+            "/contexts/trace/data: http.request.header.accept is",
+        ),
+        (
+            "/contexts/trace/data",
+            json!({"url.path": "x".repeat(9_000)}),
+            "/contexts/trace: 9",
+        ),
+        (
+            "/transaction",
+            json!("x".repeat(201)),
+            "/transaction: not a name",
+        ),
+        ("/release", json!("x".repeat(201)), "/release: over 200"),
+        (
+            "/environment",
+            json!("x".repeat(65)),
+            "/environment: over 64",
+        ),
+        (
+            "/server_name",
+            json!("x".repeat(257)),
+            "/server_name: over 256",
         ),
         ("/spans", Value::Null, "/spans: not an array"),
     ] {
@@ -504,6 +559,26 @@ fn a_spoiled_child_span_is_refused() {
             "/spans/0/timestamp: ends at",
         ),
         ("start_timestamp", json!(1.0), "/spans/0/start_timestamp"),
+        (
+            "start_timestamp",
+            json!(1_799_999_999.2),
+            "/spans/0: start_timestamp Some(1799999999.2) is not within",
+        ),
+        (
+            "timestamp",
+            json!("2027-01-15T07:59:59.6Z"),
+            "/spans/0: timestamp Some(1799999999.6) is not within",
+        ),
+        ("op", json!("http.server"), "/spans/0: op"),
+        ("origin", Value::Null, "/spans/0: origin"),
+        ("status", json!("unset"), "/spans/0: status"),
+        ("description", json!("GET"), "/spans/0: description"),
+        (
+            "description",
+            json!("GET /a?token=1"),
+            "/spans/0: description",
+        ),
+        ("data", Value::Null, "/spans/0/data: not an object"),
     ] {
         let mut draft = Draft::good();
         let mut span = draft.payload["spans"][0].clone();
@@ -522,7 +597,8 @@ fn an_id_that_was_there_before_is_refused() {
         complaints,
         [
             "event_id: seen before",
-            "contexts.trace.span_id: seen before"
+            "span_id: seen before",
+            "span_id: seen before"
         ]
     );
 }

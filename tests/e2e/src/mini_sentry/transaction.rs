@@ -1,16 +1,19 @@
 //! A transaction event: what it must have (sentry-protocol.md §9.1), and what tests ask it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::judge::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME};
+use super::{
+    judge::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME},
+    span::{is_known, Format, Span},
+};
 use crate::context::is_id;
 
 /// Names that Relay accepts, as far as they could be true of a gateway.
 const PLATFORMS: [&str; 3] = ["other", "native", "rust"];
 const SOURCES: [&str; 6] = ["custom", "url", "route", "view", "component", "task"];
-const STATUSES: [&str; 17] = [
+pub(super) const STATUSES: [&str; 17] = [
     "ok",
     "cancelled",
     "unknown_error",
@@ -29,6 +32,18 @@ const STATUSES: [&str; 17] = [
     "data_loss",
     "unauthenticated",
 ];
+
+/// What Relay would cut (sentry-protocol.md §9.1).
+const LIMITS: [(&str, usize); 6] = [
+    ("/transaction", 200),
+    ("/contexts/trace/op", 128),
+    ("/contexts/trace/origin", 128),
+    ("/server_name", 256),
+    ("/release", 200),
+    ("/environment", 64),
+];
+/// How many bytes a context may have.
+const MAX_CONTEXT: usize = 8_192;
 
 /// An accepted transaction.
 #[derive(Clone, Debug)]
@@ -108,6 +123,59 @@ impl Transaction {
         at("timestamp") - at("start_timestamp")
     }
 
+    /// The same as spans: the gateway's own, then the calls to upstreams.
+    pub fn spans(&self) -> Vec<Span> {
+        let root = &self.payload["contexts"]["trace"];
+        let calls = self.payload["spans"].as_array().into_iter().flatten();
+        let event = std::iter::once((root, &self.payload, &self.payload["transaction"]));
+        event
+            .chain(calls.map(|call| (call, call, &call["description"])))
+            .enumerate()
+            .map(|(index, (span, times, name))| self.span(index == 0, span, times, name))
+            .collect()
+    }
+
+    fn span(&self, is_segment: bool, span: &Value, times: &Value, name: &Value) -> Span {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let needed = |value: &Value| text(value).unwrap_or_default();
+        let us = |key: &str| {
+            let seconds = times.get(key).and_then(instant).unwrap_or_default();
+            (seconds * 1e6).round() as u64
+        };
+        let mut attributes: BTreeMap<String, Value> = span["data"]
+            .as_object()
+            .map(|data| data.clone().into_iter().collect())
+            .unwrap_or_default();
+        let kind = attributes.remove("sentry.kind").unwrap_or_default();
+        let links = span["links"].as_array().into_iter().flatten();
+        Span {
+            format: Format::Transaction,
+            trace_id: needed(&span["trace_id"]),
+            span_id: needed(&span["span_id"]),
+            parent_span_id: text(&span["parent_span_id"]),
+            is_segment,
+            name: needed(name),
+            source: is_segment.then(|| self.source().to_owned()),
+            op: needed(&span["op"]),
+            origin: needed(&span["origin"]),
+            kind: needed(&kind),
+            status: needed(&span["status"]),
+            start_us: us("start_timestamp"),
+            end_us: us("timestamp"),
+            environment: text(&self.payload["environment"]),
+            release: text(&self.payload["release"]),
+            attributes,
+            links: links
+                .map(|link| {
+                    let part = |key: &str| link[key].as_str().unwrap_or_default();
+                    let kind = link["attributes"]["sentry.link.type"].as_str();
+                    let kind = kind.unwrap_or_default();
+                    format!("{}-{} {kind}", part("trace_id"), part("span_id"))
+                })
+                .collect(),
+        }
+    }
+
     /// A text of the event; empty if there is none.
     pub fn text(&self, pointer: &str) -> &str {
         self.payload
@@ -132,6 +200,18 @@ pub(super) fn check(payload: &Value, received_at: f64, complaints: &mut Complain
     one_of("/platform", &PLATFORMS, complaints);
     one_of("/transaction_info/source", &SOURCES, complaints);
     one_of("/contexts/trace/op", &["http.server"], complaints);
+    for (pointer, most) in LIMITS {
+        let fits = text(pointer).is_none_or(|text| text.chars().count() <= most);
+        complaints.unless(fits, pointer, format_args!("over {most} characters"));
+    }
+    for (name, context) in payload["contexts"].as_object().into_iter().flatten() {
+        let length = context.to_string().len();
+        complaints.unless(
+            length <= MAX_CONTEXT,
+            &format!("/contexts/{name}"),
+            format_args!("{length} bytes"),
+        );
+    }
     one_of("/contexts/trace/status", &STATUSES, complaints);
     one_of("/contexts/trace/origin", &["auto.http.envoy"], complaints);
 
@@ -177,16 +257,28 @@ fn check_context(payload: &Value, complaints: &mut Complaints) {
             format_args!("not an id: {parent}"),
         );
     }
-    if let Some(data) = payload.pointer("/contexts/trace/data") {
-        let plain = |value: &Value| !value.is_null() && !value.is_object();
-        let fine = data
-            .as_object()
-            .is_some_and(|data| data.values().all(plain));
-        complaints.unless(
-            fine,
-            "/contexts/trace/data",
-            "not an object of plain values",
-        );
+    check_data(
+        payload.pointer("/contexts/trace/data"),
+        "/contexts/trace/data",
+        complaints,
+    );
+}
+
+fn check_data(data: Option<&Value>, at: &str, complaints: &mut Complaints) {
+    let Some(data) = data.and_then(Value::as_object) else {
+        return complaints.add(at, "not an object");
+    };
+    for (name, value) in data {
+        let known = match name.as_str() {
+            "sentry.kind" => match value.as_str() {
+                Some("server" | "client") => Ok(()),
+                _ => Err(format!("sentry.kind is {value}")),
+            },
+            name => is_known(name, value),
+        };
+        if let Err(what) = known {
+            complaints.add(at, what);
+        }
     }
 }
 
@@ -216,6 +308,45 @@ fn check_spans(payload: &Value, received_at: f64, complaints: &mut Complaints) {
             "trace_id of another trace",
         );
         check_times(span, &at, received_at, complaints);
+        let text = |key: &str| span.get(key).and_then(Value::as_str).unwrap_or_default();
+        complaints.unless(
+            text("op") == "http.client",
+            &at,
+            format_args!("op {:?}", text("op")),
+        );
+        let origin = text("origin");
+        complaints.unless(
+            origin == "auto.http.envoy",
+            &at,
+            format_args!("origin {origin:?}"),
+        );
+        let status = text("status");
+        complaints.unless(
+            STATUSES.contains(&status),
+            &at,
+            format_args!("status {status:?}"),
+        );
+        let description = text("description");
+        let fits = description.contains(' ') && !description.contains('?');
+        complaints.unless(fits, &at, format_args!("description {description:?}"));
+        check_data(span.get("data"), &format!("{at}/data"), complaints);
+        for (key, is_within) in [
+            ("start_timestamp", f64::ge as fn(&f64, &f64) -> bool),
+            ("timestamp", f64::le),
+        ] {
+            let (own, above) = (
+                span.get(key).and_then(instant),
+                payload.get(key).and_then(instant),
+            );
+            let fits = own
+                .zip(above)
+                .is_some_and(|(own, above)| is_within(&own, &above));
+            complaints.unless(
+                fits,
+                &at,
+                format_args!("{key} {own:?} is not within {above:?}"),
+            );
+        }
     }
     for (index, span) in spans.iter().enumerate() {
         let known = ids.contains(&id(span, "parent_span_id"));

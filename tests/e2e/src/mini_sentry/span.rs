@@ -1,0 +1,203 @@
+//! One span as a test sees it, whatever format it came in.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The format of a POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A transaction event.
+    Transaction,
+    /// Streamed spans.
+    SpanV2,
+    /// OpenTelemetry's protobuf.
+    Otlp,
+}
+
+/// A span. What the formats say in different places is in the same one here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// The format it came in.
+    pub format: Format,
+    /// Its trace.
+    pub trace_id: String,
+    /// Its id.
+    pub span_id: String,
+    /// The span above it.
+    pub parent_span_id: Option<String>,
+    /// Whether it is the gateway's own span of a request.
+    pub is_segment: bool,
+    /// The name; of a transaction's child its description.
+    pub name: String,
+    /// Where the name comes from; segments only.
+    pub source: Option<String>,
+    /// The operation.
+    pub op: String,
+    /// Who recorded it.
+    pub origin: String,
+    /// `server` or `client`.
+    pub kind: String,
+    /// The word for how it ended.
+    pub status: String,
+    /// The start, in microseconds since the epoch.
+    pub start_us: u64,
+    /// The end, in microseconds since the epoch.
+    pub end_us: u64,
+    /// The environment.
+    pub environment: Option<String>,
+    /// The release.
+    pub release: Option<String>,
+    /// Plain values of the attributes that nothing above says.
+    pub attributes: BTreeMap<String, Value>,
+    /// The spans that it is linked to, as `<trace id>-<span id> <type>`.
+    pub links: Vec<String>,
+}
+
+/// The gateway's span of one request, and the calls below it.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The gateway's own span.
+    pub server: Span,
+    /// The calls to upstreams, in the order in which they began.
+    pub calls: Vec<Span>,
+}
+
+impl Span {
+    /// An attribute.
+    pub fn attribute(&self, name: &str) -> Option<&Value> {
+        self.attributes.get(name)
+    }
+
+    /// An attribute that is a text; empty if there is none.
+    pub fn text(&self, name: &str) -> &str {
+        self.attribute(name).and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// An attribute that is a number; not a number if there is none.
+    pub fn number(&self, name: &str) -> f64 {
+        self.attribute(name)
+            .and_then(Value::as_f64)
+            .unwrap_or(f64::NAN)
+    }
+
+    /// How long it took, in milliseconds.
+    pub fn duration_ms(&self) -> f64 {
+        (self.end_us - self.start_us) as f64 / 1e3
+    }
+}
+
+impl Segment {
+    /// The segments among spans, in the order in which they began.
+    ///
+    /// # Panics
+    /// If a call is below no segment, or not within the times of its own.
+    pub fn gather(spans: &[Span]) -> Vec<Self> {
+        let mut segments: Vec<Self> = spans
+            .iter()
+            .filter(|span| span.is_segment)
+            .map(|server| Self {
+                server: server.clone(),
+                calls: Vec::new(),
+            })
+            .collect();
+        for call in spans.iter().filter(|span| !span.is_segment) {
+            let parent = segments.iter_mut().find(|segment| {
+                segment.server.trace_id == call.trace_id
+                    && Some(&segment.server.span_id) == call.parent_span_id.as_ref()
+            });
+            let parent = parent.unwrap_or_else(|| panic!("a call without its segment: {call:#?}"));
+            let server = &parent.server;
+            assert!(
+                server.start_us <= call.start_us && call.end_us <= server.end_us,
+                "{call:#?} is not within {server:#?}"
+            );
+            parent.calls.push(call.clone());
+        }
+        for segment in &mut segments {
+            segment.calls.sort_by_key(|call| call.start_us);
+        }
+        segments.sort_by_key(|segment| segment.server.start_us);
+        segments
+    }
+
+    /// The one call.
+    ///
+    /// # Panics
+    /// If there is none, or more than one.
+    #[track_caller]
+    pub fn call(&self) -> &Span {
+        match self.calls.as_slice() {
+            [call] => call,
+            calls => panic!("{} calls: {calls:#?}", calls.len()),
+        }
+    }
+}
+
+/// What is known of attributes: the names of sentry-conventions that a gateway may use (sentry-protocol.md §12.4), and Envoy's own. Deprecated names are
+/// not among them.
+pub(super) fn is_known(name: &str, value: &Value) -> Result<(), String> {
+    const TEXTS: [&str; 22] = [
+        "http.request.method",
+        "http.route",
+        "url.full",
+        "url.scheme",
+        "url.path",
+        "url.query",
+        "server.address",
+        "client.address",
+        "user_agent.original",
+        "network.protocol.name",
+        "network.protocol.version",
+        "error.type",
+        "rpc.system.name",
+        "rpc.service",
+        "rpc.method",
+        "rpc.response.status_code",
+        "envoy.route",
+        "envoy.cluster",
+        "envoy.response_flags",
+        "envoy.response_code_details",
+        "envoy.transport_failure",
+        "envoy.tls_version",
+    ];
+    const INTEGERS: [&str; 6] = [
+        "http.response.status_code",
+        "http.response.body.size",
+        "http.request.resend_count",
+        "server.port",
+        "client.port",
+        "envoy.request_body_size",
+    ];
+    const DOUBLES: [&str; 3] = [
+        "envoy.gateway_time_ms",
+        "envoy.pool_wait_ms",
+        "envoy.time_to_first_byte_ms",
+    ];
+    let header = ["http.request.header.", "http.response.header."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    let fits = if let Some(header) = header {
+        let lines = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        header == header.to_ascii_lowercase()
+            && !lines.is_empty()
+            && lines.iter().all(Value::is_string)
+    } else if TEXTS.contains(&name) {
+        value.as_str().is_some_and(|text| !text.is_empty())
+    } else if INTEGERS.contains(&name) {
+        value.is_u64()
+    } else if DOUBLES.contains(&name) {
+        value.is_f64()
+    } else {
+        return Err(format!("unknown attribute {name}"));
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(format!("{name} is {value}")),
+    }
+}
+
+/// Whether the word of a status is an error for formats that know two states.
+pub(super) fn is_error(word: &str) -> bool {
+    !matches!(word, "ok" | "cancelled")
+}
