@@ -39,7 +39,7 @@ test-unit: ## the core's tests, with the tables of tests/vectors and their summa
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
 
-test-e2e: wasm envoy scene ## the module in real Envoy; the Python and JavaScript SDKs judge what it sends on
+test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
 
 test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
@@ -84,6 +84,9 @@ envoy: ## install Envoy below .tools
 scene: ## install Spotlight and the service's packages below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh scene
 
+judges: ## install what tests ask and talk to, below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
+
 target:
 	@test -d "$$(rustc --print target-libdir --target $(TARGET))" || rustup target add $(TARGET) || \
 		{ echo "the target $(TARGET) is missing and rustup could not add it: install Rust from rustup.rs" >&2; exit 1; }
@@ -92,4 +95,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size bench fuzz picture envoy scene target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size bench fuzz picture envoy scene judges target clean

@@ -3,6 +3,8 @@
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
 #   install.sh scene   Spotlight, Playwright, the browser SDK and the service's SDK (needs Python and Node)
+#   install.sh judges  Relay's normaliser and OpenTelemetry's types (needs Python)
+#   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #
@@ -23,9 +25,11 @@ main() {
                 install_service
                 npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
                 ;;
+            judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
+            peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) install_browser ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, build and browser" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build and browser" ;;
         esac
     done
 }

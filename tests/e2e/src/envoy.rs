@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::{
-    bootstrap::{Bootstrap, Route},
+    bootstrap::{cluster_at, Bootstrap, Route},
     stats::Account,
 };
 

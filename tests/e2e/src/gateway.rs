@@ -10,6 +10,9 @@ use crate::{
     upstream::{RecordedRequest, Upstream},
 };
 
+/// How many spans a request has that reaches the upstream: the gateway's own, and the call.
+pub const SPANS: u64 = 2;
+
 /// A started gateway. Its receiver is dropped first, so that Envoy's log is shown if the receiver has a complaint.
 #[derive(Debug)]
 pub struct Gateway {
@@ -192,6 +195,25 @@ impl GatewayBuilder {
         let filter = json!({"name": name, "typed_config": any});
         self.bootstrap.filters_behind.push(filter);
         self
+    }
+
+    /// Sets a field of Envoy's connection manager, in JSON.
+    pub fn connection_manager(mut self, name: &str, value: Value) -> Self {
+        self.bootstrap
+            .connection_manager
+            .insert(name.to_owned(), value);
+        self
+    }
+
+    /// Adds a cluster, in JSON.
+    pub fn cluster(mut self, cluster: Value) -> Self {
+        self.bootstrap.clusters.push(cluster);
+        self
+    }
+
+    /// Where the upstream is.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     /// Puts nothing where the receiver should be: connections are refused.

@@ -17,6 +17,7 @@ pub mod context;
 pub mod envoy;
 pub mod gateway;
 pub mod mini_sentry;
+pub mod peers;
 pub mod upstream;
 pub mod wire;
 
@@ -27,8 +28,8 @@ pub use crate::{
     client::{Request, Response},
     context::{Baggage, SentryTrace},
     envoy::{Account, Bootstrap, Envoy, Launch, Route},
-    gateway::{Exchange, Gateway, GatewayBuilder},
+    gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
     polling::{eventually, DEADLINE},
-    upstream::{RecordedRequest, Reply, Upstream},
+    upstream::{RecordedRequest, Reply, Step, Upstream},
 };

@@ -2,15 +2,17 @@
 //! status that the path asks for: `/status/503`, `/api/status/404`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 use crate::{
@@ -29,8 +31,21 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 struct State {
     recorded: Mutex<Vec<RecordedRequest>>,
-    /// By method and path.
-    replies: Mutex<HashMap<(String, String), Reply>>,
+    /// By method and path, the next one first; the last one stays.
+    replies: Mutex<HashMap<(String, String), VecDeque<Vec<Step>>>>,
+}
+
+/// A part of what the upstream does with a request.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// It sends these bytes.
+    Send(Vec<u8>),
+    /// It takes its time.
+    Pause(Duration),
+    /// It breaks the connection.
+    Reset,
+    /// It does nothing until the other side leaves.
+    Hang,
 }
 
 /// An answer to be given.
@@ -78,8 +93,18 @@ impl Upstream {
 
     /// Answers so from now on, to that method and path, whatever the query.
     pub fn reply(&self, method: &str, path: &str, reply: Reply) {
+        self.replies(method, path, vec![vec![Step::Send(reply.to_bytes(method))]]);
+    }
+
+    /// Does so from now on, step by step.
+    pub fn script(&self, method: &str, path: &str, steps: Vec<Step>) {
+        self.replies(method, path, vec![steps]);
+    }
+
+    /// Does one after the other, request by request; the last one from then on.
+    pub fn replies(&self, method: &str, path: &str, scripts: Vec<Vec<Step>>) {
         let key = (method.to_owned(), path.to_owned());
-        lock(&self.state.replies).insert(key, reply);
+        lock(&self.state.replies).insert(key, scripts.into());
     }
 
     /// Takes out the requests recorded so far whose path, with its query, is this one.
@@ -118,7 +143,8 @@ impl Reply {
         self.header("content-type", content_type)
     }
 
-    fn to_bytes(&self, method: &str) -> Vec<u8> {
+    /// The answer's bytes, to a request with that method.
+    pub fn to_bytes(&self, method: &str) -> Vec<u8> {
         let mut bytes = format!("HTTP/1.1 {} by-path\r\n", self.status).into_bytes();
         for (name, value) in self.headers.iter() {
             bytes.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
@@ -186,19 +212,44 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     let mut reader = Reader::new(stream);
     while let Ok(Some((head, body))) = reader.request().await {
         let path = head.path.split('?').next().unwrap_or_default().to_owned();
-        let told = lock(&state.replies)
-            .get(&(head.method.clone(), path.clone()))
-            .cloned();
-        let reply = told.unwrap_or_else(|| Reply::status(status_asked_for(&path)));
-        let answer = reply.to_bytes(&head.method);
+        let steps = state.next_steps(&head.method, &path).unwrap_or_else(|| {
+            let reply = Reply::status(status_asked_for(&path));
+            vec![Step::Send(reply.to_bytes(&head.method))]
+        });
         lock(&state.recorded).push(RecordedRequest {
             method: head.method,
             path: head.path,
             headers: head.headers,
             body,
         });
-        if reader.stream().write_all(&answer).await.is_err() {
-            return;
+        for step in steps {
+            let done = match step {
+                Step::Send(bytes) => reader.stream().write_all(&bytes).await,
+                Step::Pause(pause) => {
+                    sleep(pause).await;
+                    Ok(())
+                }
+                Step::Reset => {
+                    // With nothing to linger for, closing resets.
+                    let _set = reader.stream().set_zero_linger();
+                    return;
+                }
+                Step::Hang => reader.closed().await,
+            };
+            if done.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn next_steps(&self, method: &str, path: &str) -> Option<Vec<Step>> {
+        let mut replies = lock(&self.replies);
+        let scripts = replies.get_mut(&(method.to_owned(), path.to_owned()))?;
+        match scripts.len() {
+            0 | 1 => scripts.front().cloned(),
+            _ => scripts.pop_front(),
         }
     }
 }

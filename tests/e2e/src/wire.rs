@@ -86,6 +86,13 @@ impl Reader {
         &mut self.stream
     }
 
+    /// Waits until the other side has closed the connection, or broken it.
+    pub(crate) async fn closed(&mut self) -> io::Result<()> {
+        let mut rest = [0; 1024];
+        while self.stream.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+
     /// The next request with its body, or `None` when the peer closed between requests.
     pub(crate) async fn request(&mut self) -> io::Result<Option<(RequestHead, Vec<u8>)>> {
         let Some(head) = self.head().await? else {

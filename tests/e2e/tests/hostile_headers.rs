@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Gateway, Request};
+use e2e::{Gateway, Request, SPANS};
 use serde_json::json;
 
 const NOT_UTF8: &[u8] = b"\xff\xfe";
@@ -48,7 +48,7 @@ async fn bytes_that_are_no_text_break_nothing() {
             .wait_for_account(|account| account.queued + account.in_flight == 0)
             .await
             .sent,
-        sent as u64
+        sent as u64 * SPANS
     );
 }
 

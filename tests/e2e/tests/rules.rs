@@ -1,6 +1,6 @@
 //! What differs from request to request: rules by pattern, and the settings in an Envoy route's own metadata.
 
-use e2e::{Gateway, RecordedRequest, Request, Route, Transaction};
+use e2e::{Gateway, RecordedRequest, Request, Route, Transaction, SPANS};
 use serde_json::{json, Value};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -36,7 +36,9 @@ fn assert_head(seen: &RecordedRequest, sampled: bool, rate: &str) {
     assert_eq!(seen.baggage().sentry("sample_rate").as_deref(), Some(rate));
 }
 
-async fn assert_recorded(gateway: &Gateway, requests: u64, spans: u64) {
+/// So many requests came, and so many of them were recorded.
+async fn assert_recorded(gateway: &Gateway, requests: u64, recorded: u64) {
+    let spans = recorded * SPANS;
     gateway.envoy.wait_for_stat("requests", requests).await;
     let account = gateway.envoy.wait_for_account(|it| it.sent == spans).await;
     assert_eq!(account.recorded, spans, "{account}");

@@ -1,6 +1,6 @@
 //! Which requests become a transaction, and what it says about them.
 
-use e2e::{Gateway, Request};
+use e2e::{Gateway, Request, SPANS};
 use serde_json::json;
 
 #[tokio::test]
@@ -153,5 +153,5 @@ async fn options_has_no_span_and_head_has_one() {
         .envoy
         .wait_for_account(|account| account.sent > 0)
         .await;
-    assert_eq!(account.recorded, 1, "{account}");
+    assert_eq!(account.recorded, SPANS, "{account}");
 }

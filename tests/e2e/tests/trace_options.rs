@@ -1,7 +1,7 @@
 //! Every key that has a say in which trace a request belongs to and who gets to see it: what happens with it, next to what
 //! happens without.
 
-use e2e::{Gateway, RecordedRequest, Request};
+use e2e::{Gateway, RecordedRequest, Request, SPANS};
 use serde_json::{json, Value};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -204,8 +204,8 @@ async fn over_the_limit_of_traces_nothing_is_recorded_and_no_decision_of_others_
     deferred.assert_lines("sentry-trace", &[format!("{IDS}-0")]);
 
     gateway.envoy.wait_for_stat("traces_throttled", 3).await;
-    let account = gateway.envoy.wait_for_account(|it| it.sent == 1).await;
-    assert_eq!(account.recorded, 1, "{account}");
+    let account = gateway.envoy.wait_for_account(|it| it.sent == SPANS).await;
+    assert_eq!(account.recorded, SPANS, "{account}");
     let transaction = gateway.sentry.only_transaction().await;
     assert_eq!(transaction.upstream_parent(), first.span_id);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Gateway, Request};
+use e2e::{Answer, Gateway, Request, SPANS};
 use serde_json::json;
 
 #[tokio::test]
@@ -26,9 +26,9 @@ async fn every_request_of_a_burst_becomes_exactly_one_transaction() {
 
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.sent == 200)
+        .wait_for_account(|account| account.sent == 200 * SPANS)
         .await;
-    assert_eq!(account.recorded, 200);
+    assert_eq!(account.recorded, 200 * SPANS);
     assert!(account.discarded.is_empty(), "{account}");
     // And nothing comes after them.
     assert_eq!(gateway.sentry.requests().len(), 200);
@@ -45,7 +45,7 @@ async fn a_receiver_that_is_not_there_is_nobodys_problem() {
     gateway.burst(20).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.recorded == 20 && account.in_flight == 0)
+        .wait_for_account(|account| account.recorded == 20 * SPANS && account.in_flight == 0)
         .await;
     // Nothing left, so nothing was answered either: what is not waiting for another try was lost on the network.
     assert_eq!(
@@ -62,7 +62,7 @@ async fn an_unknown_cluster_is_nobodys_problem() {
     gateway.burst(20).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.recorded == 20)
+        .wait_for_account(|account| account.recorded == 20 * SPANS)
         .await;
     assert_eq!(account.sent, 0, "{account}");
     gateway.burst(1).await;
@@ -76,9 +76,13 @@ async fn what_sentry_fails_on_is_counted_and_not_sent_again() {
     gateway.sentry.wait_for_requests(10).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.discarded_for("send_error") == 10)
+        .wait_for_account(|account| account.discarded_for("send_error") == 10 * SPANS)
         .await;
-    assert_eq!((account.recorded, account.sent), (10, 0), "{account}");
+    assert_eq!(
+        (account.recorded, account.sent),
+        (10 * SPANS, 0),
+        "{account}"
+    );
 
     // It recovers; mini_sentry itself would refuse an envelope that it has seen before.
     gateway.sentry.answer(Answer::status(200));
@@ -86,7 +90,7 @@ async fn what_sentry_fails_on_is_counted_and_not_sent_again() {
     assert_eq!(gateway.sentry.only_transaction().await.name(), "/after");
     gateway
         .envoy
-        .wait_for_account(|account| account.sent == 1)
+        .wait_for_account(|account| account.sent == 1 * SPANS)
         .await;
 }
 
@@ -101,16 +105,20 @@ async fn a_rate_limit_is_obeyed() {
     gateway
         .envoy
         .wait_for_account(|account| {
-            account.recorded == 1 && account.in_flight + account.queued == 0
+            account.recorded == 1 * SPANS && account.in_flight + account.queued == 0
         })
         .await;
 
     gateway.burst(10).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") >= 10)
+        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") >= 10 * SPANS)
         .await;
-    assert_eq!((account.recorded, account.sent), (11, 0), "{account}");
+    assert_eq!(
+        (account.recorded, account.sent),
+        (11 * SPANS, 0),
+        "{account}"
+    );
     assert_eq!(gateway.sentry.requests().len(), 1);
 }
 
@@ -124,12 +132,12 @@ async fn a_rate_limit_on_a_success_counts_as_well() {
     gateway.pass(&Request::get("/first")).await;
     gateway
         .envoy
-        .wait_for_account(|account| account.sent == 1)
+        .wait_for_account(|account| account.sent == 1 * SPANS)
         .await;
     gateway.burst(5).await;
     gateway
         .envoy
-        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") == 5)
+        .wait_for_account(|account| account.discarded_for("ratelimit_backoff") == 5 * SPANS)
         .await;
     assert_eq!(gateway.sentry.requests().len(), 1);
 }
@@ -154,9 +162,13 @@ async fn a_receiver_that_hangs_up_is_counted_and_not_asked_again() {
     gateway.burst(5).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.discarded_for("network_error") == 5)
+        .wait_for_account(|account| account.discarded_for("network_error") == 5 * SPANS)
         .await;
-    assert_eq!((account.recorded, account.sent), (5, 0), "{account}");
+    assert_eq!(
+        (account.recorded, account.sent),
+        (5 * SPANS, 0),
+        "{account}"
+    );
 }
 
 #[tokio::test]
@@ -166,13 +178,13 @@ async fn a_receiver_that_is_slow_holds_up_nobody() {
     gateway.burst(5).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.recorded == 5 && account.in_flight == 2)
+        .wait_for_account(|account| account.recorded == 5 * SPANS && account.in_flight == 2 * SPANS)
         .await;
-    assert_eq!(account.queued, 3, "{account}");
+    assert_eq!(account.queued, 3 * SPANS, "{account}");
     gateway.sentry.answer(Answer::status(200));
     gateway
         .envoy
-        .wait_for_account(|account| account.sent == 5)
+        .wait_for_account(|account| account.sent == 5 * SPANS)
         .await;
     assert_eq!(gateway.sentry.wait_for(5).await.len(), 5);
 }
@@ -186,6 +198,6 @@ async fn a_receiver_that_never_answers_is_given_up() {
     gateway.burst(5).await;
     gateway
         .envoy
-        .wait_for_account(|account| account.discarded_for("network_error") == 5)
+        .wait_for_account(|account| account.discarded_for("network_error") == 5 * SPANS)
         .await;
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e::{envoy::workspace, eventually, Baggage, Gateway, Request, SentryTrace};
+use e2e::{envoy::workspace, eventually, Baggage, Gateway, Request, SentryTrace, SPANS};
 use serde::Deserialize;
 use serde_json::{json, Value};
 use tokio::sync::OnceCell;
@@ -98,7 +98,7 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
             *expected.entry(name.clone()).or_default() += count;
         }
         if row.recorded {
-            *expected.entry("spans_recorded".to_owned()).or_default() += 1;
+            *expected.entry("spans_recorded".to_owned()).or_default() += SPANS;
         }
         outcome.served.push((row, seen));
     }

@@ -100,9 +100,11 @@ impl SpanStatus {
             Some(101) => Self::Ok,
             None | Some(..=399) if flags.client_left() => Self::Cancelled,
             None if flags.timed_out() => Self::DeadlineExceeded,
-            Some(..=399) if Self::is_cut_short(flags) => Self::of_broken(flags),
-            code => match end.grpc_status.filter(|_| is_grpc) {
-                Some(status) => Self::from_grpc(status),
+            code => match end.grpc_status.filter(|_| is_grpc).map(Self::from_grpc) {
+                // What Envoy derives from the 200 of a call that has no status.
+                Some(Self::Unknown) if Self::is_cut_short(flags) => Self::of_broken(flags),
+                Some(status) => status,
+                None if code < Some(400) && Self::is_cut_short(flags) => Self::of_broken(flags),
                 None => Self::from_http(code),
             },
         }
@@ -316,6 +318,24 @@ mod tests {
             let found = SpanStatus::of_upstream(&end, false, was_answered);
             assert_eq!(found.word(), upstream, "{name}");
         }
+    }
+
+    #[test]
+    fn a_call_that_envoy_answers_itself_has_the_status_that_its_client_gets() {
+        let status = |bits, grpc_status| {
+            let end = StreamEnd {
+                response_code: Some(200),
+                grpc_status: Some(grpc_status),
+                response_flags: ResponseFlags::from_bits(bits),
+                ..StreamEnd::default()
+            };
+            SpanStatus::of_stream(&end, true)
+        };
+        assert_eq!(status(1 << 5, 14), SpanStatus::Unavailable);
+        // Broken off without a status.
+        assert_eq!(status(1 << 4, 2), SpanStatus::InternalError);
+        assert_eq!(status(1 << 19, 2), SpanStatus::DeadlineExceeded);
+        assert_eq!(status(1 << 14, 2), SpanStatus::Cancelled);
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub struct Bootstrap {
     pub filters_in_front: Vec<Value>,
     /// Other HTTP filters between the filter and the router, in JSON.
     pub filters_behind: Vec<Value>,
+    /// More fields of the connection manager, in JSON.
+    pub connection_manager: Map<String, Value>,
+    /// More clusters, in JSON.
+    pub clusters: Vec<Value>,
 }
 
 /// A named route.
@@ -112,6 +116,8 @@ impl Bootstrap {
             has_filter: true,
             filters_in_front: Vec::new(),
             filters_behind: Vec::new(),
+            connection_manager: Map::new(),
+            clusters: Vec::new(),
         }
     }
 
@@ -132,6 +138,16 @@ impl Bootstrap {
             Some(tracing) => format!("          tracing: {tracing}\n"),
             None => String::new(),
         };
+        let more: String = self
+            .connection_manager
+            .iter()
+            .map(|(name, value)| format!("          {name}: {value}\n"))
+            .collect();
+        let clusters: String = self
+            .clusters
+            .iter()
+            .map(|cluster| format!("  - {cluster}\n"))
+            .collect();
         let filters = |filters: &[Value]| -> String {
             let lines = filters.iter();
             lines
@@ -177,7 +193,7 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: gateway
-{tracing}          http_filters:
+{tracing}{more}          http_filters:
 {in_front}{filter}{behind}          - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -192,12 +208,17 @@ static_resources:
                 match: {{ prefix: / }}
                 route: {{ cluster: upstream }}
   clusters:
-{upstream}{sentry}{no_host}{refused}"#
+{upstream}{sentry}{no_host}{refused}{clusters}"#
         )
     }
 }
 
 fn cluster(name: &str, address: Option<SocketAddr>) -> String {
+    format!("  - {}\n", cluster_at(name, address))
+}
+
+/// A cluster of one host, or of none, in JSON.
+pub fn cluster_at(name: &str, address: Option<SocketAddr>) -> Value {
     let endpoint = |address: SocketAddr| {
         let socket_address =
             json!({"address": address.ip().to_string(), "port_value": address.port()});
@@ -205,8 +226,5 @@ fn cluster(name: &str, address: Option<SocketAddr>) -> String {
     };
     let endpoints: Vec<_> = address.into_iter().map(endpoint).collect();
     let assignment = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
-    format!(
-        "  - {}\n",
-        json!({"name": name, "connect_timeout": "1s", "load_assignment": assignment})
-    )
+    json!({"name": name, "connect_timeout": "1s", "load_assignment": assignment})
 }

@@ -1,0 +1,243 @@
+//! The same traffic in every format gives the same spans; and judges that nobody here wrote read them, too.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use e2e::{envoy::workspace, Gateway, Reply, Request, Segment, Span};
+use serde_json::{json, Value};
+
+const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
+const FORMATS: [&str; 3] = ["transaction", "span_v2", "otlp"];
+
+async fn gateway(format: &str) -> Gateway {
+    let config = json!({
+        "server_name": "edge-1",
+        "capture_request_headers": ["accept", "authorization", "x-none"],
+        "capture_response_headers": ["x-cache"],
+        "rules": [
+            {"match": {"path": "^/named/"}, "transaction": "named by a rule"},
+            {"match": {"path": "^/edge/"}, "incoming": {"trace": "restart"}},
+        ],
+        // Long enough for all requests of one trace to share a flush.
+        "transport": {"format": format, "flush_interval_ms": 400},
+    });
+    Gateway::start(config).await
+}
+
+/// One trace, and requests of every kind in it.
+async fn traffic(gateway: &Gateway) -> Vec<Segment> {
+    let reply = Reply::status(404).header("x-cache", "miss");
+    gateway
+        .upstream
+        .reply("PUT", "/api/2", reply.body("text/plain", "gone"));
+    let requests = [
+        Request::get("/api/1?page=2&token=secret").header("accept", "text/html"),
+        Request::new("PUT", "/api/2").header("authorization", "Bearer secret"),
+        Request::get("/plain/path")
+            .header("accept", "a/b")
+            .header("accept", "c/d"),
+        Request::get("/named/7"),
+        Request::get("/no-host"),
+        Request::get("/refused"),
+        Request::get("/edge/1"),
+        Request::get("/status/503"),
+    ];
+    for request in &requests {
+        let context = format!("{TRACE_ID}-b9f2e3d4c5a60718-1");
+        gateway
+            .send(&request.clone().header("sentry-trace", context))
+            .await;
+    }
+    gateway.sentry.wait_for_segments(requests.len()).await
+}
+
+/// What must be the same in every format: everything but ids, times, and the name of a call.
+fn comparable(segments: &[Segment]) -> Vec<Value> {
+    let span = |span: &Span| {
+        let is_of_trace = span.trace_id == TRACE_ID;
+        let mut attributes = span.attributes.clone();
+        for measured in [
+            "envoy.gateway_time_ms",
+            "envoy.pool_wait_ms",
+            "envoy.time_to_first_byte_ms",
+        ] {
+            if let Some(value) = attributes.get_mut(measured) {
+                assert!(
+                    value.take().as_f64().is_some_and(|ms| ms >= 0.0),
+                    "{measured}"
+                );
+            }
+        }
+        // Which port the upstream got is chance.
+        attributes.remove("server.port");
+        json!({
+            "is_of_trace": is_of_trace, "has_parent": span.parent_span_id.is_some(),
+            "name": if span.is_segment { &span.name } else { "" }, "source": span.source,
+            "op": span.op, "origin": span.origin, "kind": span.kind, "status": span.status,
+            "environment": span.environment, "release": span.release,
+            "attributes": attributes, "links": span.links,
+        })
+    };
+    let segment = |segment: &Segment| {
+        json!({
+            "server": span(&segment.server),
+            "calls": segment.calls.iter().map(span).collect::<Vec<_>>(),
+        })
+    };
+    segments.iter().map(segment).collect()
+}
+
+#[tokio::test]
+async fn the_same_traffic_gives_the_same_spans_in_every_format() {
+    let mut seen = Vec::new();
+    for format in FORMATS {
+        let gateway = gateway(format).await;
+        seen.push(comparable(&traffic(&gateway).await));
+    }
+    let [transactions, streamed, otlp] = seen.as_slice() else {
+        panic!("three formats");
+    };
+    assert_eq!(transactions.len(), 8);
+    for (index, expected) in transactions.iter().enumerate() {
+        assert_eq!(&streamed[index], expected, "streamed spans");
+        assert_eq!(&otlp[index], expected, "OTLP");
+    }
+    // And they say something.
+    let calls: Vec<_> = transactions
+        .iter()
+        .map(|one| one["calls"].as_array().map_or(0, Vec::len))
+        .collect();
+    assert_eq!(calls, [1, 1, 1, 1, 0, 1, 1, 1]);
+    let edge = &transactions[6]["server"];
+    assert_eq!(
+        edge["links"],
+        json!([format!("{TRACE_ID}-b9f2e3d4c5a60718 follows_from")])
+    );
+    let headers = &transactions[1]["server"]["attributes"];
+    assert_eq!(
+        headers["http.request.header.authorization"],
+        json!(["[Filtered]"])
+    );
+    assert_eq!(headers["http.response.header.x-cache"], json!(["miss"]));
+    assert_eq!(
+        transactions[0]["server"]["attributes"]["url.query"],
+        "page=[Filtered]&token=[Filtered]"
+    );
+}
+
+#[tokio::test]
+async fn what_may_go_together_does() {
+    let mut posts = Vec::new();
+    for format in FORMATS {
+        let gateway = gateway(format).await;
+        traffic(&gateway).await;
+        posts.push(gateway.sentry.requests().len());
+    }
+    // One POST a request; one for the trace and one for the request at the edge, which has a trace of its own; one for all. Twice that, should a flush come
+    // in between.
+    assert_eq!(posts[0], 8);
+    assert!((2..=4).contains(&posts[1]), "{posts:?}");
+    assert!((1..=2).contains(&posts[2]), "{posts:?}");
+}
+
+#[tokio::test]
+async fn relays_own_normaliser_finds_nothing_to_change_in_a_transaction() {
+    let gateway = gateway("transaction").await;
+    traffic(&gateway).await;
+    let payloads: Vec<String> = gateway
+        .sentry
+        .wait_for(8)
+        .await
+        .iter()
+        .map(|transaction| transaction.payload.to_string())
+        .collect();
+    let verdicts = ask("read_transactions.py", &payloads);
+    assert_eq!(verdicts.len(), payloads.len());
+    for (verdict, payload) in verdicts.iter().zip(&payloads) {
+        assert_eq!(verdict["complaints"], json!([]), "{payload}");
+    }
+}
+
+/// The judge would notice: what Relay does not take is among its complaints.
+#[tokio::test]
+async fn relays_own_normaliser_complains_of_what_is_wrong() {
+    let gateway = gateway("transaction").await;
+    gateway.pass(&Request::get("/api/1")).await;
+    let good = gateway.sentry.only_transaction().await.payload;
+    for (pointer, value) in [
+        ("/contexts/trace/status", json!("well enough")),
+        ("/contexts/trace/span_id", json!("short")),
+        ("/environment", json!("x".repeat(100))),
+        ("/spans/0/span_id", json!("0000000000000000")),
+        ("/spans/0/timestamp", json!("yesterday")),
+    ] {
+        let mut spoiled = good.clone();
+        *spoiled.pointer_mut(pointer).expect("what is spoiled") = value;
+        let verdicts = ask("read_transactions.py", &[spoiled.to_string()]);
+        let complaints = verdicts[0]["complaints"].as_array().expect("complaints");
+        assert!(!complaints.is_empty(), "{pointer}");
+    }
+}
+
+#[tokio::test]
+async fn opentelemetrys_own_types_read_every_field() {
+    let gateway = gateway("otlp").await;
+    let segments = traffic(&gateway).await;
+    let bodies: Vec<String> = gateway
+        .sentry
+        .requests()
+        .iter()
+        .map(|request| {
+            request
+                .body
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        })
+        .collect();
+    let verdicts = ask("read_otlp.py", &bodies);
+    let mut read: Vec<_> = verdicts
+        .iter()
+        .flat_map(|verdict| {
+            assert_eq!(verdict["unknown_fields"], json!(0));
+            verdict["spans"].as_array().expect("spans").clone()
+        })
+        .map(|span| format!("{} {} {}", span["trace_id"], span["span_id"], span["name"]))
+        .collect();
+    let all = segments
+        .iter()
+        .flat_map(|segment| std::iter::once(&segment.server).chain(&segment.calls));
+    let mut expected: Vec<_> = all
+        .map(|span| format!("{:?} {:?} {:?}", span.trace_id, span.span_id, span.name))
+        .collect();
+    read.sort();
+    expected.sort();
+    assert_eq!(read, expected);
+}
+
+/// A judge's verdict on each line.
+fn ask(script: &str, lines: &[String]) -> Vec<Value> {
+    let mut judge = Command::new(workspace(".tools/judges/bin/python"))
+        .arg(workspace("tests/judges").join(script))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the judge: run `make judges`");
+    let mut input = judge.stdin.take().expect("the judge's input");
+    for line in lines {
+        writeln!(input, "{line}").expect("a line for the judge");
+    }
+    drop(input);
+    let output = judge.wait_with_output().expect("the judge's end");
+    assert!(
+        output.status.success(),
+        "{script} ended with {}",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a verdict"))
+        .collect()
+}
