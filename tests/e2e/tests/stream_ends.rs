@@ -481,23 +481,16 @@ async fn every_version_of_http_and_every_method_is_told() {
     }
 }
 
-/// Envoy answers before it makes any filter, so there is nobody to record it.
 #[tokio::test]
-async fn a_tunnel_that_is_refused_is_never_seen() {
+async fn a_tunnel_that_is_refused() {
     let gateway = gateway().await.start().await;
-    let target = format!("http://{}", gateway.envoy.address());
-    let (done, answer) = curl(&[
-        "--proxytunnel",
-        "--proxy",
-        &target,
-        "http://elsewhere.test:80/",
-    ])
-    .await;
-    assert!(!done && answer.starts_with("HTTP/1.1 404"), "{answer}");
-    gateway.pass(&Request::get("/afterwards")).await;
-    let segment = gateway.sentry.only_segment().await;
-    assert_eq!(segment.server.name, "/afterwards");
-    gateway.envoy.wait_for_stat("requests", 1).await;
+    let request = Request::new("CONNECT", "elsewhere.test:80").host("elsewhere.test:80");
+    gateway.send(&request).await.assert_answered_by_gateway(404);
+    let segment = only(&gateway).await;
+    assert_eq!(told(&segment), "not_found 404 NR");
+    let server = &segment.server;
+    assert_eq!(server.text("http.request.method"), "CONNECT");
+    assert_eq!(server.text("server.address"), "elsewhere.test");
 }
 
 #[tokio::test]
