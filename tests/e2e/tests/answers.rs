@@ -261,7 +261,7 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
         forwarded: seen(exchange.upstream.as_ref().map(|request| &request.headers)),
         returned: seen(Some(&exchange.response.headers)),
         span_id: match exchange.upstream {
-            Some(request) if is_recorded(row) => recorded(gateway, &request).await,
+            Some(request) if is_recorded(row, &request) => recorded(gateway, &request).await,
             _ => None,
         },
     });
@@ -272,10 +272,14 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
     );
 }
 
-/// Whether a row is about a context whose span may be recorded, and that the client is told.
-fn is_recorded(row: &Response) -> bool {
-    let has_dsn = row.config()["dsn"].is_string();
-    has_dsn && !row.tells.is_empty() && row.method.as_deref() != Some("OPTIONS")
+/// Whether the upstream was told of a span of the gateway's: another one than arrived, in whatever form.
+fn is_recorded(row: &Response, request: &RecordedRequest) -> bool {
+    let told = request.headers.text("sentry-trace").unwrap_or_default();
+    let arrived = |value: &[u8]| {
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        value.contains(told)
+    };
+    !row.tells.is_empty() && !row.lines().iter().any(|(_, value)| arrived(value))
 }
 
 /// The gateway's span above what the upstream was told, if it was told of one.
