@@ -16,7 +16,7 @@ use proptest::sample::select;
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
-use checks::{answer, formats, operations, request};
+use checks::{answer, formats, operations, request, segment};
 
 const TRACE_IDS: [&str; 4] = [
     "771a43a4192642f0b136d5159a501700",
@@ -257,6 +257,81 @@ fn a_dsn() -> impl Strategy<Value = Vec<u8>> {
     damaged(dsn.prop_map(String::into_bytes))
 }
 
+/// Lines of a request, its answer and its attributes.
+fn a_segment() -> impl Strategy<Value = Vec<u8>> {
+    let names = vec![
+        ":method",
+        ":path",
+        ":scheme",
+        ":authority",
+        "accept",
+        "cookie",
+        "set-cookie",
+        "referer",
+        "location",
+        "x-key",
+        "x-user",
+        "user-agent",
+        "content-type",
+        "sentry-trace",
+        "@time",
+        "@duration",
+        "@code",
+        "@details",
+        "@flags",
+        "@size",
+        "@grpc",
+        "@protocol",
+        "@source",
+        "@route",
+        "@cluster",
+        "@address",
+        "@attempts",
+        "@pool",
+        "@latency",
+        "@failure",
+    ];
+    let values = vec![
+        "GET",
+        "/a/b?c=d&token=e&f",
+        "https",
+        "me:pw@shop.example:8443",
+        "text/html",
+        "a=b; session=1; =; c",
+        "https://me:pw@page.test/?mail=x#y",
+        "application/grpc",
+        "1787306400123456789",
+        "31000000",
+        "-1",
+        "9223372036854775807",
+        "200",
+        "101",
+        "503",
+        "via_upstream",
+        "internal_redirect",
+        "upstream_reset_after_response_started{x}",
+        "16384",
+        "HTTP/1.1",
+        "10.0.0.7:8080",
+        "[::1]:80",
+        "/cart/{id}",
+        "900*\"",
+        "2000*x",
+        "",
+        "\u{1F980}",
+    ];
+    let line = (
+        select(names),
+        damaged(select(values).prop_map(|text| text.as_bytes().to_vec())),
+    )
+        .prop_map(|(name, value)| [name.as_bytes(), b": ", &value].concat());
+    (b'a'..=b'f', vec(line, 0..24)).prop_map(|(config, lines)| {
+        let mut data = vec![config];
+        data.extend(lines.join(&b'\n'));
+        data
+    })
+}
+
 proptest! {
     // A finding is kept as a file of the corpus, not by proptest.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -312,6 +387,11 @@ proptest! {
     }
 
     #[test]
+    fn what_leaves_of_a_request_is_within_the_limits(data in a_segment()) {
+        segment::check(&data);
+    }
+
+    #[test]
     fn every_span_is_accounted_for(data in vec(any::<u8>(), 0..200)) {
         operations::check(&data);
     }
@@ -322,7 +402,7 @@ type Check = fn(&[u8]);
 /// What the fuzz targets start from, and what they have found.
 #[test]
 fn the_corpus_holds() {
-    let targets: [(&str, Check); 11] = [
+    let targets: [(&str, Check); 12] = [
         ("sentry_trace", formats::sentry_trace),
         ("traceparent", formats::traceparent),
         ("tracestate", formats::tracestate),
@@ -333,6 +413,7 @@ fn the_corpus_holds() {
         ("rate_limits", formats::rate_limits),
         ("request", request::check),
         ("answer", answer::check),
+        ("segment", segment::check),
         ("operations", operations::check),
     ];
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");

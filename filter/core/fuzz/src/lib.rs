@@ -4,6 +4,7 @@
 //! formats      each parser: what is read is written in the strict form, and what is written reads the same
 //! request      the request side: arbitrary headers under a handful of configurations
 //! answer       the response side: arbitrary answers to arbitrary requests
+//! segment      the end of a request: what leaves of it, in every format
 //! operations   the whole line: requests, ends of streams, callouts, answers and clocks in any order
 //! strict       independent readers: how the strictest of the services behind us reads a header or an envelope
 //! input        how bytes become header lines
@@ -21,4 +22,5 @@ pub mod formats;
 pub mod input;
 pub mod operations;
 pub mod request;
+pub mod segment;
 pub mod strict;

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::fixtures::{config, Host};
 use crate::metrics::Kind;
+use crate::span::UpstreamEnd;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -27,18 +28,29 @@ impl Gateway {
     }
 
     fn request(&mut self, path: &str) {
-        let headers =
-            Headers::from_pairs([(b":path".as_slice(), path.as_bytes()), (b":method", b"GET")]);
-        let pipeline = &mut self.pipeline;
-        let outcome = self
-            .host
-            .serve(|sources| pipeline.on_request_headers(&headers, sources));
+        self.request_with(&[(":path", path), (":method", "GET")], |_| {});
+    }
+
+    /// A request whose headers have arrived.
+    fn outcome(&mut self, lines: &[(&str, &str)]) -> RequestOutcome {
+        let lines = lines
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let (headers, pipeline) = (Headers::from_pairs(lines), &mut self.pipeline);
+        self.host
+            .serve(|sources| pipeline.on_request_headers(&headers, sources))
+    }
+
+    /// A request from its headers to its end, in no time.
+    fn request_with(&mut self, lines: &[(&str, &str)], change: impl FnOnce(&mut StreamEnd)) {
+        let outcome = self.outcome(lines);
         // As from Envoy, which tells the times: the clock is not asked.
-        let end = StreamEnd {
+        let mut end = StreamEnd {
             start_ns: Some(self.now_ns),
             duration_ns: Some(0),
             ..StreamEnd::default()
         };
+        change(&mut end);
         self.pipeline
             .on_stream_end(outcome.span.unwrap(), end, || None);
         self.check();
@@ -216,4 +228,88 @@ fn a_callout_that_is_never_answered_frees_its_place() {
         0,
         "an answer that comes too late counts no more"
     );
+}
+
+#[test]
+fn a_code_that_is_to_be_ignored_is_discarded_with_its_reason() {
+    let mut gateway = Gateway::new(r#""trace_ignore_status_codes": [404, [500, 599]],"#);
+    for (code, ignored) in [(200, 0), (404, 1), (403, 1), (503, 2), (499, 2)] {
+        gateway.request_with(&[], |end| end.response_code = Some(code));
+        assert_eq!(gateway.stat("spans_discarded.ignored"), ignored, "{code}");
+    }
+    gateway.request_with(&[], |end| end.response_code = None);
+    assert_eq!(gateway.stat("spans_queued"), 4);
+}
+
+#[test]
+fn the_upstream_learns_when_the_request_began() {
+    let start = |more: &str, header: Option<&str>| {
+        let mut gateway = Gateway::new(more);
+        let lines = header.map(|value| (X_REQUEST_START, value));
+        let lines: Vec<_> = lines.into_iter().collect();
+        gateway
+            .outcome(&lines)
+            .mutations
+            .into_iter()
+            .find_map(|mutation| match mutation {
+                HeaderMutation::Set { name, value } if name == X_REQUEST_START => {
+                    Some(String::from_utf8(value).unwrap())
+                }
+                _ => None,
+            })
+    };
+    let on = r#""request_start_header": true,"#;
+    assert_eq!(start("", None), None);
+    assert_eq!(start(on, Some("t=1")), None);
+    // The clock of the fixture stands at nothing.
+    assert_eq!(start(on, None).as_deref(), Some("t=0.000000"));
+}
+
+#[test]
+fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
+    let mut gateway = Gateway::new("");
+    let first = gateway.outcome(&[]);
+    let mut end = StreamEnd {
+        response_code_details: Some("internal_redirect".to_owned()),
+        upstream: Some(UpstreamEnd::default()),
+        ..StreamEnd::default()
+    };
+    let sent = first.mutations.iter().find_map(|mutation| match mutation {
+        HeaderMutation::Set { name, value } if *name == SENTRY_TRACE => {
+            Some(String::from_utf8(value.clone()).unwrap())
+        }
+        _ => None,
+    });
+    let span = first.span.unwrap();
+    let id = span.context.span_id;
+    gateway.pipeline.on_stream_end(span, end.clone(), || None);
+    gateway.check();
+    assert_eq!(gateway.stat("spans_recorded"), 0);
+
+    let next = gateway.outcome(&[(SENTRY_TRACE, &sent.unwrap())]);
+    let span = next.span.unwrap();
+    assert_eq!(span.context.span_id, id);
+    end.response_code_details = None;
+    gateway.pipeline.on_stream_end(span, end, || None);
+    gateway.check();
+    assert_eq!(gateway.stat("spans_recorded"), 3);
+    assert_eq!(gateway.stat("requests"), 1, "one request of the client's");
+}
+
+#[test]
+fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
+    let end = StreamEnd {
+        response_code_details: Some("internal_redirect".to_owned()),
+        ..StreamEnd::default()
+    };
+    let mut gateway = Gateway::new("");
+    let span = gateway.outcome(&[]).span.unwrap();
+    gateway.pipeline.on_stream_end(span, end.clone(), || None);
+    let other = gateway.outcome(&[]).span.unwrap();
+    gateway.check();
+    assert_eq!(gateway.stat("spans_recorded"), 1);
+    gateway.pipeline.on_stream_end(other, end, || None);
+    gateway.pipeline.on_tick(gateway.now_ns);
+    gateway.check();
+    assert_eq!(gateway.stat("spans_recorded"), 2);
 }

@@ -12,8 +12,10 @@ use crate::route::TransactionName;
 const MAX_TEXT: usize = 1_024;
 /// How long a span's name may be, in bytes (sentry-protocol.md §9.1).
 pub const MAX_NAME: usize = 200;
-/// How many bytes all values of a span may have. Relay trims `contexts.trace`, where those of the server span are, at 8 kB (sentry-protocol.md §9.1).
-const MAX_BYTES: usize = 6_500;
+/// How many bytes a number has as JSON, at most.
+const MAX_NUMBER: usize = 24;
+/// How many bytes all attributes of a span may have as JSON. Relay trims `contexts.trace`, where those of the server span are, at 8 kB (sentry-protocol.md §9.1).
+const MAX_BYTES: usize = 7_000;
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,11 +82,11 @@ impl Attributes {
     /// What does not fit is left out, whole.
     fn add(&mut self, name: Cow<'static, str>, value: Value) {
         let weight = match &value {
-            Value::Text(text) => text.len(),
-            Value::Integer(_) | Value::Double(_) => size_of::<u64>(),
+            Value::Text(text) => json_len(text),
+            Value::Integer(_) | Value::Double(_) => MAX_NUMBER,
             Value::Texts(texts) => texts
                 .iter()
-                .fold(0, |sum: usize, text| sum.saturating_add(text.len())),
+                .fold(0, |sum: usize, text| sum.saturating_add(json_len(text))),
         };
         let bytes = self.bytes.saturating_add(name.len()).saturating_add(weight);
         if bytes <= MAX_BYTES {
@@ -220,6 +222,17 @@ fn rpc(request: &Request, status: Option<u64>, all: &mut Attributes) {
     all.text("rpc.response.status_code", word);
 }
 
+/// How many bytes a text is as JSON, with its quotes and a comma.
+fn json_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        0..=0x1f => 6,
+        _ => 1_usize,
+    };
+    text.bytes()
+        .fold(3, |sum: usize, byte| sum.saturating_add(escaped(byte)))
+}
+
 /// A text of at most `max` bytes.
 pub fn shortened(text: &str, max: usize) -> String {
     const ELLIPSIS: &str = "...";
@@ -284,6 +297,27 @@ mod tests {
         attributes.text("url.path", Some("/"));
         assert_eq!(attributes.iter().len(), 7, "six headers and the path");
         assert!(attributes.bytes <= MAX_BYTES);
+    }
+
+    /// Relay counts the JSON, so quotes and control characters count as what they become.
+    #[test]
+    fn the_bound_holds_for_the_json() {
+        for filler in ["v", "\"", "\u{1}", "\u{1F980}"] {
+            let headers: Vec<_> = (0..20)
+                .map(|n| (format!("x-{n}"), vec![filler.repeat(200); 3]))
+                .collect();
+            let mut attributes = Attributes::default();
+            attributes.headers("http.request.header.", &headers);
+            let json: usize = attributes
+                .iter()
+                .map(|(name, value)| serde_json::to_string(value).unwrap().len() + name.len() + 4)
+                .sum();
+            let count = attributes.iter().len();
+            assert!(
+                count > 0 && json <= MAX_BYTES + count * 4,
+                "{json} bytes of {filler:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! A whole request of anybody's, with attributes of any kind, in every format: what leaves is well formed, within the limits of Sentry, and holds no value
+//! that was not asked for.
+//!
+//! ```text
+//! byte 0    the configuration: its format, and whether persons may be told of
+//! then      header lines of the request and its answer; `@<attribute>: value` are attributes
+//! ```
+
+use std::sync::OnceLock;
+
+use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::envelope::Format;
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::data::{DataConfig, FILTERED};
+use sentry_filter_core::span::StreamEnd;
+use serde_json::Value;
+
+use super::request::{parse, Host};
+use super::{input, strict};
+
+const NOW_NS: u64 = 1_787_306_400_000_000_000;
+/// What Relay leaves of a context (sentry-protocol.md §9.1).
+const MAX_CONTEXT: usize = 8_192;
+
+const ATTRIBUTES: [(&str, Attribute); 19] = [
+    ("time", Attribute::RequestTime),
+    ("duration", Attribute::RequestDuration),
+    ("code", Attribute::ResponseCode),
+    ("details", Attribute::ResponseCodeDetails),
+    ("flags", Attribute::ResponseFlags),
+    ("size", Attribute::ResponseSize),
+    ("body", Attribute::RequestSize),
+    ("grpc", Attribute::GrpcStatus),
+    ("protocol", Attribute::RequestProtocol),
+    ("tls", Attribute::TlsVersion),
+    ("source", Attribute::SourceAddress),
+    ("route", Attribute::RouteName),
+    ("cluster", Attribute::ClusterName),
+    ("address", Attribute::UpstreamAddress),
+    ("attempts", Attribute::UpstreamRequestAttemptCount),
+    ("pool", Attribute::UpstreamPoolReadyDuration),
+    ("latency", Attribute::ResponseBackendLatency),
+    ("failure", Attribute::UpstreamTransportFailureReason),
+    ("upstream-tls", Attribute::UpstreamTlsVersion),
+];
+
+/// Whether everything holds for one request.
+pub fn check(data: &[u8]) {
+    let mut bytes = input::Bytes(data);
+    let config = configuration(bytes.byte());
+    let pairs = input::headers(bytes.0);
+    let attribute = |wanted: Attribute| {
+        let (name, _) = ATTRIBUTES.iter().find(|(_, known)| *known == wanted)?;
+        let found = pairs
+            .iter()
+            .find(|(found, _)| found.strip_prefix(b"@") == Some(name.as_bytes()));
+        found.map(|(_, value)| number(value).unwrap_or_else(|| value.clone()))
+    };
+    let lines = || pairs.iter().map(|(name, value)| (&name[..], &value[..]));
+    let headers = Headers::from_pairs(lines());
+    let mut pipeline = Pipeline::new(config.clone());
+    let outcome = Host::new(0).serve(|sources| pipeline.on_request_headers(&headers, sources));
+    let Some(mut span) = outcome.span else { return };
+    span.answered_ns = number(
+        &pairs
+            .first()
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default(),
+    )
+    .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let mut attribute = attribute;
+    let end = StreamEnd::read(
+        &span,
+        config.data.send_default_pii,
+        &mut attribute,
+        &mut || NOW_NS,
+    );
+    let goes_on = span.goes_on(&end);
+    pipeline.on_stream_end(span, end, || Some(Headers::from_pairs(lines())));
+    if goes_on {
+        pipeline.on_tick(NOW_NS);
+    }
+    let callout = pipeline.next_callout(NOW_NS).expect("a segment to send");
+    let spans = match config.transport.format {
+        Format::Transaction => {
+            let (_, event) = strict::envelope(&callout.body);
+            limits(&event);
+            1 + event["spans"].as_array().expect("spans").len()
+        }
+        Format::SpanV2 => strict::streamed_spans(&callout.body),
+        Format::Otlp => strict::otlp_spans(&callout.body),
+    };
+    assert_eq!(spans, callout.spans() as usize);
+    for (_, value) in &pairs {
+        query(&String::from_utf8_lossy(value));
+    }
+}
+
+fn limits(event: &Value) {
+    for (name, context) in event["contexts"].as_object().expect("contexts") {
+        let length = context.to_string().len();
+        assert!(length <= MAX_CONTEXT, "{name}: {length} bytes");
+    }
+    let name = event["transaction"].as_str().expect("a name");
+    assert!(name.len() <= 200 && !name.is_empty(), "{name:?}");
+    for span in event["spans"].as_array().expect("spans") {
+        let within = |key: &str| (span[key].as_str(), event[key].as_str());
+        let (start, from) = within("start_timestamp");
+        let (end, to) = within("timestamp");
+        assert!(
+            from <= start && start <= end && end <= to,
+            "{span} of {event}"
+        );
+    }
+}
+
+/// A query keeps the names of its parameters and none of their values; filtered again, it stays the same.
+fn query(text: &str) {
+    let filtered = DataConfig::default().query(text);
+    let (before, after) = (text.split('&'), filtered.split('&'));
+    assert_eq!(before.clone().count(), after.clone().count());
+    for (before, after) in before.zip(after) {
+        let value = match before.split_once('=') {
+            Some((name, _)) => after
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+                .expect("the name stays"),
+            None => after,
+        };
+        assert!(["", FILTERED].contains(&value), "{value:?} of {before:?}");
+    }
+    assert_eq!(DataConfig::default().query(&filtered), filtered);
+    let all = DataConfig {
+        send_default_pii: true,
+        ..DataConfig::default()
+    };
+    assert_eq!(all.query(&all.query(text)), all.query(text));
+}
+
+/// Digits stand for a number as Envoy writes it.
+fn number(value: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(value).ok()?;
+    let number: i64 = text.parse().ok()?;
+    Some(number.to_le_bytes().to_vec())
+}
+
+fn configuration(byte: u8) -> &'static FilterConfig {
+    static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let config = |format: &str, pii: bool| {
+            parse(&format!(
+                r#"{{"dsn": "https://key@o1.ingest.sentry.io/42", "traces_sample_rate": 1, "server_name": "edge", "send_default_pii": {pii},
+                    "capture_request_headers": ["accept", "cookie", "referer", "x-key", "x-user"],
+                    "capture_response_headers": ["set-cookie", "location"], "transport": {{"format": "{format}"}}}}"#
+            ))
+        };
+        ["transaction", "span_v2", "otlp"]
+            .into_iter()
+            .flat_map(|format| [config(format, false), config(format, true)])
+            .collect()
+    });
+    &all[usize::from(byte.wrapping_sub(b'a')) % all.len()]
+}
