@@ -1,6 +1,9 @@
 //! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter does runs without it, too, and fails there.
 
-use e2e::{browser::serve_page, Gateway, GatewayBuilder, Reply, Site, Visit};
+use e2e::{
+    browser::serve_page, eventually, Gateway, GatewayBuilder, Reply, Segment, SentryTrace, Site,
+    Visit,
+};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use serde_json::json;
 
@@ -57,8 +60,7 @@ impl Scene {
     }
 
     /// Asserts that the service got the request with the page's trace, and that the page can read the trace of the answer.
-    #[track_caller]
-    fn assert_one_trace(&self, visit: &Visit) {
+    async fn assert_one_trace(&self, visit: &Visit) {
         let requests = self
             .gateway
             .upstream
@@ -70,7 +72,21 @@ impl Scene {
             requests[0].baggage().sentry("trace_id").as_deref(),
             Some(visit.trace_id())
         );
-        assert_eq!(visit.outcome["sentry_trace"], context.to_string());
+        let told = self.told_of(&context).await;
+        assert_eq!(visit.outcome["sentry_trace"], told.to_string());
+    }
+
+    /// What the client of a request is told whose upstream was told that: the gateway's own span, above the call.
+    async fn told_of(&self, context: &SentryTrace) -> SentryTrace {
+        let segment = eventually(async || {
+            let segments = self.gateway.sentry.wait_for_segments(0).await;
+            let is_it = |segment: &Segment| segment.call().span_id == context.span_id;
+            segments.into_iter().find(is_it)
+        });
+        SentryTrace {
+            span_id: segment.await.expect("the segment").server.span_id,
+            ..context.clone()
+        }
     }
 
     #[track_caller]
@@ -103,7 +119,7 @@ async fn assert_passes_with_the_filter_only(
     scene.service(200, preflight, answer);
     let visit = scene.call(credentials).await;
     visit.assert_answered(200);
-    scene.assert_one_trace(&visit);
+    scene.assert_one_trace(&visit).await;
 }
 
 #[tokio::test]
@@ -143,7 +159,7 @@ async fn a_service_with_wildcards_for_everybody() {
     scene.service(200, &preflight, &answer);
     let visit = scene.call("omit").await;
     visit.assert_answered(200);
-    scene.assert_one_trace(&visit);
+    scene.assert_one_trace(&visit).await;
 }
 
 #[tokio::test]
@@ -157,7 +173,7 @@ async fn an_error_can_be_looked_up_by_its_trace() {
     );
     let visit = scene.call("omit").await;
     visit.assert_answered(503);
-    scene.assert_one_trace(&visit);
+    scene.assert_one_trace(&visit).await;
     assert_eq!(
         visit.outcome["baggage"],
         json!(null),
@@ -219,7 +235,7 @@ async fn envoys_own_cors_filter_has_to_stand_behind_ours() {
         Scene::start(|builder, site| policed(builder, site).behind(CORS, cors_filter())).await;
     let visit = scene.call("omit").await;
     visit.assert_answered(200);
-    scene.assert_one_trace(&visit);
+    scene.assert_one_trace(&visit).await;
     assert!(!scene.gateway.envoy.log().contains(FilterOrder::WARNING));
 
     let scene =
@@ -248,7 +264,8 @@ async fn a_page_load_joins_the_trace_of_the_gateway() {
     let (visit, request) = load(&scene, "private, max-age=0").await;
     let context = request.sentry_trace();
     assert_eq!(visit.trace_id(), context.trace_id);
-    assert_eq!(visit.parent_span_id(), Some(context.span_id.as_str()));
+    let told = scene.told_of(&context).await;
+    assert_eq!(visit.parent_span_id(), Some(told.span_id.as_str()));
 
     let scene = Scene::without_filter().await;
     let (visit, _) = load(&scene, "private, max-age=0").await;

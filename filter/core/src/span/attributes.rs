@@ -69,7 +69,8 @@ impl Attributes {
         let [address, port] = names;
         let (host, number) = host_and_port(authority.unwrap_or_default());
         self.text(address, Some(host));
-        self.integer(port, number);
+        // Envoy's word for a port that it does not know, as behind `x-forwarded-for`, is 0.
+        self.integer(port, number.filter(|number| *number > 0));
     }
 
     fn headers(&mut self, prefix: &str, headers: &[(String, Vec<String>)]) {
