@@ -143,5 +143,5 @@ fn stream_end(bencher: Bencher) {
     let span = outcome.span.expect("a recorded span");
     bencher
         .with_inputs(|| span.clone())
-        .bench_local_values(|span| pipeline.on_stream_end(span, StreamEnd::default(), || None));
+        .bench_local_values(|span| pipeline.on_stream_end(*span, StreamEnd::default(), || None));
 }

@@ -22,7 +22,7 @@ pub struct Pipeline {
     throttle: Option<Throttle>,
     filter_order: FilterOrder,
     /// The span whose request Envoy has just turned into another one; it runs the filters for that one at once.
-    redirected: Option<(Box<OpenSpan>, StreamEnd)>,
+    redirected: Option<Box<(OpenSpan, StreamEnd)>>,
     queue: Queue,
     transport: Option<Transport>,
     metrics: Metrics,
@@ -113,15 +113,15 @@ impl Pipeline {
 
     /// The span that goes on with this request, if an internal redirect has made the request of another one. One that does not go on has ended.
     fn take_redirected(&mut self, headers: &Headers) -> Option<OpenSpan> {
-        let (mut span, end) = self.redirected.take()?;
+        let (mut span, end) = *self.redirected.take()?;
         let arrived = SentryTrace::read(headers.values(SENTRY_TRACE))
             .ok()
             .flatten();
         if arrived.is_some_and(|arrived| span.context.has_sent(arrived.value)) {
             span.redirect(&end);
-            return Some(*span);
+            return Some(span);
         }
-        self.record(*span, end, &Headers::default());
+        self.record(span, end, &Headers::default());
         None
     }
 
@@ -208,24 +208,24 @@ impl Pipeline {
     /// A stream with a span has ended. `answer` reads the response's headers and is asked only if some of them are recorded.
     pub fn on_stream_end(
         &mut self,
-        span: Box<OpenSpan>,
+        span: OpenSpan,
         end: StreamEnd,
         answer: impl FnOnce() -> Option<Headers>,
     ) {
         if span.goes_on(&end) {
             self.end_redirected();
-            self.redirected = Some((span, end));
+            self.redirected = Some(Box::new((span, end)));
             return;
         }
         let reads = !self.config.data.capture_response_headers.is_empty();
         let answer = reads.then(answer).flatten().unwrap_or_default();
-        self.record(*span, end, &answer);
+        self.record(span, end, &answer);
     }
 
     /// A span whose request did not come back from its redirect has ended with it.
     fn end_redirected(&mut self) {
-        if let Some((span, end)) = self.redirected.take() {
-            self.record(*span, end, &Headers::default());
+        if let Some((span, end)) = self.redirected.take().map(|ended| *ended) {
+            self.record(span, end, &Headers::default());
         }
     }
 

@@ -75,7 +75,7 @@ impl HttpContext for Stream {
             worker.check_filter_order(self.response.as_deref());
         }
         if let Some(span) = self.span.take() {
-            worker.on_stream_end(span);
+            worker.on_stream_end(*span);
         }
     }
 }
@@ -153,7 +153,7 @@ impl Worker {
         }
     }
 
-    fn on_stream_end(&mut self, span: Box<OpenSpan>) {
+    fn on_stream_end(&mut self, span: OpenSpan) {
         let Some(pipeline) = &mut self.pipeline else {
             return;
         };

@@ -32,8 +32,11 @@ pub struct Upstream {
 struct State {
     recorded: Mutex<Vec<RecordedRequest>>,
     /// By method and path, the next one first; the last one stays.
-    replies: Mutex<HashMap<(String, String), VecDeque<Vec<Step>>>>,
+    replies: Mutex<HashMap<(String, String), VecDeque<Script>>>,
 }
+
+/// What the upstream does with one request.
+pub type Script = Vec<Step>;
 
 /// A part of what the upstream does with a request.
 #[derive(Clone, Debug)]
@@ -97,12 +100,12 @@ impl Upstream {
     }
 
     /// Does so from now on, step by step.
-    pub fn script(&self, method: &str, path: &str, steps: Vec<Step>) {
+    pub fn script(&self, method: &str, path: &str, steps: Script) {
         self.replies(method, path, vec![steps]);
     }
 
     /// Does one after the other, request by request; the last one from then on.
-    pub fn replies(&self, method: &str, path: &str, scripts: Vec<Vec<Step>>) {
+    pub fn replies(&self, method: &str, path: &str, scripts: Vec<Script>) {
         let key = (method.to_owned(), path.to_owned());
         lock(&self.state.replies).insert(key, scripts.into());
     }
@@ -244,7 +247,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
 }
 
 impl State {
-    fn next_steps(&self, method: &str, path: &str) -> Option<Vec<Step>> {
+    fn next_steps(&self, method: &str, path: &str) -> Option<Script> {
         let mut replies = lock(&self.replies);
         let scripts = replies.get_mut(&(method.to_owned(), path.to_owned()))?;
         match scripts.len() {

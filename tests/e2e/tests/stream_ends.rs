@@ -44,6 +44,13 @@ async fn only(gateway: &Gateway) -> Segment {
     first
 }
 
+/// Everything that a segment says is as it was when somebody looked at it last (`tests/snapshots`; `INSTA_UPDATE=always` writes them anew).
+macro_rules! assert_whole {
+    ($segment:expr) => {
+        insta::assert_snapshot!($segment.whole());
+    };
+}
+
 async fn gateway() -> GatewayBuilder {
     Gateway::builder().await.config(json!({}))
 }
@@ -92,6 +99,7 @@ async fn a_slow_answer_is_the_upstreams_time() {
     let (done, answer) = curl(&["--http1.1", &url(&gateway, "/slow?q=1")]).await;
     assert!(done && answer.ends_with("helloworld"), "{answer}");
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "ok 200 | ok 200");
     assert_no_hole(&gateway, &segment);
     let (server, call) = (&segment.server, segment.call());
@@ -121,6 +129,7 @@ async fn a_client_that_leaves_before_the_answer() {
     let (done, _) = curl(&["--max-time", "0.3", &url(&gateway, "/hang")]).await;
     assert!(!done);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "cancelled - DC | cancelled -");
     assert_no_hole(&gateway, &segment);
     assert!(segment.call().duration_ms() > 200.0, "{segment:#?}");
@@ -141,6 +150,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer() {
     let segments = gateway.sentry.wait_for_segments(2).await;
     for segment in &segments {
         assert_eq!(told(segment), "cancelled 200 DC | cancelled 200");
+        assert_whole!(segment);
     }
     assert_eq!(segments[1].server.text("network.protocol.version"), "2");
 }
@@ -154,6 +164,7 @@ async fn an_upstream_that_hangs_up_before_the_answer() {
     let exchange = gateway.send(&Request::get("/gone")).await;
     assert_eq!(exchange.response.status, 503);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "unavailable 503 UC | internal_error -");
     let details = segment.server.text("envoy.response_code_details");
     assert!(
@@ -178,6 +189,7 @@ async fn an_upstream_that_hangs_up_in_the_middle_of_an_answer() {
     let (done, _) = curl(&[&url(&gateway, "/torn")]).await;
     assert!(!done);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(
         told(&segment),
         "internal_error 200 UPE | internal_error 200"
@@ -194,6 +206,7 @@ async fn an_upstream_that_takes_too_long() {
     let exchange = gateway.send(&Request::get("/late")).await;
     assert_eq!(exchange.response.status, 504);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(
         told(&segment),
         "deadline_exceeded 504 UT | deadline_exceeded -"
@@ -249,6 +262,7 @@ async fn what_envoy_answers_itself_calls_nobody() {
         ]
     );
     for segment in &segments[1..] {
+        assert_whole!(segment);
         let (gateways, all) = (
             segment.server.number("envoy.gateway_time_ms"),
             segment.server.duration_ms(),
@@ -301,6 +315,7 @@ async fn retries_are_one_call() {
     let (done, _) = curl(&[&url(&gateway, "/flaky")]).await;
     assert!(done);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "ok 200 | ok 200");
     let call = segment.call();
     assert_eq!(call.number("http.request.resend_count"), 2.0);
@@ -316,6 +331,7 @@ async fn retries_are_one_call() {
         .await
         .assert_answered_by_gateway(503);
     let segment = gateway.sentry.wait_for_segments(3).await.remove(2);
+    assert_whole!(segment);
     assert_eq!(told(&segment), "unavailable 503 UF,URX | internal_error -");
     let call = segment.call();
     assert_eq!(call.number("http.request.resend_count"), 3.0);
@@ -341,6 +357,7 @@ async fn an_internal_redirect_is_one_segment_with_a_call_for_each_request() {
         let (done, answer) = curl(&[&url(&gateway, "/old")]).await;
         assert!(done && answer.starts_with("HTTP/1.1 200"), "{answer}");
         let segment = only(&gateway).await;
+        assert_whole!(segment);
         assert_eq!(
             told(&segment),
             "ok 200 | ok 302 | ok 302 | ok 200",
@@ -417,6 +434,7 @@ async fn an_event_stream_ends_when_its_client_leaves() {
     .await;
     assert!(answer.matches("data: x").count() > 5, "{answer}");
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "cancelled 200 DC | cancelled 200");
     assert!(segment.call().duration_ms() > 500.0);
     assert!(segment.call().number("envoy.time_to_first_byte_ms") < 300.0);
@@ -468,6 +486,7 @@ async fn every_version_of_http_and_every_method_is_told() {
         let segments = gateway.sentry.wait_for_segments(index + 1).await;
         assert_eq!(segments.len(), index + 1, "{arguments:?}");
         let segment = &segments[index];
+        assert_whole!(segment);
         assert_eq!(told(segment), *expected, "{arguments:?}");
         let server = &segment.server;
         let found = (
@@ -487,6 +506,7 @@ async fn a_tunnel_that_is_refused() {
     let request = Request::new("CONNECT", "elsewhere.test:80").host("elsewhere.test:80");
     gateway.send(&request).await.assert_answered_by_gateway(404);
     let segment = only(&gateway).await;
+    assert_whole!(segment);
     assert_eq!(told(&segment), "not_found 404 NR");
     let server = &segment.server;
     assert_eq!(server.text("http.request.method"), "CONNECT");
@@ -515,6 +535,10 @@ async fn an_upgraded_connection_is_one_span_however_it_ends() {
             .wait_for_segments(index + 1)
             .await
             .remove(index);
+        if end == "vanish" {
+            // After a goodbye it is chance who closes first.
+            assert_whole!(segment);
+        }
         let (server, call) = (&segment.server, segment.call());
         assert_eq!(
             (server.status.as_str(), call.status.as_str()),

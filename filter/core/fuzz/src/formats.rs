@@ -331,7 +331,7 @@ pub fn rate_limits(data: &[u8]) {
             ..StreamEnd::default()
         };
         let span = outcome.span.expect("everything is sampled");
-        pipeline.on_stream_end(span, end, || None);
+        pipeline.on_stream_end(*span, end, || None);
     };
     record(&mut pipeline, NOW_NS);
     let callout = pipeline.next_callout(NOW_NS).expect("a span waits");

@@ -52,7 +52,7 @@ struct Worker {
     now_ns: u64,
     next_token: u32,
     /// Streams whose span is open.
-    streams: Vec<Box<OpenSpan>>,
+    streams: Vec<OpenSpan>,
     /// A callout that was made and neither taken nor refused yet.
     held: Option<Callout>,
     /// The tokens that were given out.
@@ -132,7 +132,7 @@ impl Worker {
         let outcome = self
             .host
             .serve(|sources| pipeline.on_request_headers(&headers, sources));
-        self.streams.extend(outcome.span);
+        self.streams.extend(outcome.span.map(|span| *span));
     }
 
     fn end_stream(&mut self, index: u8, times: u8) {
@@ -183,7 +183,7 @@ impl Worker {
                 .serve(|sources| pipeline.on_request_headers(&headers, sources));
             let resumed = outcome.span.expect("the span goes on");
             assert_eq!(resumed.context.trace_id, sent.trace_id);
-            self.streams.push(resumed);
+            self.streams.push(*resumed);
         }
     }
 

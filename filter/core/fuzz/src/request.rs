@@ -172,7 +172,7 @@ pub fn check(data: &[u8]) {
     );
 
     if let Some(span) = outcome.span {
-        reported(&mut pipeline, span);
+        reported(&mut pipeline, *span);
     }
 }
 
@@ -371,7 +371,7 @@ impl Request<'_> {
 }
 
 /// The rest of the line: the span becomes an envelope that names it.
-fn reported(pipeline: &mut Pipeline, span: Box<OpenSpan>) {
+fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
     let context = span.context.clone();
     let end = StreamEnd {
         start_ns: Some(NOW_NS),

@@ -78,7 +78,7 @@ pub fn check(data: &[u8]) {
         &mut || NOW_NS,
     );
     let goes_on = span.goes_on(&end);
-    pipeline.on_stream_end(span, end, || Some(Headers::from_pairs(lines())));
+    pipeline.on_stream_end(*span, end, || Some(Headers::from_pairs(lines())));
     if goes_on {
         pipeline.on_tick(NOW_NS);
     }

@@ -52,7 +52,7 @@ impl Gateway {
         };
         change(&mut end);
         self.pipeline
-            .on_stream_end(outcome.span.unwrap(), end, || None);
+            .on_stream_end(*outcome.span.unwrap(), end, || None);
         self.check();
     }
 
@@ -280,14 +280,14 @@ fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
         }
         _ => None,
     });
-    let span = first.span.unwrap();
+    let span = *first.span.unwrap();
     let id = span.context.span_id;
     gateway.pipeline.on_stream_end(span, end.clone(), || None);
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 0);
 
     let next = gateway.outcome(&[(SENTRY_TRACE, &sent.unwrap())]);
-    let span = next.span.unwrap();
+    let span = *next.span.unwrap();
     assert_eq!(span.context.span_id, id);
     end.response_code_details = None;
     gateway.pipeline.on_stream_end(span, end, || None);
@@ -303,9 +303,9 @@ fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
         ..StreamEnd::default()
     };
     let mut gateway = Gateway::new("");
-    let span = gateway.outcome(&[]).span.unwrap();
+    let span = *gateway.outcome(&[]).span.unwrap();
     gateway.pipeline.on_stream_end(span, end.clone(), || None);
-    let other = gateway.outcome(&[]).span.unwrap();
+    let other = *gateway.outcome(&[]).span.unwrap();
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 1);
     gateway.pipeline.on_stream_end(other, end, || None);

@@ -129,7 +129,7 @@ pub fn of_server_span(
     protocol(end.protocol.as_deref(), all);
     let code = end.response_code.filter(|code| *code >= 500);
     all.text("error.type", error_type(status, end, code));
-    rpc(request, end.grpc_status, all);
+    rpc(request, end.call_status(), all);
     all.text(
         "envoy.route",
         end.route_name.as_deref().map(String::from_utf8_lossy),
@@ -169,7 +169,7 @@ pub fn of_upstream_span(
     all.text("url.full", request.full_url());
     all.address(["server.address", "server.port"], Some(&upstream.address));
     all.text("error.type", error_type(status, end, code));
-    rpc(request, end.grpc_status.filter(|_| code.is_some()), all);
+    rpc(request, end.call_status().filter(|_| code.is_some()), all);
     all.text("envoy.cluster", end.cluster_name.as_ref());
     all.milliseconds("envoy.pool_wait_ms", upstream.pool_wait_ns);
     all.milliseconds("envoy.time_to_first_byte_ms", first_byte_ns);

@@ -100,10 +100,8 @@ impl SpanStatus {
             Some(101) => Self::Ok,
             None | Some(..=399) if flags.client_left() => Self::Cancelled,
             None if flags.timed_out() => Self::DeadlineExceeded,
-            code => match end.grpc_status.filter(|_| is_grpc).map(Self::from_grpc) {
-                // What Envoy derives from the 200 of a call that has no status.
-                Some(Self::Unknown) if Self::is_cut_short(flags) => Self::of_broken(flags),
-                Some(status) => status,
+            code => match end.call_status().filter(|_| is_grpc) {
+                Some(status) => Self::from_grpc(status),
                 None if code < Some(400) && Self::is_cut_short(flags) => Self::of_broken(flags),
                 None => Self::from_http(code),
             },

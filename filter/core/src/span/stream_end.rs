@@ -72,19 +72,20 @@ impl StreamEnd {
         let response_flags = ResponseFlags::from_bits(response_flags);
         let start_ns = host.number(Attribute::RequestTime);
         let duration_ns = host.number(Attribute::RequestDuration);
+        // Envoy says 0 where the client got no answer.
+        let response_code = host
+            .number(Attribute::ResponseCode)
+            .and_then(|code| u16::try_from(code).ok())
+            .filter(|code| *code > 0);
         let needs_clock = start_ns.is_none() || duration_ns.is_none();
         Self {
             start_ns,
             duration_ns,
             now_ns: if needs_clock { now_ns() } else { 0 },
-            // Envoy says 0 where the client got no answer.
-            response_code: host
-                .number(Attribute::ResponseCode)
-                .and_then(|code| u16::try_from(code).ok())
-                .filter(|code| *code > 0),
+            response_code,
             response_code_details: host.text(Attribute::ResponseCodeDetails),
             response_flags,
-            response_size: host.number(Attribute::ResponseSize),
+            response_size: host.number_if(response_code.is_some(), Attribute::ResponseSize),
             request_size: host.number_if(request.has_body(), Attribute::RequestSize),
             grpc_status: host.number_if(request.is_grpc, Attribute::GrpcStatus),
             protocol: host.text(Attribute::RequestProtocol),
@@ -122,6 +123,13 @@ impl StreamEnd {
                 None => self.now_ns.max(start_ns),
             },
         }
+    }
+
+    /// The status of a gRPC call, unless it is what Envoy makes of the 200 of one that was broken off before it had any.
+    pub fn call_status(&self) -> Option<u64> {
+        const UNKNOWN: u64 = 2;
+        self.grpc_status
+            .filter(|status| *status != UNKNOWN || self.response_flags.is_empty())
     }
 
     /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters again, for the same request of the client.

@@ -87,6 +87,62 @@ impl Span {
     }
 }
 
+impl Span {
+    fn lines(&self, indent: &str, lines: &mut Vec<String>) {
+        let Self {
+            format: _,
+            trace_id: _,
+            span_id: _,
+            parent_span_id,
+            is_segment: _,
+            name,
+            source,
+            op,
+            origin,
+            kind,
+            status,
+            start_us: _,
+            end_us: _,
+            environment,
+            release,
+            attributes,
+            links,
+        } = self;
+        let mut add = |line: String| lines.push(format!("{indent}{}", without_ports(&line)));
+        add(format!("{op}  {name}  {status}"));
+        add(format!("  source {source:?}, kind {kind}, origin {origin}"));
+        add(format!(
+            "  environment {environment:?}, release {release:?}"
+        ));
+        add(format!(
+            "  has a parent: {}, links {links:?}",
+            parent_span_id.is_some()
+        ));
+        for (name, value) in attributes {
+            match name.as_str() {
+                "server.port" | "client.port" => add(format!("  {name}: <port>")),
+                // How much of it came through is chance.
+                "http.response.body.size" if status == "cancelled" => {
+                    add(format!("  {name}: <bytes>"))
+                }
+                measured if measured.ends_with("_ms") => add(format!("  {name}: <ms>")),
+                _ => add(format!("  {name}: {value}")),
+            }
+        }
+    }
+}
+
+/// A port of the loopback is another one every time.
+fn without_ports(line: &str) -> String {
+    let mut parts = line.split("127.0.0.1:");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str("127.0.0.1:<port>");
+        text.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    }
+    text
+}
+
 impl Segment {
     /// The segments among spans, in the order in which they began.
     ///
@@ -119,6 +175,16 @@ impl Segment {
         }
         segments.sort_by_key(|segment| segment.server.start_us);
         segments
+    }
+
+    /// Everything that it says, a line for each field and attribute, but for what is another one every time: ids, ports, measured times.
+    pub fn whole(&self) -> String {
+        let mut lines = Vec::new();
+        self.server.lines("", &mut lines);
+        for call in &self.calls {
+            call.lines("    ", &mut lines);
+        }
+        lines.join("\n")
     }
 
     /// The one call.
