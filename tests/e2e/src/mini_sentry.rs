@@ -16,6 +16,8 @@ mod span_tests;
 mod span_v2;
 mod tls;
 mod transaction;
+#[cfg(test)]
+mod transaction_tests;
 
 use std::{
     net::SocketAddr,

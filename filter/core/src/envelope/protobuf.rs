@@ -90,7 +90,8 @@ mod tests {
     /// The examples of protobuf's own page on its encoding, and the ends of each type.
     #[test]
     fn fields_are_written_as_protobuf_describes_them() {
-        let rows: [(fn(&mut Message) -> &mut Message, &[u8]); 8] = [
+        type Write = fn(&mut Message) -> &mut Message;
+        let rows: [(Write, &[u8]); 8] = [
             (|m| m.number(1, 150), b"\x08\x96\x01"),
             (|m| m.number(1, 0), b"\x08\x00"),
             (

@@ -457,4 +457,4 @@ fn seconds(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 #[path = "judge_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde_json::{json, Value};
 
-use super::judge::{Expected, Judge, ReceivedRequest, SDK_NAME};
+use super::judge::{tests::set, Expected, Judge, ReceivedRequest, SDK_NAME};
 use crate::wire::Headers;
 
 const KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
@@ -51,16 +51,6 @@ fn assert_refused(request: &ReceivedRequest, complaint: &str) {
         complaints.iter().any(|got| got.starts_with(complaint)),
         "{complaint:?} is not among {complaints:#?}"
     );
-}
-
-/// Sets, or with `null` removes, a value that a JSON pointer names; its parent must be there.
-fn set(root: &mut Value, pointer: &str, value: Value) {
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    let parent = root.pointer_mut(parent).unwrap().as_object_mut().unwrap();
-    match value {
-        Value::Null => parent.remove(key),
-        value => parent.insert(key.to_owned(), value),
-    };
 }
 
 /// Header, item header without its length, and payload.
