@@ -135,10 +135,13 @@ impl Pipeline {
             return None;
         }
         let time = (sources.attribute)(Attribute::RequestTime)
-            .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+            .and_then(|bytes| Some(i64::from_le_bytes(bytes.try_into().ok()?)))
+            .and_then(|time| u64::try_from(time).ok());
         let us = time
             .unwrap_or_else(|| (sources.now_ns)())
-            .checked_div(1_000)?;
+            .checked_div(1_000)
+            // A host without a clock.
+            .filter(|us| *us > 0)?;
         let (seconds, rest) = (us.checked_div(1_000_000)?, us.checked_rem(1_000_000)?);
         Some(HeaderMutation::Set {
             name: X_REQUEST_START,

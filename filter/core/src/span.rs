@@ -189,11 +189,7 @@ impl OpenSpan {
             sum.saturating_add(call.times.length_ns())
         });
         let status = SpanStatus::of_stream(&end, request.is_grpc);
-        let response_headers: Vec<_> = data
-            .capture(&data.capture_response_headers, answer)
-            .into_iter()
-            .map(|(name, lines)| (name.to_owned(), lines))
-            .collect();
+        let response_headers = data.capture(&data.capture_response_headers, answer);
         let server = Span {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
@@ -246,12 +242,13 @@ impl OpenSpan {
             None => method.to_owned(),
         };
         let url = request.url();
+        let description = format!("{method} {}", url.as_deref().unwrap_or(&request.path));
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: Kind::Client,
             name: attributes::shortened(&name, attributes::MAX_NAME),
-            description: format!("{method} {}", url.as_deref().unwrap_or(&request.path)),
+            description,
             status,
             times,
             attributes: attributes::of_upstream_span(

@@ -6,7 +6,11 @@
 //! {…123 bytes…}
 //! ```
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
 use serde_json::Value;
+
+use crate::Callout;
 
 /// An envelope.
 #[derive(Clone, Debug)]
@@ -24,6 +28,53 @@ pub struct Item {
     pub header: Value,
     /// The payload.
     pub payload: Value,
+}
+
+/// Reads the body of a callout by its media type, and returns how many spans it carries. Panics where a receiver would refuse it.
+pub fn read_spans(callout: &Callout) -> usize {
+    if callout.headers.only("content-type") == "application/x-protobuf" {
+        let request = ExportTraceServiceRequest::decode(callout.body.as_slice());
+        let request = request.unwrap_or_else(|error| panic!("no request of OTLP's: {error}"));
+        let scopes = request
+            .resource_spans
+            .iter()
+            .flat_map(|resource| &resource.scope_spans);
+        return scopes.map(|scope| scope.spans.len()).sum();
+    }
+    let envelope = Envelope::parse(&callout.body);
+    let [item] = envelope.items.as_slice() else {
+        panic!("not one item: {:#?}", envelope.items);
+    };
+    let (spans, needed): (_, &[&str]) = match item.header["type"].as_str() {
+        Some("transaction") => (
+            vec![&item.payload],
+            &["event_id", "transaction", "start_timestamp", "timestamp"],
+        ),
+        Some("span") => (
+            item.payload["items"]
+                .as_array()
+                .expect("spans")
+                .iter()
+                .collect(),
+            &[
+                "trace_id",
+                "span_id",
+                "name",
+                "start_timestamp",
+                "end_timestamp",
+            ],
+        ),
+        other => panic!("an item of type {other:?}"),
+    };
+    for span in &spans {
+        for key in needed {
+            assert!(!span[key].is_null(), "{key} of {span:#}");
+        }
+    }
+    match item.payload["spans"].as_array() {
+        Some(calls) => 1 + calls.len(),
+        None => spans.len(),
+    }
 }
 
 impl Envelope {

@@ -43,8 +43,31 @@ pub mod config {
         "traces_sample_rate": 1.0, "server_timing": true, "propagate_traceparent": true,
         "response_headers": ["sentry-trace", "baggage", "traceparent"]
     }"#;
+    /// Everything is sampled, streamed, and told of.
+    pub const STREAMED: &str = r#"{
+        "dsn": "https://0123456789abcdef0123456789abcdef@o42.ingest.sentry.example/7",
+        "traces_sample_rate": 1.0, "send_default_pii": true, "request_start_header": true,
+        "capture_request_headers": ["baggage", "cookie", "x-number"], "capture_response_headers": ["set-cookie", "server"],
+        "transport": {"format": "span_v2"}
+    }"#;
+    /// Everything is sampled and goes to a collector.
+    pub const OTLP: &str = r#"{
+        "dsn": "https://0123456789abcdef0123456789abcdef@o42.ingest.sentry.example/7",
+        "traces_sample_rate": 1.0, "trace_ignore_status_codes": [404], "transport": {"format": "otlp"}
+    }"#;
+    /// Those under which a request with no headers is recorded.
+    pub const RECORDING: [&str; 5] = [SAMPLED, DEBUG, TELLING, STREAMED, OTLP];
     /// All of them.
-    pub const ALL: [&str; 6] = [SAMPLED, UNSAMPLED, DEFERRED, PROPAGATE_ONLY, DEBUG, TELLING];
+    pub const ALL: [&str; 8] = [
+        SAMPLED,
+        UNSAMPLED,
+        DEFERRED,
+        PROPAGATE_ONLY,
+        DEBUG,
+        TELLING,
+        STREAMED,
+        OTLP,
+    ];
 }
 
 /// One worker with one configured filter. Its verbs panic on a trap, with the module's last words.
@@ -340,6 +363,8 @@ impl Served {
     /// The filter changed no header but its own, and wrote nothing that would end a line unless it came so.
     pub fn assert_only_our_headers_changed(&self) {
         const REQUEST: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestate"];
+        /// Added where it is wanted, never changed.
+        const START: &str = "x-request-start";
         const RESPONSE: [&str; 6] = [
             "sentry-trace",
             "baggage",
@@ -349,7 +374,14 @@ impl Served {
             "access-control-expose-headers",
         ];
         let request = &self.exchange.request;
-        assert_eq!(self.forwarded.without(&REQUEST), request.without(&REQUEST));
+        let mut forwarded = self.forwarded.without(&REQUEST);
+        if request.values(START).is_empty() {
+            let written = forwarded.values(START);
+            let is_time = |value: &[u8]| value.starts_with(b"t=") && value.len() < 30;
+            assert!(written.len() <= 1 && written.iter().all(|value| is_time(value)));
+            forwarded = forwarded.without(&[START]);
+        }
+        assert_eq!(forwarded, request.without(&REQUEST));
         let response = &self.exchange.response;
         assert_eq!(
             self.returned.without(&RESPONSE),

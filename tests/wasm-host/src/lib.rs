@@ -21,7 +21,7 @@ mod state;
 mod wasi;
 
 pub use builder::Builder;
-pub use envelope::{Envelope, Item};
+pub use envelope::{read_spans, Envelope, Item};
 pub use error::{HostError, Trap};
 pub use gateway::{config, Exchange, Gateway, Served};
 pub use host::{Answer, Host, CONTINUE};

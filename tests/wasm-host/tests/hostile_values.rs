@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use wasm_host::{
-    config, module_imports, Answer, Envelope, Exchange, Gateway, HeaderMap, Host, Rng, SentryTrace,
-    Twist, When,
+    config, module_imports, read_spans, Answer, Exchange, Gateway, HeaderMap, Host, Rng,
+    SentryTrace, Twist, When,
 };
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0-1";
@@ -21,11 +21,7 @@ fn assert_serves(gateway: &mut Gateway, exchange: &Exchange) -> HeaderMap {
 
 fn assert_sends_valid_envelopes(gateway: &mut Gateway) {
     for callout in gateway.flush() {
-        let envelope = Envelope::parse(&callout.body);
-        let transaction = envelope.transaction();
-        for key in ["event_id", "transaction", "start_timestamp", "timestamp"] {
-            assert!(!transaction[key].is_null(), "{key} of {transaction:#}");
-        }
+        assert!(read_spans(&callout) > 0);
         let ends_line = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
         for (name, value) in callout.headers.lines() {
             assert!(

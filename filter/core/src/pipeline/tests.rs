@@ -243,8 +243,9 @@ fn a_code_that_is_to_be_ignored_is_discarded_with_its_reason() {
 
 #[test]
 fn the_upstream_learns_when_the_request_began() {
-    let start = |more: &str, header: Option<&str>| {
+    let start = |more: &str, header: Option<&str>, now_ns| {
         let mut gateway = Gateway::new(more);
+        gateway.host.now_ns = now_ns;
         let lines = header.map(|value| (X_REQUEST_START, value));
         let lines: Vec<_> = lines.into_iter().collect();
         gateway
@@ -259,10 +260,12 @@ fn the_upstream_learns_when_the_request_began() {
             })
     };
     let on = r#""request_start_header": true,"#;
-    assert_eq!(start("", None), None);
-    assert_eq!(start(on, Some("t=1")), None);
-    // The clock of the fixture stands at nothing.
-    assert_eq!(start(on, None).as_deref(), Some("t=0.000000"));
+    let now_ns = 1_787_306_400_012_345_678;
+    assert_eq!(start("", None, now_ns), None);
+    assert_eq!(start(on, Some("t=1"), now_ns), None);
+    let told = start(on, None, now_ns);
+    assert_eq!(told.as_deref(), Some("t=1787306400.012345"));
+    assert_eq!(start(on, None, 0), None, "without a clock");
 }
 
 #[test]

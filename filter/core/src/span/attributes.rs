@@ -9,7 +9,7 @@ use super::{Request, SpanStatus};
 use crate::route::TransactionName;
 
 /// How long one text may be, in bytes; what is longer is cut and ends in `...`.
-const MAX_TEXT: usize = 1_024;
+pub const MAX_TEXT: usize = 1_024;
 /// How long a span's name may be, in bytes (sentry-protocol.md §9.1).
 pub const MAX_NAME: usize = 200;
 /// How many bytes a number has as JSON, at most.

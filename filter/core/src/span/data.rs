@@ -88,14 +88,10 @@ impl DataConfig {
     }
 
     /// The lines of the headers that are recorded, by name. What is not there is absent.
-    pub fn capture<'c>(
-        &self,
-        names: &'c [String],
-        headers: &Headers,
-    ) -> Vec<(&'c str, Vec<String>)> {
+    pub fn capture(&self, names: &[String], headers: &Headers) -> Vec<(String, Vec<String>)> {
         names
             .iter()
-            .map(|name| (name.as_str(), self.lines(name, headers)))
+            .map(|name| (name.clone(), self.lines(name, headers)))
             .filter(|(_, lines)| !lines.is_empty())
             .collect()
     }
@@ -266,7 +262,7 @@ mod tests {
         for (index, (name, without, with)) in expected.into_iter().enumerate() {
             for (lines, pii) in [(without, false), (with, true)] {
                 let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-                assert_eq!(captured(pii)[index], (name, lines), "pii {pii}");
+                assert_eq!(captured(pii)[index], (name.to_owned(), lines), "pii {pii}");
             }
         }
         assert_eq!(captured(true).len(), expected.len());
@@ -277,6 +273,6 @@ mod tests {
         let headers = Headers::from_pairs([(b"cookie".as_slice(), b" ; =; ".as_slice())]);
         let names = ["cookie".to_owned()];
         let captured = config(true).capture(&names, &headers);
-        assert_eq!(captured, [("cookie", vec![FILTERED.to_owned()])]);
+        assert_eq!(captured, [("cookie".to_owned(), vec![FILTERED.to_owned()])]);
     }
 }

@@ -1,7 +1,13 @@
 //! What a span says about its request.
 
+use super::attributes::{shortened, MAX_TEXT};
 use super::data::{without_credentials, DataConfig};
 use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
+
+/// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as long as the request takes.
+const MAX_TARGET: usize = 2 * MAX_TEXT;
+/// A host name has at most 253 bytes, and a port behind it.
+const MAX_HOST: usize = 260;
 
 /// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not UTF-8 become U+FFFD.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -30,7 +36,7 @@ impl Request {
         let text = |name| {
             headers
                 .value(name)
-                .map(|value| String::from_utf8_lossy(value).into_owned())
+                .map(|value| shortened(&String::from_utf8_lossy(value), MAX_TARGET))
                 .filter(|text| !text.is_empty())
         };
         let target = text(PATH).unwrap_or_default();
@@ -42,25 +48,24 @@ impl Request {
         Self {
             method: text(METHOD).unwrap_or_default(),
             scheme: text(SCHEME),
-            authority: text(AUTHORITY)
-                .map(|authority| without_credentials(&authority).to_owned())
+            authority: headers
+                .value(AUTHORITY)
+                // Not cut before the credentials are off.
+                .map(|value| String::from_utf8_lossy(value))
+                .map(|value| shortened(without_credentials(&value), MAX_HOST))
                 .filter(|authority| !authority.is_empty()),
             path: match path {
                 "" => "/".to_owned(),
-                path => path.to_owned(),
+                path => shortened(path, MAX_TEXT),
             },
             query: query
                 .filter(|query| !query.is_empty())
-                .map(|query| data.query(query)),
+                .map(|query| shortened(&data.query(query), MAX_TEXT)),
             user_agent: text(USER_AGENT).filter(|_| data.send_default_pii),
             is_grpc: headers
                 .value(CONTENT_TYPE)
                 .is_some_and(|value| value.to_ascii_lowercase().starts_with(b"application/grpc")),
-            headers: data
-                .capture(&data.capture_request_headers, headers)
-                .into_iter()
-                .map(|(name, lines)| (name.to_owned(), lines))
-                .collect(),
+            headers: data.capture(&data.capture_request_headers, headers),
         }
     }
 
@@ -105,6 +110,20 @@ mod tests {
             Some("https://shop.example/a\u{fffd}?token=[Filtered]&page=[Filtered]")
         );
         assert_eq!((request.user_agent, request.is_grpc), (None, false));
+    }
+
+    #[test]
+    fn what_is_long_is_cut_and_its_credentials_are_off_before() {
+        let authority = format!("{}:pw@shop.example", "me".repeat(5_000));
+        let target = format!("/{}?{}", "a".repeat(1_500), "b=c&".repeat(5_000));
+        let headers = Headers::from_pairs([
+            (b":authority".as_slice(), authority.as_bytes()),
+            (b":path", target.as_bytes()),
+        ]);
+        let request = Request::read(&headers, &DataConfig::default());
+        assert_eq!(request.authority.as_deref(), Some("shop.example"));
+        assert_eq!(request.path.len(), MAX_TEXT);
+        assert_eq!(request.query.map(|query| query.len()), Some(MAX_TEXT));
     }
 
     #[test]
