@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use crate::{
     client::{Request, Response},
     envoy::{Bootstrap, Envoy, Launch, Route},
-    mini_sentry::MiniSentry,
+    mini_sentry::{Certificate, MiniSentry},
     upstream::{RecordedRequest, Upstream},
 };
 
@@ -202,6 +202,12 @@ impl GatewayBuilder {
         self.bootstrap
             .connection_manager
             .insert(name.to_owned(), value);
+        self
+    }
+
+    /// Takes requests with TLS only.
+    pub fn with_tls(mut self, certificate: &Certificate) -> Self {
+        self.bootstrap.transport_socket = Some(certificate.transport_socket());
         self
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::{
     envoy::cluster_at,
+    mini_sentry::Certificate,
     peers::{curl, talk, Peer},
     Gateway, GatewayBuilder, Reply, Request, Route, Segment, Step,
 };
@@ -498,6 +499,28 @@ async fn every_version_of_http_and_every_method_is_told() {
             assert_eq!(server.number("envoy.request_body_size"), 5.0);
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_with_tls_is_told_with_its_version() {
+    let certificate = Certificate::for_name("gateway.test");
+    let gateway = gateway().await.with_tls(&certificate).start().await;
+    let port = gateway.envoy.address().port();
+    let resolve = format!("gateway.test:{port}:127.0.0.1");
+    let target = format!("https://gateway.test:{port}/secure");
+    let options = ["--insecure", "--http2", "--tls-max", "1.2", "--resolve"];
+    let (done, answer) = curl(&[&options[..], &[&resolve, &target]].concat()).await;
+    assert!(done && answer.starts_with("HTTP/2 200"), "{answer}");
+    let segment = gateway.sentry.only_segment().await;
+    let server = &segment.server;
+    assert_eq!(server.text("envoy.tls_version"), "TLSv1.2");
+    assert_eq!(server.text("url.scheme"), "https");
+    assert_eq!(server.text("url.full"), target);
+    assert_eq!(
+        segment.call().attribute("envoy.tls_version"),
+        None,
+        "plain text behind"
+    );
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub struct Bootstrap {
     pub connection_manager: Map<String, Value>,
     /// More clusters, in JSON.
     pub clusters: Vec<Value>,
+    /// The `transport_socket` of the listener, in JSON; `None` is plain text.
+    pub transport_socket: Option<Value>,
 }
 
 /// A named route.
@@ -118,6 +120,7 @@ impl Bootstrap {
             filters_behind: Vec::new(),
             connection_manager: Map::new(),
             clusters: Vec::new(),
+            transport_socket: None,
         }
     }
 
@@ -148,6 +151,10 @@ impl Bootstrap {
             .iter()
             .map(|cluster| format!("  - {cluster}\n"))
             .collect();
+        let transport_socket = match &self.transport_socket {
+            Some(socket) => format!("      transport_socket: {socket}\n"),
+            None => String::new(),
+        };
         let filters = |filters: &[Value]| -> String {
             let lines = filters.iter();
             lines
@@ -207,7 +214,7 @@ static_resources:
 {routes}              - name: everything-else
                 match: {{ prefix: / }}
                 route: {{ cluster: upstream }}
-  clusters:
+{transport_socket}  clusters:
 {upstream}{sentry}{no_host}{refused}{clusters}"#
         )
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use serde_json::{json, Value};
 use tokio_rustls::{
     rustls::{crypto::ring, pki_types::PrivatePkcs8KeyDer, ServerConfig},
     TlsAcceptor,
@@ -12,6 +13,8 @@ use tokio_rustls::{
 pub struct Certificate {
     name: String,
     authority_pem: String,
+    pem: String,
+    key_pem: String,
     config: ServerConfig,
 }
 
@@ -52,8 +55,26 @@ impl Certificate {
         Self {
             name: name.to_owned(),
             authority_pem: authority.pem(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
             config,
         }
+    }
+
+    /// For a listener of Envoy's: its `transport_socket`, in JSON.
+    pub fn transport_socket(&self) -> Value {
+        let any =
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+        let certificate = json!({
+            "certificate_chain": {"inline_string": self.pem},
+            "private_key": {"inline_string": self.key_pem},
+        });
+        let context =
+            json!({"tls_certificates": [certificate], "alpn_protocols": ["h2", "http/1.1"]});
+        json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {"@type": any, "common_tls_context": context},
+        })
     }
 
     /// For a server that offers only HTTP/1.1.
