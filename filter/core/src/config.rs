@@ -78,6 +78,8 @@ pub struct FilterConfig {
     pub trace_ignore_status_codes: Vec<RangeInclusive<u16>>,
     /// What may leave the gateway.
     pub data: DataConfig,
+    /// Whether Sentry is told what was lost.
+    pub client_reports: bool,
     /// Whether each decision is logged.
     pub debug: bool,
     /// How spans get to Sentry.
@@ -184,6 +186,7 @@ impl FilterConfig {
             capture_request_headers: root.header_names("capture_request_headers"),
             capture_response_headers: root.header_names("capture_response_headers"),
         };
+        let client_reports = root.flag("client_reports").unwrap_or(true);
         let debug = root.flag("debug").unwrap_or(false);
         let transport = TransportConfig::read(root.section("transport"));
         root.finish();
@@ -213,6 +216,7 @@ impl FilterConfig {
             upstream_spans,
             trace_ignore_status_codes,
             data,
+            client_reports,
             debug,
             transport,
         }

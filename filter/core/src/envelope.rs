@@ -7,6 +7,7 @@
 //! | [`span_v2`] | the spans of one trace |
 //! | [`otlp`] | spans of any traces, as protobuf |
 
+pub mod client_report;
 pub mod otlp;
 pub mod protobuf;
 pub mod span_v2;
@@ -22,6 +23,7 @@ use crate::dsn::Dsn;
 use crate::span::{Kind, Segment, Span, SpanStatus};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{EventId, TraceId};
+use client_report::ClientReport;
 
 /// `sdk.name` of everything this filter sends.
 pub const SDK_NAME: &str = "sentry-filter.rust.proxy-wasm";
@@ -55,6 +57,31 @@ pub enum Sharing {
     Trace,
     /// All.
     Any,
+}
+
+/// How much is sent or lost.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Amount {
+    /// Segments: transactions, where that is the format.
+    pub segments: u32,
+    /// Spans, those of the segments themselves among them.
+    pub spans: u32,
+}
+
+impl Amount {
+    /// That of some parcels.
+    pub fn of(parcels: &[Parcel]) -> Self {
+        let sum = |sum: Self, parcel: &Parcel| sum.plus(parcel.amount());
+        parcels.iter().fold(Self::default(), sum)
+    }
+
+    /// Both together.
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            segments: self.segments.saturating_add(more.segments),
+            spans: self.spans.saturating_add(more.spans),
+        }
+    }
 }
 
 /// What one segment adds to a POST.
@@ -125,13 +152,33 @@ impl Format {
         }
     }
 
-    /// The body of the POST that carries these. `now_ns` is now, in nanoseconds since the epoch.
-    pub fn body(self, parcels: &[Parcel], config: &FilterConfig, now_ns: u64) -> Vec<u8> {
-        match self {
+    /// The body of the POST that carries these, and a report of what was lost if the format has a place for it. `now_ns` is now, in nanoseconds since the
+    /// epoch.
+    pub fn body(
+        self,
+        parcels: &[Parcel],
+        report: Option<&ClientReport>,
+        config: &FilterConfig,
+        now_ns: u64,
+    ) -> Vec<u8> {
+        let mut body = match self {
             Self::Transaction => transaction::body(parcels, now_ns),
             Self::SpanV2 => span_v2::body(parcels, now_ns),
-            Self::Otlp => otlp::body(parcels, config),
+            Self::Otlp => return otlp::body(parcels, config),
+        };
+        if let Some(report) = report {
+            if parcels.is_empty() {
+                body = envelope_header(config, None, None).unwrap_or_default();
+                body.extend_from_slice(sent_at(now_ns).as_bytes());
+            }
+            report.write_item(now_ns, &mut body);
         }
+        body
+    }
+
+    /// Whether a POST has a place for a report of what was lost.
+    pub fn carries_reports(self) -> bool {
+        self != Self::Otlp
     }
 }
 
@@ -141,7 +188,7 @@ impl Parcel {
             trace_id: segment.context.trace_id,
             header,
             spans,
-            count: segment.span_count(),
+            count: segment.amount().spans,
         }
     }
 
@@ -150,9 +197,12 @@ impl Parcel {
         self.trace_id
     }
 
-    /// How many spans are lost if it is.
-    pub fn count(&self) -> u32 {
-        self.count
+    /// How much is lost if it is.
+    pub fn amount(&self) -> Amount {
+        Amount {
+            segments: 1,
+            spans: self.count,
+        }
     }
 
     /// How many bytes its spans are.
@@ -268,7 +318,7 @@ fn envelope_header(
 /// {"type":"transaction",…}                                         512 bytes
 /// ```
 fn envelope(header: &[u8], item: &ItemHeader, payload: &[&[u8]], now_ns: u64) -> Vec<u8> {
-    let sent_at = format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns));
+    let sent_at = sent_at(now_ns);
     let item = serde_json::to_vec(item).unwrap_or_default();
     let mut bytes = Vec::with_capacity(
         [
@@ -290,6 +340,11 @@ fn envelope(header: &[u8], item: &ItemHeader, payload: &[&[u8]], now_ns: u64) ->
     }
     bytes.push(b'\n');
     bytes
+}
+
+/// The end of an envelope's header.
+fn sent_at(now_ns: u64) -> String {
+    format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns))
 }
 
 fn item_len(payload: &[&[u8]]) -> usize {

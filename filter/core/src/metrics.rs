@@ -38,6 +38,10 @@ pub enum Metric {
     SpansQueued,
     /// Spans that are on their way.
     SpansInFlight,
+    /// Callouts by what became of them.
+    Callouts(CalloutOutcome),
+    /// Workers that wait because the receiver asked for it.
+    WorkersRateLimited,
     /// Host calls that were answered with a status other than success or "not there".
     HostCallsRefused,
 }
@@ -82,6 +86,45 @@ impl Loss {
     }
 }
 
+/// What became of a callout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalloutOutcome {
+    /// The receiver took it.
+    Accepted,
+    /// The receiver answered 429.
+    RateLimited,
+    /// The receiver answered with something else that is no success.
+    Refused,
+    /// It was not answered.
+    Lost,
+    /// It never left Envoy, and its spans wait for another try.
+    NotArrived,
+    /// Envoy did not take it, and its spans wait for another try.
+    NotTaken,
+}
+
+impl CalloutOutcome {
+    const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::RateLimited,
+        Self::Refused,
+        Self::Lost,
+        Self::NotArrived,
+        Self::NotTaken,
+    ];
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::RateLimited => "rate_limited",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::NotArrived => "not_arrived",
+            Self::NotTaken => "not_taken",
+        }
+    }
+}
+
 /// Whether a metric only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -92,7 +135,7 @@ pub enum Kind {
 }
 
 /// The metrics without a reason; those with one follow in the order of their reasons.
-const PLAIN: [Metric; 11] = [
+const PLAIN: [Metric; 12] = [
     Metric::Requests,
     Metric::TracesContinued,
     Metric::TracesStarted,
@@ -103,6 +146,7 @@ const PLAIN: [Metric; 11] = [
     Metric::SpansSent,
     Metric::SpansQueued,
     Metric::SpansInFlight,
+    Metric::WorkersRateLimited,
     Metric::HostCallsRefused,
 ];
 
@@ -115,6 +159,7 @@ impl Metric {
             .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
             .chain(TraceparentError::ALL.map(Self::TraceparentRefused))
             .chain(Loss::ALL.map(Self::SpansDiscarded))
+            .chain(CalloutOutcome::ALL.map(Self::Callouts))
     }
 
     /// The name, with the reason behind a dot.
@@ -134,6 +179,8 @@ impl Metric {
             Self::SpansDiscarded(loss) => ("spans_discarded", Some(loss.reason())),
             Self::SpansQueued => ("spans_queued", None),
             Self::SpansInFlight => ("spans_in_flight", None),
+            Self::Callouts(outcome) => ("callouts", Some(outcome.reason())),
+            Self::WorkersRateLimited => ("workers_rate_limited", None),
             Self::HostCallsRefused => ("host_calls_refused", None),
         };
         match reason {
@@ -145,7 +192,7 @@ impl Metric {
     /// Whether it only grows.
     pub fn kind(self) -> Kind {
         match self {
-            Self::SpansQueued | Self::SpansInFlight => Kind::Gauge,
+            Self::SpansQueued | Self::SpansInFlight | Self::WorkersRateLimited => Kind::Gauge,
             _ => Kind::Counter,
         }
     }

@@ -2,18 +2,26 @@
 
 use std::collections::VecDeque;
 
-use crate::envelope::{Parcel, Sharing};
+use crate::envelope::{Amount, Parcel, Sharing};
 
 /// How many spans one POST may carry (sentry-protocol.md §10.2).
 const MAX_SPANS: u32 = 1_000;
 /// How many bytes of spans one POST may carry: 1 MiB an item (sentry-protocol.md §8.5), less what is around them.
 const MAX_BYTES: usize = 1_000_000;
 
-/// A queue of parcels, each of which is one segment.
+/// How many parcels that each go alone are a full batch.
+const FULL_ALONE: usize = 64;
+
+/// A queue of parcels, each of which is one segment. What was taken and may come back still counts.
 #[derive(Debug)]
 pub struct Queue {
     parcels: VecDeque<Parcel>,
+    /// What waits, in bytes.
     bytes: usize,
+    /// How many spans wait.
+    spans: u32,
+    /// What was taken, in bytes.
+    lent: usize,
     max_bytes: usize,
 }
 
@@ -23,50 +31,56 @@ impl Queue {
         Self {
             parcels: VecDeque::new(),
             bytes: 0,
+            spans: 0,
+            lent: 0,
             max_bytes,
         }
     }
 
-    /// Adds the newest parcel and returns how many spans had to go for it. One that is larger than the whole queue is itself what goes.
+    /// Adds the newest parcel and returns how much had to go for it, the oldest first. If there is no room even then, it is itself what goes.
     #[must_use]
-    pub fn push(&mut self, parcel: Parcel) -> u32 {
-        if parcel.weight() > self.max_bytes {
-            return parcel.count();
+    pub fn push(&mut self, parcel: Parcel) -> Amount {
+        let needed = self.lent.saturating_add(parcel.weight());
+        if needed > self.max_bytes {
+            return parcel.amount();
         }
-        let mut lost: u32 = 0;
-        while self.bytes.saturating_add(parcel.weight()) > self.max_bytes {
+        let mut lost = Amount::default();
+        while self.bytes.saturating_add(needed) > self.max_bytes {
             let Some(oldest) = self.pop() else { break };
-            lost = lost.saturating_add(oldest.count());
+            lost = lost.plus(oldest.amount());
         }
         self.bytes = self.bytes.saturating_add(parcel.weight());
+        self.spans = self.spans.saturating_add(parcel.amount().spans);
         self.parcels.push_back(parcel);
         lost
     }
 
-    /// Puts back what could not be sent now, as the oldest. Returns how many spans were lost because there is no room any more.
-    #[must_use]
-    pub fn push_front(&mut self, parcels: Vec<Parcel>) -> u32 {
-        let mut lost: u32 = 0;
+    /// Puts back what was taken and could not be sent, as the oldest.
+    pub fn put_back(&mut self, parcels: Vec<Parcel>) {
+        self.settle(&parcels);
         for parcel in parcels.into_iter().rev() {
-            if self.bytes.saturating_add(parcel.weight()) > self.max_bytes {
-                lost = lost.saturating_add(parcel.count());
-                continue;
-            }
             self.bytes = self.bytes.saturating_add(parcel.weight());
+            self.spans = self.spans.saturating_add(parcel.amount().spans);
             self.parcels.push_front(parcel);
         }
-        lost
     }
 
-    /// Takes the oldest parcel, and those that may go with it as far as there is room in one POST. None if nothing waits.
+    /// What was taken will not come back.
+    pub fn settle(&mut self, parcels: &[Parcel]) {
+        self.lent = self.lent.saturating_sub(weight(parcels));
+    }
+
+    /// Takes the oldest parcel, and those that may go with it as far as there is room in one POST. None if nothing waits. To be followed by
+    /// [`Self::put_back`] or [`Self::settle`].
     pub fn take(&mut self, sharing: Sharing) -> Vec<Parcel> {
         let Some(first) = self.pop() else {
             return Vec::new();
         };
-        let (trace_id, mut spans, mut bytes) = (first.trace_id(), first.count(), first.len());
+        let (trace_id, mut spans, mut bytes) =
+            (first.trace_id(), first.amount().spans, first.len());
         let mut taken = vec![first];
         let mut has_room = |parcel: &Parcel| {
-            spans = spans.saturating_add(parcel.count());
+            spans = spans.saturating_add(parcel.amount().spans);
             bytes = bytes.saturating_add(parcel.len());
             spans <= MAX_SPANS && bytes <= MAX_BYTES
         };
@@ -78,22 +92,21 @@ impl Queue {
                 }
             }
             Sharing::Trace => {
-                let mut kept = VecDeque::with_capacity(self.parcels.len());
                 let mut is_full = false;
                 for parcel in std::mem::take(&mut self.parcels) {
                     // In their order: after one that has no room, none.
                     let is_of_trace = !is_full && parcel.trace_id() == trace_id;
                     if is_of_trace && has_room(&parcel) {
-                        self.bytes = self.bytes.saturating_sub(parcel.weight());
+                        self.forget(&parcel);
                         taken.push(parcel);
                     } else {
                         is_full |= is_of_trace;
-                        kept.push_back(parcel);
+                        self.parcels.push_back(parcel);
                     }
                 }
-                self.parcels = kept;
             }
         }
+        self.lent = self.lent.saturating_add(weight(&taken));
         taken
     }
 
@@ -102,17 +115,38 @@ impl Queue {
         self.parcels.is_empty()
     }
 
-    /// Empties the queue and returns how many spans were in it.
+    /// Whether so much waits that it is worth more than to wait for a tick.
+    pub fn is_full_batch(&self, sharing: Sharing) -> bool {
+        let enough = match sharing {
+            Sharing::Alone => self.parcels.len() >= FULL_ALONE,
+            Sharing::Trace | Sharing::Any => self.spans >= MAX_SPANS,
+        };
+        enough || self.bytes.saturating_mul(2) > self.max_bytes
+    }
+
+    /// Empties the queue and returns how much was in it.
     #[must_use]
-    pub fn clear(&mut self) -> u32 {
-        std::iter::from_fn(|| self.pop()).fold(0, |sum, parcel| sum.saturating_add(parcel.count()))
+    pub fn clear(&mut self) -> Amount {
+        std::iter::from_fn(|| self.pop())
+            .fold(Amount::default(), |sum, parcel| sum.plus(parcel.amount()))
     }
 
     fn pop(&mut self) -> Option<Parcel> {
         let parcel = self.parcels.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(parcel.weight());
+        self.forget(&parcel);
         Some(parcel)
     }
+
+    fn forget(&mut self, parcel: &Parcel) {
+        self.bytes = self.bytes.saturating_sub(parcel.weight());
+        self.spans = self.spans.saturating_sub(parcel.amount().spans);
+    }
+}
+
+fn weight(parcels: &[Parcel]) -> usize {
+    parcels
+        .iter()
+        .fold(0, |sum, parcel| sum.saturating_add(parcel.weight()))
 }
 
 #[cfg(test)]
@@ -120,6 +154,15 @@ mod tests {
     use super::*;
     use crate::envelope::Format;
     use crate::fixtures::{config, segment, segment_of};
+
+    const NONE: Amount = Amount {
+        segments: 0,
+        spans: 0,
+    };
+    const ONE: Amount = Amount {
+        segments: 1,
+        spans: 2,
+    };
 
     fn parcel(path: &str) -> Parcel {
         Format::Transaction
@@ -137,9 +180,9 @@ mod tests {
     fn a_full_queue_loses_the_oldest() {
         let one = parcel("/1");
         let mut queue = Queue::new(one.weight() * 2);
-        assert_eq!(queue.push(one), 0);
-        assert_eq!(queue.push(parcel("/2")), 0);
-        assert_eq!(queue.push(parcel("/3")), 2, "both spans of a segment");
+        assert_eq!(queue.push(one), NONE);
+        assert_eq!(queue.push(parcel("/2")), NONE);
+        assert_eq!(queue.push(parcel("/3")), ONE, "both spans of a segment");
         assert_eq!(queue.take(Sharing::Alone), [parcel("/2")]);
         assert_eq!(queue.take(Sharing::Alone), [parcel("/3")]);
         assert!(queue.is_empty());
@@ -148,22 +191,36 @@ mod tests {
     #[test]
     fn what_never_fits_is_what_goes() {
         let mut queue = Queue::new(parcel("/").weight());
-        assert_eq!(queue.push(parcel("/")), 0);
-        assert_eq!(queue.push(parcel(&"/x".repeat(2_000))), 2);
+        assert_eq!(queue.push(parcel("/")), NONE);
+        assert_eq!(queue.push(parcel(&"/x".repeat(2_000))), ONE);
         assert_eq!(queue.take(Sharing::Alone), [parcel("/")]);
     }
 
     #[test]
-    fn what_comes_back_is_the_oldest_but_pushes_nothing_out() {
-        let mut queue = Queue::new(parcel("/1").weight() * 3);
-        assert_eq!(queue.push(parcel("/3")), 0);
-        assert_eq!(queue.push_front(vec![parcel("/1"), parcel("/2")]), 0);
-        assert_eq!(queue.push_front(vec![parcel("/0")]), 2);
-        assert_eq!(
-            queue.take(Sharing::Any),
-            [parcel("/1"), parcel("/2"), parcel("/3")]
-        );
-        assert_eq!(queue.clear(), 0);
+    fn what_was_taken_keeps_its_room_until_it_is_settled() {
+        let mut queue = Queue::new(parcel("/1").weight() * 2);
+        assert_eq!(queue.push(parcel("/1")), NONE);
+        assert_eq!(queue.push(parcel("/2")), NONE);
+        let taken = queue.take(Sharing::Alone);
+        assert_eq!(queue.push(parcel("/3")), ONE, "the second had to go");
+        queue.put_back(taken);
+        assert_eq!(queue.take(Sharing::Any), [parcel("/1"), parcel("/3")]);
+        assert_eq!(queue.push(parcel("/4")), ONE, "all of the room is lent");
+        queue.settle(&[parcel("/1"), parcel("/3")]);
+        assert_eq!(queue.push(parcel("/5")), NONE);
+        assert_eq!(queue.clear(), ONE);
+        assert_eq!((queue.bytes, queue.spans, queue.lent), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait() {
+        let mut queue = Queue::new(1 << 20);
+        for index in 0..64 {
+            assert!(!queue.is_full_batch(Sharing::Alone), "{index}");
+            assert_eq!(queue.push(parcel("/")), NONE);
+        }
+        assert!(queue.is_full_batch(Sharing::Alone));
+        assert!(!queue.is_full_batch(Sharing::Any));
     }
 
     #[test]
@@ -177,7 +234,7 @@ mod tests {
         let fill = || {
             let mut queue = Queue::new(1 << 20);
             for trace in [1, 2, 1, 3, 1] {
-                assert_eq!(queue.push(of_trace(trace)), 0);
+                assert_eq!(queue.push(of_trace(trace)), NONE);
             }
             queue
         };
@@ -194,15 +251,15 @@ mod tests {
     fn a_post_has_at_most_a_thousand_spans() {
         let mut queue = Queue::new(1 << 24);
         for _ in 0..600 {
-            assert_eq!(queue.push(of_trace(1)), 0);
+            assert_eq!(queue.push(of_trace(1)), NONE);
         }
         for sharing in [Sharing::Trace, Sharing::Any] {
             let taken = queue.take(sharing);
-            let spans: u32 = taken.iter().map(Parcel::count).sum();
+            let spans = Amount::of(&taken).spans;
             let bytes: usize = taken.iter().map(Parcel::len).sum();
             assert!(spans <= MAX_SPANS && bytes <= MAX_BYTES, "{spans} {bytes}");
             assert!(taken.len() > 300);
-            assert_eq!(queue.push_front(taken), 0);
+            queue.put_back(taken);
             assert_eq!(queue.parcels.len(), 600);
         }
     }

@@ -10,6 +10,7 @@ pub mod status;
 pub mod stream_end;
 pub mod upstream;
 
+use crate::envelope::Amount;
 use crate::headers::Headers;
 use crate::route::{Source, TransactionName};
 use crate::trace::id::SpanId;
@@ -111,11 +112,13 @@ impl Kind {
 }
 
 impl Segment {
-    /// How many spans it has.
-    pub fn span_count(&self) -> u32 {
-        u32::try_from(self.upstream.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
+    /// How much it is.
+    pub fn amount(&self) -> Amount {
+        let calls = u32::try_from(self.upstream.len()).unwrap_or(u32::MAX);
+        Amount {
+            segments: 1,
+            spans: calls.saturating_add(1),
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub struct TraceDecision {
     pub transaction: Option<TransactionName>,
     /// Whether there would be a span if `max_traces_per_second` were higher.
     pub throttled: bool,
+    /// Whether there would be a span if the trace were sampled.
+    pub unsampled: bool,
     /// What was wrong with the headers that arrived.
     pub damage: Damage,
     /// What to change so that the upstream sees the decision.
@@ -204,6 +206,11 @@ pub fn decide(
         span: decided.span,
         transaction: decided.transaction,
         throttled: decided.throttled,
+        unsampled: dsn.is_some()
+            && !decided.throttled
+            && decided
+                .context
+                .is_some_and(|context| context.sampled == Some(false)),
         damage,
         mutations,
     }

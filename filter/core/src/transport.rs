@@ -1,20 +1,31 @@
 //! What goes to Sentry, what is on its way and what the answers mean (filter.md §8, sentry-protocol.md §11).
 
+pub mod backoff;
 pub mod rate_limit;
 
 use std::sync::Arc;
 
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
-use crate::envelope::{Parcel, SDK_NAME, SDK_VERSION};
+use crate::envelope::client_report::ClientReport;
+use crate::envelope::{Amount, Parcel, SDK_NAME, SDK_VERSION};
 use crate::headers::{Headers, STATUS};
 use crate::metrics::Loss;
+use backoff::Backoff;
 use rate_limit::limit_s;
 
 /// How long after its own timeout an answer is still expected, in milliseconds. A host that never answers must not keep a place for ever.
 const GRACE_MS: u64 = 10_000;
 /// What Envoy adds to the answers of a receiver, but not to its own.
 const UPSTREAM_SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
+/// What Envoy's answer says of a request that never left it.
+const NOT_ARRIVED: [&[u8]; 4] = [
+    b"reset reason: remote connection failure",
+    b"reset reason: local connection failure",
+    b"reset reason: connection timeout",
+    b"reset reason: overflow",
+];
 
 const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
@@ -30,16 +41,16 @@ pub struct Callout {
     pub body: Vec<u8>,
     /// How long it may take, in milliseconds.
     pub timeout_ms: u32,
-    /// What the bytes were made of, kept in case the callout cannot be made.
+    /// What the bytes were made of, kept in case they do not arrive.
     pub parcels: Vec<Parcel>,
+    /// The report among them.
+    pub report: Option<ClientReport>,
 }
 
 impl Callout {
-    /// How many spans it carries.
-    pub fn spans(&self) -> u32 {
-        self.parcels
-            .iter()
-            .fold(0, |sum, parcel| sum.saturating_add(parcel.count()))
+    /// How much it carries.
+    pub fn amount(&self) -> Amount {
+        Amount::of(&self.parcels)
     }
 }
 
@@ -53,22 +64,89 @@ pub struct Transport {
     max_in_flight: usize,
     in_flight: Vec<InFlight>,
     closed_until_ns: u64,
+    backoff: Backoff,
 }
 
 #[derive(Debug)]
 struct InFlight {
     token: u32,
-    spans: u32,
+    parcels: Vec<Parcel>,
+    report: Option<ClientReport>,
     expires_ns: u64,
+}
+
+/// What became of a callout, and what it carried.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it carried.
+    pub parcels: Vec<Parcel>,
+    /// The report that rode on it.
+    pub report: Option<ClientReport>,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 /// What became of a callout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// How many spans it carried.
-    pub spans: u32,
-    /// Why they are lost; `None` if Sentry took them.
-    pub loss: Option<Loss>,
+pub enum Fate {
+    /// The receiver took it.
+    Accepted,
+    /// It is lost.
+    Lost(Loss),
+    /// It provably never left Envoy, and may be sent again.
+    NotArrived,
+}
+
+/// An answer to a callout. The body is read only if it says more than the headers.
+pub struct Answer<'a> {
+    headers: &'a Headers,
+    body: &'a mut dyn FnMut() -> Vec<u8>,
+}
+
+impl<'a> Answer<'a> {
+    /// An answer by its headers, none if there was none, and by what reads the beginning of its body.
+    pub fn new(headers: &'a Headers, body: &'a mut dyn FnMut() -> Vec<u8>) -> Self {
+        Self { headers, body }
+    }
+
+    fn status(&self) -> Option<u16> {
+        self.headers
+            .value(STATUS)
+            // Three digits: the standard parser would also take `+429`.
+            .filter(|status| status.len() == 3 && status.iter().all(u8::is_ascii_digit))
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())
+    }
+
+    /// What became of the callout. What Envoy answers itself, in the place of a receiver that could not be reached, hung up or took too long, differs from
+    /// a receiver's own answer in that nobody was waited for; and why it did so stands in its text (seen on 1.40):
+    ///
+    /// | what happened | answer |
+    /// |---|---|
+    /// | connection refused, or a TLS handshake that failed | 503, `… reset reason: remote connection failure` |
+    /// | no connection, or no TLS handshake, within `connect_timeout` | 503, `… reset reason: connection timeout` |
+    /// | no connection to be had from the pool | 503, `… reset reason: overflow` |
+    /// | connection broken, before or after the request was written | 503, `… reset reason: connection termination` |
+    /// | no answer within `transport.timeout_ms` | 504, `upstream request timeout` |
+    ///
+    /// The first three have provably not arrived.
+    fn fate(&mut self) -> Fate {
+        let is_envoys = self.headers.value(UPSTREAM_SERVICE_TIME).is_none();
+        match self.status() {
+            Some(200..=299) => Fate::Accepted,
+            Some(429) => Fate::Lost(Loss::RatelimitBackoff),
+            Some(503) if is_envoys => {
+                let body = (self.body)();
+                let says = |reason: &[u8]| body.windows(reason.len()).any(|part| part == reason);
+                match NOT_ARRIVED.into_iter().any(says) {
+                    true => Fate::NotArrived,
+                    false => Fate::Lost(Loss::NetworkError),
+                }
+            }
+            Some(504) if is_envoys => Fate::Lost(Loss::NetworkError),
+            Some(_) => Fate::Lost(Loss::SendError),
+            None => Fate::Lost(Loss::NetworkError),
+        }
+    }
 }
 
 impl Transport {
@@ -99,17 +177,30 @@ impl Transport {
             max_in_flight: config.max_in_flight,
             in_flight: Vec::new(),
             closed_until_ns: 0,
+            backoff: Backoff::new(config.flush_interval_ms),
         }
     }
 
     /// Whether another callout may be made now.
-    pub fn has_room(&self) -> bool {
+    pub fn is_ready(&self, now_ns: u64) -> bool {
         self.in_flight.len() < self.max_in_flight
+            && !self.is_closed(now_ns)
+            && self.backoff.is_over(now_ns)
     }
 
     /// Whether the receiver asked for a pause that is not over.
     pub fn is_closed(&self, now_ns: u64) -> bool {
         now_ns < self.closed_until_ns
+    }
+
+    /// Until when it asked for one, in nanoseconds since the epoch.
+    pub fn closed_until_ns(&self) -> u64 {
+        self.closed_until_ns
+    }
+
+    /// Another worker has learned of a pause. The longer one counts.
+    pub fn close_until(&mut self, until_ns: u64) {
+        self.closed_until_ns = self.closed_until_ns.max(until_ns);
     }
 
     /// Whether nothing is on its way.
@@ -118,67 +209,84 @@ impl Transport {
     }
 
     /// The callout that posts a body made of these.
-    pub fn callout(&self, parcels: Vec<Parcel>, body: Vec<u8>) -> Callout {
+    pub fn callout(
+        &self,
+        parcels: Vec<Parcel>,
+        report: Option<ClientReport>,
+        body: Vec<u8>,
+    ) -> Callout {
         Callout {
             cluster: Arc::clone(&self.cluster),
             headers: Arc::clone(&self.headers),
             body,
             timeout_ms: self.timeout_ms,
             parcels,
+            report,
         }
     }
 
-    /// Notes that the host took a callout and named it `token`.
-    pub fn dispatched(&mut self, token: u32, spans: u32, now_ns: u64) {
+    /// Notes that the host took a callout and named it `token`. One that had the same name will not be answered any more, and is returned.
+    pub fn dispatched(&mut self, token: u32, callout: Callout, now_ns: u64) -> Vec<Outcome> {
+        let replaced = self.take_if(|in_flight| in_flight.token == token, Loss::NetworkError);
         let patience_ms = u64::from(self.timeout_ms).saturating_add(GRACE_MS);
         self.in_flight.push(InFlight {
             token,
-            spans,
+            parcels: callout.parcels,
+            report: callout.report,
             expires_ns: now_ns.saturating_add(patience_ms.saturating_mul(NS_PER_MS)),
         });
+        replaced
     }
 
-    /// Reads an answer; no headers are none. `None` for a token that is not on its way.
-    pub fn answered(&mut self, token: u32, headers: &Headers, now_ns: u64) -> Option<Outcome> {
-        let InFlight { spans, .. } = self
+    /// The host did not take a callout. `random` spreads the workers' next tries.
+    pub fn not_dispatched(&mut self, now_ns: u64, random: u64) {
+        self.backoff.failed(now_ns, random);
+    }
+
+    /// Reads an answer. `None` for a token that is not on its way.
+    pub fn answered(
+        &mut self,
+        token: u32,
+        answer: &mut Answer<'_>,
+        now_ns: u64,
+        random: u64,
+    ) -> Option<Outcome> {
+        let InFlight {
+            parcels, report, ..
+        } = self
             .in_flight
             .extract_if(.., |callout| callout.token == token)
             .next()?;
-        let status = headers
-            .value(STATUS)
-            // Three digits: the standard parser would also take `+429`.
-            .filter(|status| status.len() == 3 && status.iter().all(u8::is_ascii_digit))
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
-        if let Some(seconds) = limit_s(headers, status, self.category, now_s) {
-            let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
-            self.closed_until_ns = self.closed_until_ns.max(until_ns);
+        if let Some(seconds) = limit_s(answer.headers, answer.status(), self.category, now_s) {
+            self.close_until(now_ns.saturating_add(seconds.saturating_mul(NS_PER_S)));
         }
-        let loss = match status {
-            Some(200..=299) => None,
-            Some(429) => Some(Loss::RatelimitBackoff),
-            // What Envoy answers in the place of a receiver that could not be reached, hung up or took too long (seen on 1.40) differs from a
-            // receiver's own answer in that nobody was waited for.
-            Some(503 | 504) if headers.value(UPSTREAM_SERVICE_TIME).is_none() => {
-                Some(Loss::NetworkError)
-            }
-            Some(_) => Some(Loss::SendError),
-            None => Some(Loss::NetworkError),
-        };
-        Some(Outcome { spans, loss })
+        let fate = answer.fate();
+        match fate {
+            Fate::NotArrived => self.backoff.failed(now_ns, random),
+            Fate::Accepted | Fate::Lost(_) => self.backoff.reached(),
+        }
+        Some(Outcome {
+            parcels,
+            report,
+            fate,
+        })
     }
 
-    /// Gives up on callouts that the host should have answered long ago. Returns how many spans they carried.
-    pub fn expire(&mut self, now_ns: u64) -> u32 {
-        let mut lost: u32 = 0;
-        self.in_flight.retain(|callout| {
-            let expired = callout.expires_ns <= now_ns;
-            if expired {
-                lost = lost.saturating_add(callout.spans);
-            }
-            !expired
-        });
-        lost
+    /// Gives up on callouts that the host should have answered long ago.
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Outcome> {
+        self.take_if(|callout| callout.expires_ns <= now_ns, Loss::NetworkError)
+    }
+
+    fn take_if(&mut self, is_lost: impl Fn(&InFlight) -> bool, loss: Loss) -> Vec<Outcome> {
+        self.in_flight
+            .extract_if(.., |callout| is_lost(callout))
+            .map(|callout| Outcome {
+                parcels: callout.parcels,
+                report: callout.report,
+                fate: Fate::Lost(loss),
+            })
+            .collect()
     }
 }
 
@@ -216,42 +324,89 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    fn answer(lines: &[(&str, &str)]) -> Headers {
+    fn headers(lines: &[(&str, &str)]) -> Headers {
         let lines = lines
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         Headers::from_pairs(lines)
     }
 
+    fn answered(
+        transport: &mut Transport,
+        token: u32,
+        lines: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Fate> {
+        let mut body = || body.as_bytes().to_vec();
+        let headers = headers(lines);
+        let mut answer = Answer::new(&headers, &mut body);
+        Some(transport.answered(token, &mut answer, 0, 0)?.fate)
+    }
+
+    fn dispatch(transport: &mut Transport, token: u32) {
+        let callout = transport.callout(Vec::new(), None, Vec::new());
+        assert_eq!(transport.dispatched(token, callout, 0), []);
+    }
+
     #[test]
     fn an_answer_says_what_became_of_the_spans() {
         let upstream = (UPSTREAM_SERVICE_TIME, "3");
-        type Row<'a> = (&'a [(&'a str, &'a str)], Option<Loss>);
-        let rows: [Row; 12] = [
-            (&[(":status", "200")], None),
-            (&[(":status", "202"), upstream], None),
-            (&[(":status", "301")], Some(Loss::SendError)),
-            (&[(":status", "413")], Some(Loss::SendError)),
-            (&[(":status", "500")], Some(Loss::SendError)),
-            (&[(":status", "503"), upstream], Some(Loss::SendError)),
-            (&[(":status", "503")], Some(Loss::NetworkError)),
-            (&[(":status", "504")], Some(Loss::NetworkError)),
-            (&[(":status", "429")], Some(Loss::RatelimitBackoff)),
-            (&[(":status", "none")], Some(Loss::NetworkError)),
-            (&[(":status", "+200")], Some(Loss::NetworkError)),
-            (&[], Some(Loss::NetworkError)),
+        let reset = |reason: &str| {
+            format!(
+                "upstream connect error or disconnect/reset before headers. reset reason: {reason}"
+            )
+        };
+        let refused = reset("remote connection failure, transport failure reason: TLS_error");
+        let lost = |loss| Fate::Lost(loss);
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Fate);
+        let rows: [Row; 18] = [
+            (&[(":status", "200")], "", Fate::Accepted),
+            (&[(":status", "202"), upstream], "", Fate::Accepted),
+            (&[(":status", "301")], "", lost(Loss::SendError)),
+            (&[(":status", "413")], "", lost(Loss::SendError)),
+            (&[(":status", "500")], "", lost(Loss::SendError)),
+            (
+                &[(":status", "503"), upstream],
+                &refused,
+                lost(Loss::SendError),
+            ),
+            (&[(":status", "503")], "", lost(Loss::NetworkError)),
+            (
+                &[(":status", "503")],
+                &reset("connection termination"),
+                lost(Loss::NetworkError),
+            ),
+            (
+                &[(":status", "503")],
+                &reset("remote reset"),
+                lost(Loss::NetworkError),
+            ),
+            (&[(":status", "503")], &refused, Fate::NotArrived),
+            (
+                &[(":status", "503")],
+                &reset("connection timeout"),
+                Fate::NotArrived,
+            ),
+            (&[(":status", "503")], &reset("overflow"), Fate::NotArrived),
+            (
+                &[(":status", "504")],
+                "upstream request timeout",
+                lost(Loss::NetworkError),
+            ),
+            (&[(":status", "504"), upstream], "", lost(Loss::SendError)),
+            (&[(":status", "429")], "", lost(Loss::RatelimitBackoff)),
+            (&[(":status", "none")], "", lost(Loss::NetworkError)),
+            (&[(":status", "+200")], "", lost(Loss::NetworkError)),
+            (&[], "", lost(Loss::NetworkError)),
         ];
-        for (lines, loss) in rows {
+        for (lines, body, fate) in rows {
             let mut transport = transport();
-            transport.dispatched(7, 1, 0);
-            assert!(!transport.has_room());
-            assert_eq!(
-                transport.answered(8, &answer(lines), 0),
-                None,
-                "an unknown token"
-            );
-            let outcome = transport.answered(7, &answer(lines), 0);
-            assert_eq!(outcome, Some(Outcome { spans: 1, loss }), "{lines:?}");
+            dispatch(&mut transport, 7);
+            assert!(!transport.is_ready(0), "one is the most");
+            let unknown = answered(&mut transport, 8, lines, body);
+            assert_eq!(unknown, None, "an unknown token");
+            let found = answered(&mut transport, 7, lines, body);
+            assert_eq!(found, Some(fate), "{lines:?} {body}");
             assert!(transport.is_idle());
         }
     }
@@ -272,19 +427,36 @@ mod tests {
             // The longer limit wins.
             (3, [(":status", "429"), ("retry-after", "1")], 9),
         ] {
-            transport.dispatched(token, 1, 0);
-            transport.answered(token, &answer(&lines), 0);
+            dispatch(&mut transport, token);
+            answered(&mut transport, token, &lines, "");
             assert!(transport.is_closed(seconds * NS_PER_S - 1), "{lines:?}");
             assert!(!transport.is_closed(seconds * NS_PER_S), "{lines:?}");
         }
+        transport.close_until(8 * NS_PER_S);
+        assert_eq!(transport.closed_until_ns(), 9 * NS_PER_S);
+        transport.close_until(10 * NS_PER_S);
+        assert!(
+            transport.is_closed(10 * NS_PER_S - 1),
+            "as another worker says"
+        );
     }
 
     #[test]
     fn a_callout_that_is_never_answered_is_given_up() {
         let mut transport = transport();
-        transport.dispatched(1, 2, 0);
-        assert_eq!(transport.expire(11_000 * NS_PER_MS - 1), 0);
-        assert_eq!(transport.expire(11_000 * NS_PER_MS), 2);
+        dispatch(&mut transport, 1);
+        assert_eq!(transport.expire(11_000 * NS_PER_MS - 1), []);
+        let lost = transport.expire(11_000 * NS_PER_MS);
+        assert_eq!(lost.len(), 1);
+        assert_eq!(lost[0].fate, Fate::Lost(Loss::NetworkError));
         assert!(transport.is_idle());
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_not_tried_again_at_once() {
+        let mut transport = transport();
+        transport.not_dispatched(0, 0);
+        assert!(!transport.is_ready(1));
+        assert!(transport.is_ready(NS_PER_S));
     }
 }

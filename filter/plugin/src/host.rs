@@ -34,11 +34,13 @@ impl fmt::Display for Refused {
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const CAS_MISMATCH: u32 = 8;
 
 // The ABI's `MapType` and `BufferType`.
 const HTTP_REQUEST_HEADERS: u32 = 0;
 const HTTP_RESPONSE_HEADERS: u32 = 2;
 const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
+const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 #[link(wasm_import_module = "env")]
@@ -100,6 +102,21 @@ extern "C" {
         timeout_ms: u32,
         token: *mut u32,
     ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
+    fn proxy_set_effective_context(context_id: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
     fn proxy_done() -> u32;
@@ -204,6 +221,51 @@ pub fn callout_response_headers() -> Result<Headers, Refused> {
     header_map(HTTP_CALL_RESPONSE_HEADERS)
 }
 
+/// The beginning of the answer to a callout; only while it is being delivered.
+pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, Refused> {
+    let bytes = returned(|data, size| {
+        // SAFETY: the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_buffer_bytes(HTTP_CALL_RESPONSE_BODY, 0, max_size, data, size) }
+    })?;
+    Ok(bytes.unwrap_or_default())
+}
+
+/// A number that all workers share, and which of its versions that is; none if nobody has set it.
+pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, Refused> {
+    let mut version = 0;
+    let bytes = returned(|data, size| {
+        // SAFETY: the key lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version) }
+    })?;
+    let number = bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    Ok(number.map(|number| (number, version)))
+}
+
+/// Sets a shared number, unless it has another version by now: `false`. Version 0 is any.
+pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, Refused> {
+    let value = number.to_le_bytes();
+    // SAFETY: both slices live until the call returns, and the host only reads them.
+    let status = unsafe {
+        proxy_set_shared_data(
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+            version,
+        )
+    };
+    match status {
+        CAS_MISMATCH => Ok(false),
+        status => check(status).map(|()| true),
+    }
+}
+
+/// Makes the calls that follow in this callback those of another context: callouts of a stream would end with it.
+pub fn set_effective_context(context_id: u32) -> Result<(), Refused> {
+    // SAFETY: a plain number.
+    check(unsafe { proxy_set_effective_context(context_id) })
+}
+
 /// Changes the request's headers; only while they are being delivered.
 pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> {
     let map = HTTP_REQUEST_HEADERS;
@@ -263,6 +325,7 @@ pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
         body,
         timeout_ms,
         parcels: _,
+        report: _,
     } = callout;
     let headers = headers::serialize(
         headers
@@ -321,6 +384,15 @@ pub struct Entropy {
 
 impl Entropy {
     const STOCK: usize = 768;
+
+    /// A random number; 0 if the host has none.
+    pub fn number(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        match self.fill(&mut bytes) {
+            true => u64::from_le_bytes(bytes),
+            false => 0,
+        }
+    }
 
     /// Fills a buffer; `false` if the host has no random bytes.
     pub fn fill(&mut self, buffer: &mut [u8]) -> bool {

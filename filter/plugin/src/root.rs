@@ -9,6 +9,7 @@ use proxy_wasm::types::ContextType;
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::transport::Answer;
 
 use crate::host;
 use crate::stream::Stream;
@@ -24,12 +25,33 @@ pub struct Worker {
     metrics: Vec<Option<u32>>,
     /// Whether the configuration is being replaced: `on_done` has been called.
     is_ending: bool,
+    /// The host's name of the root context.
+    root_id: u32,
+    /// What the workers share a limit of the receiver's under.
+    limit_key: Option<String>,
 }
 
+/// How often a shared number is set anew when another worker was faster.
+const MAX_TRIES: u32 = 4;
+/// How much of an answer is read to know why Envoy gave it, in bytes.
+const MAX_ANSWER: usize = 1_024;
+
 /// The root context.
-#[derive(Default)]
 pub struct Root {
     worker: Rc<RefCell<Worker>>,
+}
+
+impl Root {
+    /// The root context that the host calls by a number.
+    pub fn new(root_id: u32) -> Self {
+        let worker = Worker {
+            root_id,
+            ..Worker::default()
+        };
+        Self {
+            worker: Rc::new(RefCell::new(worker)),
+        }
+    }
 }
 
 impl Worker {
@@ -75,7 +97,9 @@ impl Worker {
             ),
         }
         let flush_interval_ms = config.transport.flush_interval_ms;
-        self.pipeline = Some(Pipeline::new(config));
+        let pipeline = Pipeline::new(config);
+        self.limit_key = pipeline.limit_key();
+        self.pipeline = Some(pipeline);
         self.metrics = Metric::all()
             .map(|metric| {
                 let defined = host::define_metric(&metric.name(), metric.kind());
@@ -104,10 +128,10 @@ impl Worker {
                 return;
             };
             match token {
-                Some(token) => pipeline.on_dispatched(&callout, token, now_ns),
-                // The next one would fare no better; the next tick may. A configuration that ends does not wait for that.
+                Some(token) => pipeline.on_dispatched(callout, token, now_ns),
+                // The next one would fare no better; one that is tried later may. A configuration that ends does not wait for that.
                 None => {
-                    pipeline.on_not_dispatched(callout);
+                    pipeline.on_not_dispatched(callout, now_ns, self.entropy.number());
                     if self.is_ending {
                         pipeline.give_up();
                     }
@@ -117,8 +141,23 @@ impl Worker {
         }
     }
 
+    /// Sends what waits from the callback of a stream, if it is a full batch: it would be late, or too much, at the next tick.
+    pub fn flush_full_batch(&mut self, stream_id: u32) {
+        if !self.pipeline.as_ref().is_some_and(Pipeline::is_full_batch) {
+            return;
+        }
+        // Callouts of the stream would be dropped with it.
+        let entered = host::set_effective_context(self.root_id);
+        if self.accept(entered).is_some() {
+            self.flush();
+            let left = host::set_effective_context(stream_id);
+            self.accept(left);
+        }
+    }
+
     fn on_tick(&mut self) {
         let now_ns = self.now_ns();
+        self.learn_limit(now_ns);
         if let Some(pipeline) = &mut self.pipeline {
             pipeline.on_tick(now_ns);
         }
@@ -131,11 +170,52 @@ impl Worker {
         let headers = host::callout_response_headers();
         // No headers are an answer, too: none came.
         let headers = self.accept(headers).unwrap_or_default();
+        let random = self.entropy.number();
         if let Some(pipeline) = &mut self.pipeline {
-            pipeline.on_answer(token, &headers, now_ns);
+            let known_ns = pipeline.limited_until_ns();
+            let mut body = || host::callout_response_body(MAX_ANSWER).unwrap_or_default();
+            let mut answer = Answer::new(&headers, &mut body);
+            pipeline.on_answer(token, &mut answer, now_ns, random);
+            let until_ns = pipeline.limited_until_ns();
+            if until_ns > known_ns {
+                self.share_limit(until_ns);
+            }
         }
         self.flush();
         self.report();
+    }
+
+    /// What another worker was told by the receiver counts for this one, too.
+    fn learn_limit(&mut self, now_ns: u64) {
+        let Some(key) = self.limit_key.take() else {
+            return;
+        };
+        let number = host::shared_number(&key);
+        self.limit_key = Some(key);
+        let number = self.accept(number).flatten();
+        if let (Some(pipeline), Some((until_ns, _))) = (&mut self.pipeline, number) {
+            pipeline.on_shared_limit(until_ns, now_ns);
+        }
+    }
+
+    /// Tells the other workers, unless one of them knows of a longer limit.
+    fn share_limit(&mut self, until_ns: u64) {
+        let Some(key) = self.limit_key.take() else {
+            return;
+        };
+        for _ in 0..MAX_TRIES {
+            let number = host::shared_number(&key);
+            let (known_ns, version) = self.accept(number).flatten().unwrap_or_default();
+            if known_ns >= until_ns {
+                break;
+            }
+            let set = host::set_shared_number(&key, until_ns, version);
+            // Refused, or done; else another worker was faster.
+            if self.accept(set) != Some(false) {
+                break;
+            }
+        }
+        self.limit_key = Some(key);
     }
 
     /// Tells the host what was counted since the last time.
@@ -207,8 +287,8 @@ impl RootContext for Root {
         }
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(Rc::clone(&self.worker))))
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(context_id, Rc::clone(&self.worker))))
     }
 
     fn get_type(&self) -> Option<ContextType> {

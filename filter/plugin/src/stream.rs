@@ -19,6 +19,7 @@ use crate::root::Worker;
 
 /// The stream context.
 pub struct Stream {
+    id: u32,
     worker: Rc<RefCell<Worker>>,
     span: Option<Box<OpenSpan>>,
     response: Option<Box<PendingResponse>>,
@@ -27,9 +28,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of a worker.
-    pub fn new(worker: Rc<RefCell<Worker>>) -> Self {
+    /// A stream of a worker, which the host calls by a number.
+    pub fn new(id: u32, worker: Rc<RefCell<Worker>>) -> Self {
         Self {
+            id,
             worker,
             span: None,
             response: None,
@@ -76,6 +78,7 @@ impl HttpContext for Stream {
         }
         if let Some(span) = self.span.take() {
             worker.on_stream_end(*span);
+            worker.flush_full_batch(self.id);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`MiniSentry`] that is dropped with a violation fails its test, whether or not the test asked.
 
 mod auth;
+mod client_report;
 mod framing;
 mod json;
 mod judge;
@@ -29,6 +30,7 @@ use std::{
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use self::{
+    client_report::Discarded,
     judge::{Expected, ReceivedRequest},
     span::{Format, Segment, Span},
     tls::Certificate,
@@ -81,6 +83,7 @@ struct State {
     answer: Answer,
     transactions: Vec<Transaction>,
     spans: Vec<Span>,
+    discarded: Vec<Discarded>,
     requests: Vec<ReceivedRequest>,
     violations: Vec<String>,
 }
@@ -138,6 +141,7 @@ impl MiniSentry {
                 answer: Answer::status(200),
                 transactions: Vec::new(),
                 spans: Vec::new(),
+                discarded: Vec::new(),
                 requests: Vec::new(),
                 violations: Vec::new(),
             }),
@@ -222,6 +226,14 @@ impl MiniSentry {
         segments.remove(0)
     }
 
+    /// How often something was lost for that reason, by all reports that were accepted.
+    pub fn discarded(&self, reason: &str, category: &str) -> u64 {
+        let state = self.state();
+        let is_it = |one: &&Discarded| one.reason == reason && one.category == category;
+        let found = state.discarded.iter().filter(is_it);
+        found.map(|one| one.quantity).sum()
+    }
+
     /// Waits until `count` requests came, whatever they were answered.
     ///
     /// # Panics
@@ -302,6 +314,7 @@ impl Shared {
                 if matches!(answer, Answer::Status { status: 200, .. }) {
                     state.transactions.extend(received.transaction);
                     state.spans.extend(received.spans);
+                    state.discarded.extend(received.discarded);
                 }
                 answer
             }

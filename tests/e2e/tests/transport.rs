@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Gateway, Request, SPANS};
+use e2e::{envoy::cluster_at, Answer, Gateway, Request, SPANS};
 use serde_json::json;
 
 #[tokio::test]
@@ -200,4 +200,123 @@ async fn a_receiver_that_never_answers_is_given_up() {
         .envoy
         .wait_for_account(|account| account.discarded_for("network_error") == 5 * SPANS)
         .await;
+}
+
+#[tokio::test]
+async fn sentry_is_told_what_was_lost_and_the_numbers_are_those_of_the_stats() {
+    let config = json!({"rules": [{"match": {"path": "^/quiet/"}, "traces_sample_rate": 0}]});
+    let gateway = Gateway::start(config).await;
+    gateway.sentry.answer(Answer::status(500));
+    gateway.burst(3).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.discarded_for("send_error") == 3 * SPANS)
+        .await;
+    gateway.pass(&Request::get("/quiet/1")).await;
+    gateway.pass(&Request::get("/quiet/2")).await;
+    gateway.sentry.answer(Answer::status(200));
+    gateway.pass(&Request::get("/afterwards")).await;
+    gateway.sentry.wait_for(1).await;
+    let rows = [
+        ("send_error", "transaction", 3),
+        ("send_error", "span", 3 * SPANS),
+        ("sample_rate", "transaction", 2),
+        ("network_error", "transaction", 0),
+    ];
+    for (reason, category, count) in rows {
+        assert_eq!(
+            gateway.sentry.discarded(reason, category),
+            count,
+            "{reason} {category}"
+        );
+    }
+    gateway.pass(&Request::get("/once/more")).await;
+    gateway.sentry.wait_for(2).await;
+    assert_eq!(
+        gateway.sentry.discarded("send_error", "transaction"),
+        3,
+        "told once"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_that_one_worker_is_told_of_stops_the_others() {
+    let gateway = Gateway::builder()
+        .await
+        .config(json!({}))
+        .concurrency(2)
+        .start()
+        .await;
+    let limit = [("x-sentry-rate-limits", "60:transaction:key")];
+    gateway.sentry.answer(Answer::with_headers(429, &limit));
+    gateway.pass(&Request::get("/first")).await;
+    gateway.envoy.wait_for_stat("workers_rate_limited", 2).await;
+    gateway.sentry.answer(Answer::status(200));
+    // Connections go to both.
+    gateway.burst(40).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 41 * SPANS)
+        .await;
+    assert_eq!(
+        account.discarded_for("ratelimit_backoff"),
+        41 * SPANS,
+        "{account}"
+    );
+    assert_eq!(gateway.sentry.requests().len(), 1, "nobody else asked");
+}
+
+#[tokio::test]
+async fn what_never_left_arrives_when_the_receiver_is_back() {
+    // A port that nobody listens on yet.
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = port.local_addr().expect("its address");
+    drop(port);
+    let builder = Gateway::builder().await;
+    let dsn = builder.dsn();
+    let later = cluster_at("later", Some(address));
+    let gateway = builder
+        .config(json!({"dsn": dsn, "transport": {"cluster": "later"}}))
+        .cluster(later)
+        .start()
+        .await;
+    gateway.burst(5).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 5 * SPANS && account.queued == 5 * SPANS)
+        .await;
+    assert!(gateway.envoy.stat("callouts.not_arrived").await > 0);
+
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .expect("the port again");
+    let sentry = gateway.sentry.address();
+    let forwarding = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(sentry).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 5 * SPANS)
+        .await;
+    assert!(account.discarded.is_empty(), "{account}");
+    assert_eq!(gateway.sentry.wait_for(5).await.len(), 5);
+    forwarding.abort();
+}
+
+#[tokio::test]
+async fn a_full_batch_does_not_wait_for_a_tick() {
+    for format in ["transaction", "span_v2", "otlp"] {
+        let transport = json!({"flush_interval_ms": 60_000, "format": format});
+        let gateway = Gateway::start(json!({"transport": transport})).await;
+        gateway.burst(600).await;
+        let segments = gateway.sentry.wait_for_segments(60).await;
+        assert!(segments.len() >= 60, "{format}");
+    }
 }

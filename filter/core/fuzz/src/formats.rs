@@ -12,6 +12,7 @@ use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use sentry_filter_core::trace::tracestate as state;
+use sentry_filter_core::transport::Answer;
 use serde_json::Value;
 
 use super::input::{self, lines};
@@ -335,12 +336,13 @@ pub fn rate_limits(data: &[u8]) {
     };
     record(&mut pipeline, NOW_NS);
     let callout = pipeline.next_callout(NOW_NS).expect("a span waits");
-    pipeline.on_dispatched(&callout, 1, NOW_NS);
+    pipeline.on_dispatched(callout, 1, NOW_NS);
 
     let pairs = input::headers(data);
     let pairs = pairs.iter().map(|(name, value)| (&name[..], &value[..]));
     let headers = Headers::from_pairs(pairs);
-    pipeline.on_answer(1, &headers, NOW_NS);
+    let mut body = Vec::new;
+    pipeline.on_answer(1, &mut Answer::new(&headers, &mut body), NOW_NS, 0);
     assert!(pipeline.is_idle());
     let metrics: Vec<Metric> = Metric::all().collect();
     let changes = pipeline.metrics().take();

@@ -14,7 +14,7 @@ use sentry_filter_core::metrics::{Kind, Metric};
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::span::{OpenSpan, StreamEnd, UpstreamEnd};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::transport::Callout;
+use sentry_filter_core::transport::{Answer, Callout};
 
 use super::input::{self, Bytes};
 use super::request::Host;
@@ -92,12 +92,13 @@ impl Worker {
             }
             6 => {
                 if let Some(callout) = self.held.take() {
-                    self.dispatched(&callout);
+                    self.dispatched(callout);
                 }
             }
             7 => {
                 if let Some(callout) = self.held.take() {
-                    self.pipeline.on_not_dispatched(callout);
+                    self.pipeline
+                        .on_not_dispatched(callout, self.now_ns, u64::from(bytes.byte()));
                 }
             }
             8 => self.answer(bytes.byte(), &[(b":status".to_vec(), b"200".to_vec())]),
@@ -111,11 +112,16 @@ impl Worker {
             13 => self.pipeline.give_up(),
             // A stream that the host forgets without a word.
             14 => drop(self.streams.pop()),
-            // As the plugin does on a tick.
+            // As the plugin does on a tick; sometimes another worker knows more.
             _ => {
+                let limit = bytes.byte();
+                if limit > 200 {
+                    let until_ns = self.now_ns.saturating_add(jump(limit));
+                    self.pipeline.on_shared_limit(until_ns, self.now_ns);
+                }
                 self.pipeline.on_tick(self.now_ns);
                 while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
-                    self.dispatched(&callout);
+                    self.dispatched(callout);
                 }
             }
         }
@@ -189,6 +195,10 @@ impl Worker {
 
     /// A callout carries as many spans as it says, in a form that a strict reader takes.
     fn reads(&self, callout: &Callout) {
+        if callout.parcels.is_empty() {
+            let end = callout.body.iter().position(|byte| *byte == b'\n');
+            return strict::reports(&callout.body[end.expect("a header") + 1..]);
+        }
         let spans = match self.pipeline.config().transport.format {
             Format::Transaction => {
                 let (_, event) = strict::envelope(&callout.body);
@@ -197,10 +207,10 @@ impl Worker {
             Format::SpanV2 => strict::streamed_spans(&callout.body),
             Format::Otlp => strict::otlp_spans(&callout.body),
         };
-        assert_eq!(spans, callout.spans() as usize);
+        assert_eq!(spans, callout.amount().spans as usize);
     }
 
-    fn dispatched(&mut self, callout: &Callout) {
+    fn dispatched(&mut self, callout: Callout) {
         self.pipeline
             .on_dispatched(callout, self.next_token, self.now_ns);
         self.tokens.push(self.next_token);
@@ -214,8 +224,18 @@ impl Worker {
             given => self.tokens[given.saturating_sub(1 + usize::from(which % 8))],
         };
         let pairs = headers.iter().map(|(name, value)| (&name[..], &value[..]));
+        let headers = Headers::from_pairs(pairs);
+        // As Envoy says it of a connection that was refused, or of one that broke.
+        let reason = if which % 2 == 0 {
+            "remote connection failure"
+        } else {
+            "connection termination"
+        };
+        let mut body = || format!("reset reason: {reason}").into_bytes();
+        let mut answer = Answer::new(&headers, &mut body);
+        let random = u64::from(which) << 32;
         self.pipeline
-            .on_answer(token, &Headers::from_pairs(pairs), self.now_ns);
+            .on_answer(token, &mut answer, self.now_ns, random);
     }
 
     /// Every span is accounted for, at any moment.
@@ -233,7 +253,8 @@ impl Worker {
         let recorded = self.stat(Metric::SpansRecorded);
         let sent = self.stat(Metric::SpansSent);
         assert_eq!(recorded, sent + self.discarded() + queued + in_flight);
-        assert!(queued >= i64::from(self.held.is_some()), "{queued} queued");
+        let held = self.held.as_ref().map_or(0, |held| held.amount().spans);
+        assert!(queued >= i64::from(held), "{queued} queued");
         assert!(in_flight >= 0, "{in_flight} in flight");
     }
 
@@ -253,7 +274,7 @@ impl Worker {
     /// In the end everything leaves, and what had waited was no more than may wait.
     fn finish(mut self) {
         if let Some(callout) = self.held.take() {
-            self.dispatched(&callout);
+            self.dispatched(callout);
         }
         self.now_ns = u64::MAX;
         self.pipeline.on_tick(self.now_ns);
@@ -262,7 +283,7 @@ impl Worker {
         while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
             self.reads(&callout);
             bytes += callout.parcels.iter().map(Parcel::weight).sum::<usize>();
-            self.dispatched(&callout);
+            self.dispatched(callout);
             self.answer(0, &[(b":status".to_vec(), b"200".to_vec())]);
             self.balance();
         }

@@ -16,6 +16,7 @@ use sentry_filter_core::headers::{
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::span::{OpenSpan, StreamEnd};
 use sentry_filter_core::trace::Sources;
+use sentry_filter_core::transport::Answer;
 
 use super::formats::conserved;
 use super::{input, strict};
@@ -391,8 +392,9 @@ fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
     if let Some(trace_id) = header["trace"]["trace_id"].as_str() {
         assert_eq!(trace_id.to_ascii_lowercase(), context.trace_id.to_string());
     }
-    pipeline.on_dispatched(&callout, 1, NOW_NS);
+    pipeline.on_dispatched(callout, 1, NOW_NS);
     let answer = Headers::from_pairs([(b":status".as_slice(), b"200".as_slice())]);
-    pipeline.on_answer(1, &answer, NOW_NS);
+    let mut body = Vec::new;
+    pipeline.on_answer(1, &mut Answer::new(&answer, &mut body), NOW_NS, 0);
     assert!(pipeline.is_idle());
 }

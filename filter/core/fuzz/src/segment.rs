@@ -92,7 +92,7 @@ pub fn check(data: &[u8]) {
         Format::SpanV2 => strict::streamed_spans(&callout.body),
         Format::Otlp => strict::otlp_spans(&callout.body),
     };
-    assert_eq!(spans, callout.spans() as usize);
+    assert_eq!(spans, callout.amount().spans as usize);
     for (_, value) in &pairs {
         query(&String::from_utf8_lossy(value));
     }

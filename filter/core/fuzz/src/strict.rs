@@ -161,7 +161,10 @@ pub fn envelope(body: &[u8]) -> (Value, Value) {
     let length = usize::try_from(length).expect("a length in memory");
     assert!(length <= rest.len(), "the item is cut off");
     let (payload, rest) = rest.split_at(length);
-    assert_eq!(rest, b"\n", "the item is longer than it says");
+    let rest = rest
+        .strip_prefix(b"\n")
+        .expect("the item is longer than it says");
+    reports(rest);
     let event: Value = serde_json::from_slice(payload).expect("the payload is JSON");
     assert_eq!(item["type"], event["type"]);
     assert_eq!(header["event_id"], event["event_id"]);
@@ -176,8 +179,9 @@ pub fn streamed_spans(body: &[u8]) -> usize {
     let (header, rest) = line(body);
     let (item, rest) = line(rest);
     assert_eq!(item["type"], "span");
-    let payload = rest.strip_suffix(b"\n").expect("the item's end");
-    assert_eq!(item["length"], payload.len());
+    let length = item["length"].as_u64().expect("the item has a length") as usize;
+    let (payload, rest) = rest.split_at(length);
+    reports(rest.strip_prefix(b"\n").expect("the item's end"));
     let payload: Value = serde_json::from_slice(payload).expect("the payload is JSON");
     let spans = payload["items"].as_array().expect("spans");
     assert_eq!(item["item_count"], spans.len());
@@ -238,6 +242,26 @@ fn varint(message: &mut &[u8]) -> u64 {
         }
     }
     panic!("a varint of more than ten bytes");
+}
+
+/// What may follow: reports of what was lost, each with a number.
+///
+/// # Panics
+/// If it is something else.
+pub fn reports(mut rest: &[u8]) {
+    while !rest.is_empty() {
+        let (item, payload) = line(rest);
+        assert_eq!(item["type"], "client_report");
+        let length = item["length"].as_u64().expect("the item has a length") as usize;
+        let (payload, after) = payload.split_at(length);
+        let report: Value = serde_json::from_slice(payload).expect("the payload is JSON");
+        let discarded = report["discarded_events"].as_array().expect("a list");
+        assert!(!discarded.is_empty() && payload.len() <= 4_096);
+        for one in discarded {
+            assert!(one["quantity"].as_u64() > Some(0), "{one}");
+        }
+        rest = after.strip_prefix(b"\n").expect("the item's end");
+    }
 }
 
 fn line(body: &[u8]) -> (Value, &[u8]) {

@@ -78,7 +78,9 @@ pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
 
 /// One envelope for segments of one trace; its DSC is the first one's.
 pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
-    let header = parcels.first().map(|parcel| parcel.header.as_slice());
+    let Some(first) = parcels.first() else {
+        return Vec::new();
+    };
     let mut payload: Vec<&[u8]> = vec![br#"{"version":2,"items":["#];
     for (index, parcel) in parcels.iter().enumerate() {
         if index > 0 {
@@ -97,7 +99,7 @@ pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
         content_type: Some(CONTENT_TYPE),
         length: item_len(&payload),
     };
-    envelope(header.unwrap_or_default(), &item, &payload, now_ns)
+    envelope(&first.header, &item, &payload, now_ns)
 }
 
 fn streamed<'a>(

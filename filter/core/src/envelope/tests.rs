@@ -15,7 +15,7 @@ fn body(format: Format, segments: &[Segment]) -> Vec<u8> {
         .iter()
         .map(|segment| format.encode(segment, &config).unwrap())
         .collect();
-    format.body(&parcels, &config, NOW_NS)
+    format.body(&parcels, None, &config, NOW_NS)
 }
 
 /// An envelope's lines: header, item header, payload.
@@ -204,7 +204,7 @@ fn formats_differ_in_where_they_go_and_how_they_are_limited() {
 #[test]
 fn a_body_of_nothing_is_none_that_panics() {
     for format in Format::ALL {
-        let _ = format.body(&[], &config(""), NOW_NS);
+        let _ = format.body(&[], None, &config(""), NOW_NS);
     }
     let empty = segment_of("", |end| *end = Default::default());
     for format in Format::ALL {

@@ -13,6 +13,8 @@ struct Gateway {
     now_ns: u64,
     next_token: u32,
     host: Host,
+    /// The text of Envoy's own answers.
+    body: &'static str,
     stats: BTreeMap<String, i64>,
 }
 
@@ -23,6 +25,7 @@ impl Gateway {
             now_ns: 1_787_306_400 * NS_PER_S,
             next_token: 1,
             host: Host::default(),
+            body: "",
             stats: BTreeMap::new(),
         }
     }
@@ -61,7 +64,7 @@ impl Gateway {
         let mut tokens = Vec::new();
         while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
             self.pipeline
-                .on_dispatched(&callout, self.next_token, self.now_ns);
+                .on_dispatched(callout, self.next_token, self.now_ns);
             tokens.push(self.next_token);
             self.next_token += 1;
         }
@@ -73,8 +76,10 @@ impl Gateway {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        self.pipeline
-            .on_answer(token, &Headers::from_pairs(headers), self.now_ns);
+        let headers = Headers::from_pairs(headers);
+        let mut body = || self.body.as_bytes().to_vec();
+        let mut answer = CalloutAnswer::new(&headers, &mut body);
+        self.pipeline.on_answer(token, &mut answer, self.now_ns, 0);
         self.check();
     }
 
@@ -148,9 +153,14 @@ fn what_the_host_does_not_take_waits_for_the_next_flush() {
     gateway.request("/a");
     gateway.request("/b");
     let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
-    gateway.pipeline.on_not_dispatched(callout);
+    gateway
+        .pipeline
+        .on_not_dispatched(callout, gateway.now_ns, 0);
     gateway.check();
     assert_eq!(gateway.stat("spans_queued"), 2);
+    assert_eq!(gateway.stat("callouts.not_taken"), 1);
+    assert!(gateway.flush().is_empty(), "not at once");
+    gateway.now_ns += NS_PER_S;
     let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
     assert!(String::from_utf8(callout.body)
         .unwrap()
@@ -315,4 +325,140 @@ fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
     gateway.pipeline.on_tick(gateway.now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 2);
+}
+
+/// The items of a callout's envelope that are reports.
+fn reports(callout: &Callout) -> Vec<serde_json::Value> {
+    let text = String::from_utf8(callout.body.clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let is_report = |line: &&str| line.contains(r#""type":"client_report""#);
+    lines
+        .iter()
+        .zip(lines.iter().skip(1))
+        .filter(|(item, _)| is_report(item))
+        .map(|(_, payload)| serde_json::from_str(payload).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_was_lost_is_told_with_the_next_envelope() {
+    let mut gateway = Gateway::new("");
+    gateway.request("/a");
+    gateway.flush();
+    gateway.answer(1, &[(":status", "500")]);
+    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
+    gateway.request("/b");
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let [report] = &reports(&callout)[..] else {
+        panic!("one report");
+    };
+    assert_eq!(
+        report["discarded_events"],
+        serde_json::json!([
+            {"reason": "send_error", "category": "transaction", "quantity": 1},
+            {"reason": "send_error", "category": "span", "quantity": 1},
+        ])
+    );
+    // It did not arrive, so it is told again, with what was lost meanwhile.
+    gateway.pipeline.on_dispatched(callout, 2, gateway.now_ns);
+    gateway.answer(2, &[(":status", "500")]);
+    gateway.request("/c");
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let report = &reports(&callout)[0];
+    assert_eq!(report["discarded_events"][0]["quantity"], 2);
+    gateway.pipeline.on_dispatched(callout, 3, gateway.now_ns);
+    gateway.answer(3, &[(":status", "200")]);
+    gateway.request("/d");
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    assert_eq!(reports(&callout).len(), 0);
+}
+
+#[test]
+fn sentry_counts_its_own_refusals_and_we_what_we_hold_back() {
+    let mut gateway = Gateway::new("");
+    gateway.request("/a");
+    gateway.flush();
+    gateway.answer(1, &[(":status", "429"), ("retry-after", "5")]);
+    gateway.request("/held/back");
+    gateway.now_ns += 5 * NS_PER_S;
+    gateway.request("/b");
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let report = &reports(&callout)[0]["discarded_events"];
+    assert_eq!(report[0]["reason"], "ratelimit_backoff");
+    assert_eq!(report[0]["quantity"], 1, "only the second");
+}
+
+#[test]
+fn what_is_not_sampled_is_told_after_a_minute_even_alone() {
+    let mut gateway =
+        Gateway::new(r#""rules": [{"match": {"path": "^/no"}, "traces_sample_rate": 0}],"#);
+    for _ in 0..3 {
+        assert!(gateway.outcome(&[(":path", "/no")]).span.is_none());
+    }
+    // Nobody's business.
+    gateway.outcome(&[(":path", "/no"), (":method", "OPTIONS")]);
+    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
+    gateway.now_ns += 60 * NS_PER_S;
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    assert_eq!(callout.amount(), Amount::default());
+    let report = &reports(&callout)[0]["discarded_events"];
+    assert_eq!(
+        *report,
+        serde_json::json!([
+            {"reason": "sample_rate", "category": "transaction", "quantity": 3},
+            {"reason": "sample_rate", "category": "span", "quantity": 3},
+        ])
+    );
+    let first = String::from_utf8(callout.body.clone()).unwrap();
+    let header: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    assert!(header["sent_at"].is_string() && header.get("event_id").is_none());
+}
+
+#[test]
+fn no_report_is_made_if_none_is_wanted() {
+    let mut gateway = Gateway::new(r#""client_reports": false,"#);
+    gateway.request("/a");
+    gateway.flush();
+    gateway.answer(1, &[(":status", "500")]);
+    gateway.request("/b");
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    assert_eq!(reports(&callout).len(), 0);
+}
+
+#[test]
+fn what_never_left_is_sent_again() {
+    let mut gateway = Gateway::new("");
+    gateway.body = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+    gateway.request("/a");
+    gateway.flush();
+    gateway.answer(1, &[(":status", "503")]);
+    assert_eq!(
+        (
+            gateway.stat("spans_queued"),
+            gateway.stat("callouts.not_arrived")
+        ),
+        (1, 1)
+    );
+    assert!(gateway.flush().is_empty(), "not at once");
+    gateway.now_ns += NS_PER_S;
+    assert_eq!(gateway.flush(), [2]);
+    gateway.answer(2, &[(":status", "200")]);
+    assert_eq!(gateway.stat("spans_sent"), 1);
+}
+
+#[test]
+fn a_limit_of_another_workers_counts_unless_it_cannot_be() {
+    let mut gateway = Gateway::new("");
+    gateway.request("/a");
+    let now_ns = gateway.now_ns;
+    gateway.pipeline.on_shared_limit(u64::MAX, now_ns);
+    assert_eq!(gateway.pipeline.limited_until_ns(), 0);
+    gateway.pipeline.on_shared_limit(now_ns + NS_PER_S, now_ns);
+    gateway.pipeline.on_tick(now_ns);
+    gateway.check();
+    assert_eq!(gateway.stat("spans_discarded.ratelimit_backoff"), 1);
+    assert_eq!(gateway.stat("workers_rate_limited"), 1);
+    gateway.pipeline.on_tick(now_ns + NS_PER_S);
+    gateway.check();
+    assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }

@@ -82,7 +82,7 @@ fn a_request_that_no_upstream_was_chosen_for_has_no_call() {
         end.response_flags = response_flags::ResponseFlags::from_bits(2);
         end.response_code_details = Some("no_healthy_upstream".to_owned());
     });
-    assert_eq!((segment.span_count(), segment.upstream.len()), (1, 0));
+    assert_eq!((segment.amount().spans, segment.upstream.len()), (1, 0));
     let attributes = shown(&segment.server.attributes);
     assert!(attributes.contains(&"envoy.response_flags=UH".to_owned()));
     assert!(attributes.contains(&"error.type=503".to_owned()));

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::{
     auth,
+    client_report::{self, Discarded},
     framing::{self, Item},
     json::parse_object,
     otlp,
@@ -39,12 +40,14 @@ pub(super) const MAX_AHEAD_SECONDS: f64 = 1.0;
 const MAX_ITEM: usize = 1024 * 1024;
 
 /// What a good request brought.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Received {
     /// The event, if it is one.
     pub(super) transaction: Option<Transaction>,
     /// Its spans.
     pub(super) spans: Vec<Span>,
+    /// What it says was lost.
+    pub(super) discarded: Vec<Discarded>,
 }
 
 /// A request as it came in.
@@ -153,8 +156,8 @@ impl Judge {
         let received = match endpoint {
             Some("envelope/") => self.envelope(&body, received_at, complaints)?,
             _ => Received {
-                transaction: None,
                 spans: otlp::check(&body, received_at, complaints),
+                ..Received::default()
             },
         };
         for span in &received.spans {
@@ -174,7 +177,14 @@ impl Judge {
             .map_err(|error| complaints.add("framing", error))
             .ok()?;
         self.check_envelope_header(&envelope.header, received_at, complaints);
-        let (item, payload) = the_item(&envelope.items, complaints)?;
+        let Some((item, payload)) = the_item(&envelope.items, complaints) else {
+            let has_event = envelope.header.contains_key("event_id");
+            complaints.unless(!has_event, "event_id", "there is no event");
+            return Some(Received {
+                discarded: discarded(&envelope.items),
+                ..Received::default()
+            });
+        };
         if item.get("type").and_then(Value::as_str) == Some("span") {
             let has_event = envelope.header.contains_key("event_id");
             complaints.unless(!has_event, "event_id", "there is no event");
@@ -184,6 +194,7 @@ impl Judge {
             return Some(Received {
                 transaction: None,
                 spans,
+                discarded: discarded(&envelope.items),
             });
         }
         let payload = Value::Object(payload);
@@ -199,6 +210,7 @@ impl Judge {
         Some(Received {
             spans: transaction.spans(),
             transaction: Some(transaction),
+            discarded: discarded(&envelope.items),
         })
     }
 
@@ -401,6 +413,7 @@ fn the_item(
     complaints: &mut Complaints,
 ) -> Option<(Map<String, Value>, Map<String, Value>)> {
     let mut found = Vec::new();
+    let mut reports = 0;
     for item in items {
         let kind = item.header.get("type").and_then(Value::as_str);
         for key in item.header.keys() {
@@ -419,17 +432,28 @@ fn the_item(
                 found.push((item.header.clone(), payload));
             }
             // The one kind that may ride along with anything (§8.4).
-            (Some("client_report"), Ok(_)) => {}
+            (Some("client_report"), Ok(report)) => {
+                reports += 1;
+                client_report::check(&report, item.payload.len(), complaints);
+            }
             (kind, Ok(_)) => complaints.add("item header", format_args!("type {kind:?}")),
         }
     }
     let count = found.len();
-    complaints.unless(
-        count == 1,
-        "items",
-        format_args!("duplicate_item: {count} items"),
-    );
+    let fits = count == 1 || (count == 0 && reports > 0);
+    complaints.unless(fits, "items", format_args!("duplicate_item: {count} items"));
     found.pop()
+}
+
+/// What the reports among the items say.
+fn discarded(items: &[Item]) -> Vec<Discarded> {
+    let reports = items
+        .iter()
+        .filter(|item| item.header.get("type").and_then(Value::as_str) == Some("client_report"));
+    reports
+        .filter_map(|item| parse_object(&item.payload).ok())
+        .flat_map(|report| client_report::read(&report))
+        .collect()
 }
 
 fn decoded(request: &ReceivedRequest) -> Result<Vec<u8>, String> {

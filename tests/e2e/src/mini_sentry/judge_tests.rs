@@ -268,7 +268,12 @@ fn other_items_are_refused() {
         )
     };
     let transaction = item("transaction", "", &payload);
-    let report = item("client_report", "", r#"{"discarded_events":[]}"#);
+    let lost = |events: &str| {
+        let report =
+            format!(r#"{{"timestamp":"2027-01-15T08:00:00Z","discarded_events":{events}}}"#);
+        item("client_report", "", &report)
+    };
+    let report = lost(r#"[{"reason":"queue_overflow","category":"span","quantity":2}]"#);
     for (items, complaint) in [
         (String::new(), Some("items: duplicate_item: 0 items")),
         (
@@ -288,6 +293,32 @@ fn other_items_are_refused() {
             Some("payload: not a JSON object"),
         ),
         (format!("{transaction}{report}"), None),
+        (report, Some("event_id: there is no event")),
+        (
+            format!("{transaction}{}", lost("[]")),
+            Some("client_report: nothing is discarded"),
+        ),
+        (
+            format!(
+                "{transaction}{}",
+                lost(r#"[{"reason":"bad_luck","category":"span","quantity":2}]"#)
+            ),
+            Some("client_report: Discarded"),
+        ),
+        (
+            format!(
+                "{transaction}{}",
+                lost(r#"[{"reason":"ignored","category":"span","quantity":0}]"#)
+            ),
+            Some("client_report: Discarded"),
+        ),
+        (
+            format!(
+                "{transaction}{}",
+                lost(r#"[{"reason":"ignored","category":"span"}]"#)
+            ),
+            Some("client_report: not a list"),
+        ),
     ] {
         let mut draft = Draft::good();
         draft.request.body = format!("{}\n{items}", draft.header).into_bytes();
