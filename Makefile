@@ -13,6 +13,8 @@ TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
+# How long each fault lasts in `make chaos`.
+CHAOS_SECONDS ?= 10
 
 export SENTRY_FILTER_WASM := $(WASM)
 
@@ -67,6 +69,9 @@ docs: ## build the documentation
 size: wasm ## the module's size against its budget, and its imports against Envoy's list
 	@$(CARGO) run --quiet --locked -p wasm-host --bin size
 
+chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_SECONDS=10 each)
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(CARGO) test --quiet --locked -p e2e --test chaos -- --nocapture --test-threads=1
+
 bench: ## what the core's steps cost, side by side in one run
 	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
 
@@ -95,4 +100,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size bench fuzz picture envoy scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size chaos bench fuzz picture envoy scene judges target clean

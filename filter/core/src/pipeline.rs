@@ -452,7 +452,8 @@ impl Pipeline {
             None => Vec::new(),
         };
         self.settle_all(lost);
-        let is_limited = self.is_closed(now_ns);
+        // The main thread's VM, which never sees a stream, is no worker.
+        let is_limited = self.ended_ns > 0 && self.is_closed(now_ns);
         let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
         self.metrics.add(Metric::WorkersRateLimited, change);
         self.is_limited = is_limited;

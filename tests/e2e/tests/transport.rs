@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use e2e::{envoy::cluster_at, Answer, Gateway, Request, SPANS};
+use e2e::{
+    envoy::cluster_at, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Request, SPANS,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -247,23 +249,25 @@ async fn a_limit_that_one_worker_is_told_of_stops_the_others() {
         .concurrency(2)
         .start()
         .await;
+    // Connections go to both.
+    gateway.burst(40).await;
+    gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 40 * SPANS)
+        .await;
     let limit = [("x-sentry-rate-limits", "60:transaction:key")];
     gateway.sentry.answer(Answer::with_headers(429, &limit));
     gateway.pass(&Request::get("/first")).await;
     gateway.envoy.wait_for_stat("workers_rate_limited", 2).await;
     gateway.sentry.answer(Answer::status(200));
-    // Connections go to both.
     gateway.burst(40).await;
     let account = gateway
         .envoy
-        .wait_for_account(|account| account.recorded == 41 * SPANS)
+        .wait_for_account(|account| account.recorded == 81 * SPANS)
         .await;
-    assert_eq!(
-        account.discarded_for("ratelimit_backoff"),
-        41 * SPANS,
-        "{account}"
-    );
-    assert_eq!(gateway.sentry.requests().len(), 1, "nobody else asked");
+    let lost = account.discarded_for("ratelimit_backoff");
+    assert_eq!(lost, 41 * SPANS, "{account}");
+    assert_eq!(gateway.sentry.requests().len(), 41, "nobody else asked");
 }
 
 #[tokio::test]
@@ -319,4 +323,33 @@ async fn a_full_batch_does_not_wait_for_a_tick() {
         let segments = gateway.sentry.wait_for_segments(60).await;
         assert!(segments.len() >= 60, "{format}");
     }
+}
+
+/// A receiver whose certificate nobody vouches for gets nothing, and nothing is lost to it.
+#[tokio::test]
+async fn a_handshake_that_fails_has_sent_nothing() {
+    let receiver = MiniSentry::start_with_tls(&Certificate::for_name("receiver.test")).await;
+    let mut cluster = cluster_at("secure", Some(receiver.address()));
+    cluster["transport_socket"] = json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"validation_context": {
+                "trusted_ca": {"inline_string": Certificate::for_name("other.test").authority_pem()},
+            }},
+        },
+    });
+    let gateway = Gateway::builder()
+        .await
+        .config(json!({"transport": {"cluster": "secure"}}))
+        .cluster(cluster)
+        .start()
+        .await;
+    gateway.burst(2).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == 2 * SPANS && account.in_flight == 0)
+        .await;
+    assert_eq!(account.queued, 2 * SPANS, "{account}");
+    assert!(gateway.envoy.stat("callouts.not_arrived").await > 0);
 }

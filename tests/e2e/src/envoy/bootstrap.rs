@@ -194,6 +194,8 @@ static_resources:
   - name: gateway
     address:
       socket_address: {{ address: 127.0.0.1, port_value: 0 }}
+    # Not every kernel spreads the connections of one client over the workers.
+    connection_balance_config: {{ exact_balance: {{}} }}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
