@@ -159,6 +159,28 @@ impl Envoy {
         self.process.log()
     }
 
+    /// Tells it to end, as a process manager would, and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub async fn terminate(&mut self) {
+        let id = self.process.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(told.expect("kill").success(), "Envoy could not be told");
+        let ended = eventually(async || self.process.exit_status()).await;
+        assert!(ended.is_some(), "Envoy did not end");
+    }
+
+    /// The body of a `POST` to its admin interface.
+    ///
+    /// # Panics
+    /// If it does not answer with 200.
+    pub async fn command(&self, path: &str) {
+        let response = Request::new("POST", path).send(self.admin).await;
+        let response = response.expect("an answer of Envoy's admin interface");
+        assert_eq!(response.status, 200, "status of {path}");
+    }
+
     /// The body of a `GET` of its admin interface.
     ///
     /// # Panics
@@ -188,6 +210,11 @@ impl Process {
             .args([
                 // Several Envoys at once need either this or base ids of their own, and those leave files in shared memory behind.
                 "--disable-hot-restart",
+                // What is replaced ends soon.
+                "--drain-time-s",
+                "1",
+                "--drain-strategy",
+                "immediate",
                 "--log-level",
                 "info",
                 "--concurrency",

@@ -1,6 +1,9 @@
 //! A gateway with everything around it: one builder, and one verb to send a request through it.
 
+use std::{fs, path::PathBuf};
+
 use serde_json::{json, Map, Value};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -22,6 +25,14 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// The gateway itself.
     pub envoy: Envoy,
+    /// The listener's file, if it has one, and what it is made of.
+    listener: Option<Listener>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    files: TempDir,
+    bootstrap: Bootstrap,
 }
 
 /// A gateway to be started; its receiver and its upstream run already.
@@ -31,6 +42,7 @@ pub struct GatewayBuilder {
     upstream: Upstream,
     bootstrap: Bootstrap,
     concurrency: u32,
+    has_listener_file: bool,
 }
 
 /// A request that was answered, seen from both sides.
@@ -52,6 +64,7 @@ impl Gateway {
             upstream,
             bootstrap,
             concurrency: 1,
+            has_listener_file: false,
         }
     }
 
@@ -96,6 +109,17 @@ impl Gateway {
         exchange.upstream.expect("the request at the upstream")
     }
 
+    /// Replaces the configuration by the usual one with these keys on top, while requests come. Envoy takes it in its own time.
+    ///
+    /// # Panics
+    /// If the listener is in no file.
+    pub fn reconfigure(&mut self, config: Value) {
+        let text = usual(self.sentry.dsn(), config).to_string();
+        let listener = self.listener.as_mut().expect("a listener in a file");
+        listener.bootstrap.configuration = Some(any("StringValue", text.into()));
+        listener.write();
+    }
+
     /// Sends `count` requests at once, to `/burst/0` and on, each of which must be answered with 200.
     ///
     /// # Panics
@@ -121,16 +145,14 @@ impl GatewayBuilder {
     ///
     /// Usual is: the receiver's DSN, every trace recorded, and a flush that keeps no test waiting.
     pub fn config(self, config: Value) -> Self {
-        let mut merged = json!({
-            "dsn": self.sentry.dsn(),
-            "traces_sample_rate": 1.0,
-            "environment": "e2e",
-            "release": "gateway@1.2.3",
-            "org_id": "42",
-            "transport": {"flush_interval_ms": 50},
-        });
-        merge(&mut merged, config);
-        self.configuration(&merged.to_string())
+        let usual = usual(self.sentry.dsn(), config);
+        self.configuration(&usual.to_string())
+    }
+
+    /// Keeps the listener in a file, so that [`Gateway::reconfigure`] can replace it.
+    pub fn with_listener_file(mut self) -> Self {
+        self.has_listener_file = true;
+        self
     }
 
     /// The plugin configuration as any text, right or wrong.
@@ -144,8 +166,7 @@ impl GatewayBuilder {
     }
 
     fn any(mut self, kind: &str, value: Value) -> Self {
-        let kind = format!("type.googleapis.com/google.protobuf.{kind}");
-        self.bootstrap.configuration = Some(json!({"@type": kind, "value": value}));
+        self.bootstrap.configuration = Some(any(kind, value));
         self
     }
 
@@ -246,8 +267,14 @@ impl GatewayBuilder {
             upstream,
             bootstrap,
             concurrency,
+            has_listener_file,
         } = self;
-        let envoy = Launch::bootstrap(bootstrap.to_yaml())
+        let listener = has_listener_file.then(|| Listener::new(bootstrap.clone()));
+        let yaml = match &listener {
+            Some(listener) => bootstrap.to_yaml_with_listener_at(&listener.path()),
+            None => bootstrap.to_yaml(),
+        };
+        let envoy = Launch::bootstrap(yaml)
             .concurrency(concurrency)
             .start()
             .await;
@@ -255,6 +282,7 @@ impl GatewayBuilder {
             sentry,
             upstream,
             envoy,
+            listener,
         }
     }
 
@@ -273,6 +301,45 @@ impl Exchange {
         assert_eq!(self.response.status, status);
         assert!(self.upstream.is_none(), "the request reached the upstream");
     }
+}
+
+impl Listener {
+    fn new(bootstrap: Bootstrap) -> Self {
+        let files = TempDir::new().expect("a folder for the listener");
+        let listener = Self { files, bootstrap };
+        listener.write();
+        listener
+    }
+
+    fn path(&self) -> PathBuf {
+        self.files.path().join("listener.yaml")
+    }
+
+    /// Envoy looks when a file is moved to that place.
+    fn write(&self) {
+        let next = self.files.path().join("next.yaml");
+        fs::write(&next, self.bootstrap.listener_resource()).expect("the listener written");
+        fs::rename(next, self.path()).expect("the listener moved");
+    }
+}
+
+/// The usual configuration with these keys on top.
+fn usual(dsn: &str, config: Value) -> Value {
+    let mut merged = json!({
+        "dsn": dsn,
+        "traces_sample_rate": 1.0,
+        "environment": "e2e",
+        "release": "gateway@1.2.3",
+        "org_id": "42",
+        "transport": {"flush_interval_ms": 50},
+    });
+    merge(&mut merged, config);
+    merged
+}
+
+fn any(kind: &str, value: Value) -> Value {
+    let kind = format!("type.googleapis.com/google.protobuf.{kind}");
+    json!({"@type": kind, "value": value})
 }
 
 /// Merges objects key by key; anything else is replaced, and `null` removes.

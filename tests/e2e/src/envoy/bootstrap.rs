@@ -1,10 +1,13 @@
 //! The bootstrap that most tests run: the shape of `envoy/envoy-local.yaml`, with routes for what can go wrong.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use serde_json::{json, Map, Value};
 
 use super::module;
+
+const ADMIN: &str =
+    "admin:\n  address:\n    socket_address: { address: 127.0.0.1, port_value: 0 }\n";
 
 /// What a test may choose about the bootstrap.
 #[derive(Clone, Debug)]
@@ -126,6 +129,49 @@ impl Bootstrap {
 
     /// The text that Envoy reads. JSON is YAML, so whatever is variable is written as JSON.
     pub fn to_yaml(&self) -> String {
+        format!(
+            "{ADMIN}static_resources:\n  listeners:\n{}  clusters:\n{}",
+            self.listener(),
+            self.all_clusters()
+        )
+    }
+
+    /// The same, but with the listener in a file of its own, which Envoy reads again when another one is moved there.
+    pub fn to_yaml_with_listener_at(&self, path: &Path) -> String {
+        let source = json!({"lds_config": {"path_config_source": {"path": path}}});
+        let node = json!({"id": "edge", "cluster": "edges"});
+        format!(
+            "{ADMIN}node: {node}\ndynamic_resources: {source}\nstatic_resources:\n  clusters:\n{}",
+            self.all_clusters()
+        )
+    }
+
+    /// What stands in that file.
+    pub fn listener_resource(&self) -> String {
+        let kind = r#"  - "@type": type.googleapis.com/envoy.config.listener.v3.Listener"#;
+        let listener = self
+            .listener()
+            .replacen("  - name:", &format!("{kind}\n    name:"), 1);
+        format!("resources:\n{listener}")
+    }
+
+    fn all_clusters(&self) -> String {
+        // Port 1 is nobody's: a connection to it is refused at once.
+        let refused = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut clusters: String = [
+            cluster("upstream", Some(self.upstream)),
+            cluster("sentry", Some(self.sentry)),
+            cluster("no-host", None),
+            cluster("refused", Some(refused)),
+        ]
+        .concat();
+        for more in &self.clusters {
+            clusters.push_str(&format!("  - {more}\n"));
+        }
+        clusters
+    }
+
+    fn listener(&self) -> String {
         let module = json!(module());
         let environment: Map<_, _> = self
             .vm_environment
@@ -145,11 +191,6 @@ impl Bootstrap {
             .connection_manager
             .iter()
             .map(|(name, value)| format!("          {name}: {value}\n"))
-            .collect();
-        let clusters: String = self
-            .clusters
-            .iter()
-            .map(|cluster| format!("  - {cluster}\n"))
             .collect();
         let transport_socket = match &self.transport_socket {
             Some(socket) => format!("      transport_socket: {socket}\n"),
@@ -180,18 +221,8 @@ impl Bootstrap {
             false => String::new(),
         };
         let routes: String = self.routes.iter().map(Route::to_yaml).collect();
-        let upstream = cluster("upstream", Some(self.upstream));
-        let sentry = cluster("sentry", Some(self.sentry));
-        let no_host = cluster("no-host", None);
-        // Port 1 is nobody's: a connection to it is refused at once.
-        let refused = cluster("refused", Some(SocketAddr::from(([127, 0, 0, 1], 1))));
         format!(
-            r#"admin:
-  address:
-    socket_address: {{ address: 127.0.0.1, port_value: 0 }}
-static_resources:
-  listeners:
-  - name: gateway
+            r#"  - name: gateway
     address:
       socket_address: {{ address: 127.0.0.1, port_value: 0 }}
     # Not every kernel spreads the connections of one client over the workers.
@@ -216,8 +247,7 @@ static_resources:
 {routes}              - name: everything-else
                 match: {{ prefix: / }}
                 route: {{ cluster: upstream }}
-{transport_socket}  clusters:
-{upstream}{sentry}{no_host}{refused}{clusters}"#
+{transport_socket}"#
         )
     }
 }
