@@ -15,6 +15,7 @@ TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
 FUZZ_SECONDS ?= 60
 # How long each fault lasts in `make chaos`.
 CHAOS_SECONDS ?= 10
+SOAK_REQUESTS ?= 1000000
 
 export SENTRY_FILTER_WASM := $(WASM)
 
@@ -72,6 +73,9 @@ size: wasm ## the module's size against its budget, and its imports against Envo
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_SECONDS=10 each)
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(CARGO) test --quiet --locked -p e2e --test chaos -- --nocapture --test-threads=1
 
+soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
+	SOAK_REQUESTS=$(SOAK_REQUESTS) CHAOS_SECONDS=10 $(CARGO) test --quiet --locked -p e2e --test chaos -- --nocapture --ignored
+
 bench: ## what the core's steps cost, side by side in one run
 	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
 
@@ -100,4 +104,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size chaos bench fuzz picture envoy scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene judges target clean

@@ -459,6 +459,14 @@ impl Pipeline {
         self.is_limited = is_limited;
     }
 
+    /// The host cannot make callouts: from here on the filter does what it does without a DSN, and what waits is lost.
+    pub fn only_propagate(&mut self) {
+        let lost = self.queue.clear();
+        self.lose_queued(Loss::NetworkError, lost);
+        self.config.dsn = None;
+        self.transport = None;
+    }
+
     /// Discards what waits: the host takes nothing, and there will be no other time.
     pub fn give_up(&mut self) {
         let lost = self.queue.clear();

@@ -32,9 +32,17 @@ impl fmt::Display for Refused {
     }
 }
 
+impl Refused {
+    /// Whether the host does not have such a call at all, and not only now.
+    pub fn is_for_good(self) -> bool {
+        self == Self::Status(UNIMPLEMENTED)
+    }
+}
+
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
+const UNIMPLEMENTED: u32 = 12;
 
 // The ABI's `MapType` and `BufferType`.
 const HTTP_REQUEST_HEADERS: u32 = 0;

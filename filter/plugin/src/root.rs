@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use log::{error, info};
+use log::{error, info, warn};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use sentry_filter_core::config::FilterConfig;
@@ -25,6 +25,8 @@ pub struct Worker {
     metrics: Vec<Option<u32>>,
     /// Whether the configuration is being replaced: `on_done` has been called.
     is_ending: bool,
+    /// Whether the log has a line about a refused call.
+    has_said_refused: bool,
     /// The host's name of the root context.
     root_id: u32,
     /// What the workers share a limit of the receiver's under.
@@ -57,11 +59,28 @@ impl Root {
 impl Worker {
     /// Takes a host call's result; a refusal counts and is as if there were nothing.
     pub fn accept<T>(&mut self, result: Result<T, host::Refused>) -> Option<T> {
-        let accepted = result.ok();
-        if let (None, Some(pipeline)) = (&accepted, &mut self.pipeline) {
-            pipeline.metrics().add(Metric::HostCallsRefused, 1);
+        self.count_refused(result.is_err().into());
+        result.ok()
+    }
+
+    /// Counts refused host calls, and says so once.
+    pub fn count_refused(&mut self, count: i64) {
+        let Some(pipeline) = self.pipeline.as_mut().filter(|_| count > 0) else {
+            return;
+        };
+        pipeline.metrics().add(Metric::HostCallsRefused, count);
+        if !std::mem::replace(&mut self.has_said_refused, true) {
+            warn!("sentry: the host refuses calls: what they would have given counts as absent. Said once; host_calls_refused counts");
         }
-        accepted
+    }
+
+    /// A host without callouts, or without a timer to make them by, is one for trace headers only (filter.md §9).
+    fn degrade(&mut self, what: &str) {
+        let can_send = |pipeline: &&mut Pipeline| pipeline.config().dsn.is_some();
+        if let Some(pipeline) = self.pipeline.as_mut().filter(can_send) {
+            pipeline.only_propagate();
+            warn!("sentry: the host has no {what}: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded");
+        }
     }
 
     /// The host's clock; the epoch if there is none.
@@ -108,7 +127,9 @@ impl Worker {
             .collect();
         // Also without a DSN: the tick tells the host what was counted.
         let set = host::set_tick_period_ms(flush_interval_ms);
-        self.accept(set);
+        if self.accept(set).is_none() {
+            self.degrade("timer");
+        }
         true
     }
 
@@ -123,6 +144,7 @@ impl Worker {
                 return;
             };
             let result = host::dispatch(&callout);
+            let is_for_good = result.is_err_and(host::Refused::is_for_good);
             let token = self.accept(result);
             let Some(pipeline) = &mut self.pipeline else {
                 return;
@@ -134,6 +156,9 @@ impl Worker {
                     pipeline.on_not_dispatched(callout, now_ns, self.entropy.number());
                     if self.is_ending {
                         pipeline.give_up();
+                    }
+                    if is_for_good {
+                        self.degrade("callouts");
                     }
                     return;
                 }

@@ -8,7 +8,6 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state;
-use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::RequestOutcome;
 use sentry_filter_core::response::{Answer, PendingResponse};
 use sentry_filter_core::span::{OpenSpan, StreamEnd};
@@ -187,10 +186,6 @@ impl Refusals {
     }
 
     fn tell(&self, worker: &mut Worker) {
-        if let Some(pipeline) = &mut worker.pipeline {
-            pipeline
-                .metrics()
-                .add(Metric::HostCallsRefused, self.0.get());
-        }
+        worker.count_refused(self.0.get());
     }
 }

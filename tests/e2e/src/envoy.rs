@@ -159,6 +159,18 @@ impl Envoy {
         self.process.log()
     }
 
+    /// The memory of the process that is in use, in bytes.
+    ///
+    /// # Panics
+    /// If the system does not tell, as on others than Linux.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = fs::read_to_string(path).expect("the state of Envoy's process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("VmRSS") * 1_024
+    }
+
     /// Tells it to end, as a process manager would, and waits until it has.
     ///
     /// # Panics

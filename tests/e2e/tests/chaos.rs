@@ -193,3 +193,37 @@ async fn a_receiver_that_dies_and_returns() {
         .wait_for_account(|account| account.sent > sent)
         .await;
 }
+
+/// A receiver that is dead for good: memory is flat once the queue is full.
+#[tokio::test]
+#[ignore = "takes minutes: make soak"]
+async fn memory_is_flat_while_the_receiver_is_dead() {
+    const MIB: u64 = 1 << 20;
+    let asked = env::var("SOAK_REQUESTS").ok();
+    let million = asked
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(1_000_000);
+    let gateway = gateway(Some(([127, 0, 0, 1], 1).into()), json!({})).await;
+    let (mut requests, mut failed, mut warm) = (0, 0, None);
+    while requests < million {
+        let (more, more_failed) = load(&gateway).await;
+        (requests, failed) = (requests + more, failed + more_failed);
+        let resident = gateway.envoy.resident_bytes() / MIB;
+        println!("{requests} requests, {resident} MiB");
+        if requests > million / 10 && warm.is_none() {
+            warm = Some(resident);
+        }
+    }
+    let (warm, last) = (
+        warm.expect("more than one round"),
+        gateway.envoy.resident_bytes() / MIB,
+    );
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.recorded == requests * e2e::SPANS)
+        .await;
+    println!("{requests} requests, {failed} failed, {warm} MiB after a tenth, {last} MiB at the end; {account}");
+    assert_eq!(failed, 0);
+    // Two workers, and whatever Envoy's own allocator keeps.
+    assert!(last <= warm + 16, "from {warm} to {last} MiB");
+}

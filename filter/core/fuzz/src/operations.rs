@@ -226,7 +226,7 @@ impl Worker {
         let pairs = headers.iter().map(|(name, value)| (&name[..], &value[..]));
         let headers = Headers::from_pairs(pairs);
         // As Envoy says it of a connection that was refused, or of one that broke.
-        let reason = if which % 2 == 0 {
+        let reason = if which.is_multiple_of(2) {
             "remote connection failure"
         } else {
             "connection termination"

@@ -94,7 +94,7 @@ impl ClientReport {
         let discarded = |(reason, counts): &(&'static str, Counts)| {
             [("transaction", counts.transactions), ("span", counts.spans)].map(
                 |(category, quantity)| Discarded {
-                    reason: *reason,
+                    reason,
                     category,
                     quantity,
                 },
