@@ -33,6 +33,8 @@ pub struct Pipeline {
     report_due_ns: u64,
     /// When the last stream with a span ended, in nanoseconds since the epoch.
     ended_ns: u64,
+    /// Whether there will be no other time.
+    is_ending: bool,
     /// Whether this worker counts among those that wait for the receiver.
     is_limited: bool,
     metrics: Metrics,
@@ -71,6 +73,7 @@ impl Pipeline {
             report: ClientReport::default(),
             report_due_ns: 0,
             ended_ns: 0,
+            is_ending: false,
             is_limited: false,
             config,
             metrics: Metrics::default(),
@@ -340,6 +343,10 @@ impl Pipeline {
         if let Some(transport) = &mut self.transport {
             transport.not_dispatched(now_ns, random);
         }
+        if self.is_ending {
+            let lost = self.queue.clear();
+            self.lose_queued(Loss::NetworkError, lost);
+        }
     }
 
     /// A callout was answered; its headers are empty if it failed. `random` spreads the workers.
@@ -396,6 +403,10 @@ impl Pipeline {
             self.report.merge(report.unwrap_or_default());
         }
         match fate {
+            Fate::NotArrived if self.is_ending => {
+                self.queue.settle(&parcels);
+                self.lose(Loss::NetworkError, amount);
+            }
             Fate::NotArrived => {
                 self.metrics.add(Metric::SpansQueued, spans);
                 self.queue.put_back(parcels);
@@ -459,18 +470,20 @@ impl Pipeline {
         self.is_limited = is_limited;
     }
 
+    /// The configuration is being replaced: what waits is tried at once, and once.
+    pub fn end(&mut self) {
+        self.is_ending = true;
+        if let Some(transport) = &mut self.transport {
+            transport.forget_failures();
+        }
+    }
+
     /// The host cannot make callouts: from here on the filter does what it does without a DSN, and what waits is lost.
     pub fn only_propagate(&mut self) {
         let lost = self.queue.clear();
         self.lose_queued(Loss::NetworkError, lost);
         self.config.dsn = None;
         self.transport = None;
-    }
-
-    /// Discards what waits: the host takes nothing, and there will be no other time.
-    pub fn give_up(&mut self) {
-        let lost = self.queue.clear();
-        self.lose_queued(Loss::NetworkError, lost);
     }
 
     /// Whether nothing waits and nothing is on its way.

@@ -238,6 +238,11 @@ impl Transport {
         replaced
     }
 
+    /// What failed before says nothing about the next try.
+    pub fn forget_failures(&mut self) {
+        self.backoff.reached();
+    }
+
     /// The host did not take a callout. `random` spreads the workers' next tries.
     pub fn not_dispatched(&mut self, now_ns: u64, random: u64) {
         self.backoff.failed(now_ns, random);

@@ -151,12 +151,9 @@ impl Worker {
             };
             match token {
                 Some(token) => pipeline.on_dispatched(callout, token, now_ns),
-                // The next one would fare no better; one that is tried later may. A configuration that ends does not wait for that.
+                // The next one would fare no better; one that is tried later may.
                 None => {
                     pipeline.on_not_dispatched(callout, now_ns, self.entropy.number());
-                    if self.is_ending {
-                        pipeline.give_up();
-                    }
                     if is_for_good {
                         self.degrade("callouts");
                     }
@@ -291,6 +288,9 @@ impl Context for Root {
             return true;
         };
         worker.is_ending = true;
+        if let Some(pipeline) = &mut worker.pipeline {
+            pipeline.end();
+        }
         worker.flush();
         worker.report();
         worker.is_idle()

@@ -168,6 +168,7 @@ enum Dead {
     NoCluster,
     NoHealthyHost,
     EveryCallFails,
+    ConnectionsAreRefused,
     NothingIsAnswered,
 }
 
@@ -175,6 +176,7 @@ enum Dead {
 fn a_dead_sentry_does_not_keep_an_old_configuration_alive() -> Result<(), Trap> {
     for dead in [
         Dead::EveryCallFails,
+        Dead::ConnectionsAreRefused,
         Dead::NothingIsAnswered,
         Dead::NoHealthyHost,
         Dead::NoCluster,
@@ -183,7 +185,7 @@ fn a_dead_sentry_does_not_keep_an_old_configuration_alive() -> Result<(), Trap> 
         match dead {
             Dead::NoCluster => gateway.host.remove_cluster("sentry"),
             Dead::NoHealthyHost => gateway.host.set_cluster("sentry", Cluster::NoHealthyHost),
-            Dead::EveryCallFails | Dead::NothingIsAnswered => {}
+            Dead::EveryCallFails | Dead::ConnectionsAreRefused | Dead::NothingIsAnswered => {}
         }
         for _ in 0..20 {
             gateway.serve(&Exchange::get("/"));
@@ -191,9 +193,17 @@ fn a_dead_sentry_does_not_keep_an_old_configuration_alive() -> Result<(), Trap> 
         gateway.host.shut_down(gateway.root)?;
         // Two minutes, in which Envoy still ticks.
         for _ in 0..120 {
-            if let Dead::EveryCallFails = dead {
-                for token in gateway.host.outstanding() {
-                    gateway.host.answer(token, &Answer::failed())?;
+            let answer = match dead {
+                Dead::EveryCallFails => Some(Answer::failed()),
+                Dead::ConnectionsAreRefused => Some(Answer {
+                    body: b"reset reason: remote connection failure".to_vec(),
+                    ..Answer::status(503)
+                }),
+                _ => None,
+            };
+            for token in gateway.host.outstanding() {
+                if let Some(answer) = &answer {
+                    gateway.host.answer(token, answer)?;
                 }
             }
             if !gateway.host.has_context(gateway.root) {

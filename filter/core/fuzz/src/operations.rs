@@ -109,7 +109,7 @@ impl Worker {
             10 => self.now_ns = self.now_ns.saturating_add(jump(bytes.byte())),
             11 => self.now_ns = self.now_ns.saturating_sub(jump(bytes.byte())),
             12 => self.pipeline.on_tick(self.now_ns),
-            13 => self.pipeline.give_up(),
+            13 => self.pipeline.end(),
             // A stream that the host forgets without a word.
             14 => drop(self.streams.pop()),
             // As the plugin does on a tick; sometimes another worker knows more.

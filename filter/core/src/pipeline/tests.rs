@@ -199,12 +199,35 @@ fn a_rate_limit_discards_until_it_is_over() {
 }
 
 #[test]
-fn what_waits_can_be_given_up() {
+fn a_configuration_that_ends_tries_once() {
+    let mut gateway = Gateway::new("");
+    gateway.body = "reset reason: remote connection failure";
+    gateway.request("/a");
+    gateway.flush();
+    gateway.answer(1, &[(":status", "503")]);
+    gateway.request("/b");
+    assert!(gateway.flush().is_empty(), "not at once");
+    gateway.pipeline.end();
+    assert_eq!(gateway.flush(), [2, 3]);
+    gateway.answer(2, &[(":status", "503")]);
+    gateway.answer(3, &[(":status", "200")]);
+    assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
+    assert_eq!(gateway.stat("spans_sent"), 1);
+    assert!(gateway.pipeline.is_idle());
+}
+
+#[test]
+fn a_configuration_that_ends_does_not_wait_for_a_host_that_takes_nothing() {
     let mut gateway = Gateway::new("");
     gateway.request("/a");
-    gateway.pipeline.give_up();
+    gateway.request("/b");
+    gateway.pipeline.end();
+    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    gateway
+        .pipeline
+        .on_not_dispatched(callout, gateway.now_ns, 0);
     gateway.check();
-    assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
+    assert_eq!(gateway.stat("spans_discarded.network_error"), 2);
     assert!(gateway.pipeline.is_idle());
 }
 
