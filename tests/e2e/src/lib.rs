@@ -14,6 +14,7 @@
 pub mod browser;
 pub mod client;
 pub mod context;
+pub mod ended;
 pub mod envoy;
 pub mod gateway;
 pub mod mini_sentry;

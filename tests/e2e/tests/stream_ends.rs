@@ -3,47 +3,15 @@
 use std::time::Duration;
 
 use e2e::{
+    ended::{only, told},
     envoy::cluster_at,
     mini_sentry::Certificate,
     peers::{curl, talk, Peer},
     Gateway, GatewayBuilder, Reply, Request, Route, Segment, Step,
 };
-use serde_json::{json, Value};
+use serde_json::json;
 
 const LIMITER: &str = "envoy.filters.http.local_ratelimit";
-
-/// What a segment says, in short: `server: <status> <code> <flags> | call: <status> <code>`.
-fn told(segment: &Segment) -> String {
-    let number = |value: Option<&Value>| value.map_or("-".to_owned(), Value::to_string);
-    let code = "http.response.status_code";
-    let mut told = format!(
-        "{} {}",
-        segment.server.status,
-        number(segment.server.attribute(code))
-    );
-    let flags = segment.server.text("envoy.response_flags");
-    if !flags.is_empty() {
-        told += &format!(" {flags}");
-    }
-    for call in &segment.calls {
-        told += &format!(" | {} {}", call.status, number(call.attribute(code)));
-    }
-    told
-}
-
-/// The segment of the only request so far, after another one has come through: whatever the first one left behind would have come with it.
-async fn only(gateway: &Gateway) -> Segment {
-    gateway.pass(&Request::get("/afterwards")).await;
-    let mut segments = gateway.sentry.wait_for_segments(2).await;
-    assert_eq!(segments.len(), 2, "{segments:#?}");
-    let last = segments.pop().expect("two");
-    assert_eq!(last.server.name, "/afterwards");
-    let first = segments.remove(0);
-    let spans = 3 + first.calls.len() as u64;
-    let account = gateway.envoy.wait_for_account(|it| it.sent >= spans).await;
-    assert_eq!(account.recorded, spans, "{account}");
-    first
-}
 
 /// Everything that a segment says is as it was when somebody looked at it last (`tests/snapshots`; `INSTA_UPDATE=always` writes them anew).
 macro_rules! assert_whole {
