@@ -1,10 +1,12 @@
 """A gRPC service and its client, without generated code: messages are bytes.
 
 grpc_peer.py serve                    prints its port and serves until it is ended
-grpc_peer.py call PORT METHOD [TIMEOUT | cancel]
-                                      calls /shop.v1.Cart/METHOD, prints the status code's name and how many messages came
+grpc_peer.py call PORT METHOD [TIMEOUT | cancel | give-up]
+                                      calls /shop.v1.Cart/METHOD, prints the status code's name and how many messages came; it
+                                      cancels after the first message, or gives up if there is none for a moment
 
-Add answers, Fail ends with NOT_FOUND after its headers, Refuse at once, List streams three messages, Hang streams one and waits for the client to leave.
+Add answers, Fail ends with NOT_FOUND after its headers, Refuse at once, List streams three messages, Hang streams one and waits for the client to leave,
+Stall does not even send its headers.
 """
 
 import sys
@@ -41,6 +43,13 @@ def hang(request, context):
     left.wait()
 
 
+def stall(request, context):
+    left = threading.Event()
+    context.add_callback(left.set)
+    left.wait()
+    return request
+
+
 def serve():
     handlers = {
         "Add": grpc.unary_unary_rpc_method_handler(add),
@@ -48,6 +57,7 @@ def serve():
         "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
         "List": grpc.unary_stream_rpc_method_handler(items),
         "Hang": grpc.unary_stream_rpc_method_handler(hang),
+        "Stall": grpc.unary_unary_rpc_method_handler(stall),
     }
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -58,9 +68,11 @@ def serve():
 
 
 def call(port, method, end=None):
-    timeout = float(end) if end not in (None, "cancel") else None
+    timeout = float(end) if end not in (None, "cancel", "give-up") else None
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stream = channel.unary_stream(f"/{SERVICE}/{method}")(b"item", timeout=timeout)
+        if end == "give-up":
+            threading.Timer(0.3, stream.cancel).start()
         messages = 0
         try:
             for _ in stream:

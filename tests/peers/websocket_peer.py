@@ -3,6 +3,9 @@
 websocket_peer.py serve               prints its port, and sends back what it gets until it is ended
 websocket_peer.py talk PORT close     sends a message, prints what came back, and says goodbye
 websocket_peer.py talk PORT vanish    the same, but the connection breaks without a word
+websocket_peer.py talk PORT closed    the same, but it is the service that says goodbye
+websocket_peer.py talk PORT lost      the same, but it is the service that breaks the connection
+websocket_peer.py talk PORT wait      the same, but it only waits for the end
 """
 
 import asyncio
@@ -14,7 +17,13 @@ import websockets
 async def echo(connection):
     try:
         async for message in connection:
-            await connection.send(message)
+            match message:
+                case "closed":
+                    await connection.close()
+                case "lost":
+                    connection.transport.abort()
+                case _:
+                    await connection.send(message)
     except websockets.ConnectionClosed:
         pass
 
@@ -29,10 +38,16 @@ async def talk(port, end):
     connection = await websockets.connect(f"ws://127.0.0.1:{port}/socket", proxy=None)
     await connection.send("hello")
     print(await connection.recv(), flush=True)
-    if end == "vanish":
-        connection.transport.abort()
-    else:
-        await connection.close()
+    match end:
+        case "close":
+            await connection.close()
+        case "vanish":
+            connection.transport.abort()
+        case "wait":
+            await connection.wait_closed()
+        case _:
+            await connection.send(end)
+            await connection.wait_closed()
 
 
 if __name__ == "__main__":
