@@ -23,8 +23,8 @@ pub struct Pipeline {
     config: FilterConfig,
     throttle: Option<Throttle>,
     filter_order: FilterOrder,
-    /// The span whose request Envoy has just turned into another one; it runs the filters for that one at once.
-    redirected: Option<Box<(OpenSpan, StreamEnd)>>,
+    /// The spans whose requests Envoy has turned into other ones. It runs the filters for those at once, unless one in front holds them up.
+    redirected: Vec<(OpenSpan, StreamEnd)>,
     queue: Queue,
     transport: Option<Transport>,
     /// What Sentry is to be told of what was lost.
@@ -40,6 +40,10 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
+/// How many requests may be on their way back from a redirect.
+const MAX_REDIRECTED: usize = 64;
+/// How long one may take, in nanoseconds.
+const MAX_HELD_NS: u64 = 5_000_000_000;
 /// How long a report waits for something to ride on.
 const REPORT_INTERVAL_NS: u64 = 60_000_000_000;
 /// No limit lasts longer: a day (filter.md §11).
@@ -67,7 +71,7 @@ impl Pipeline {
         Self {
             throttle: config.max_traces_per_second.map(Throttle::new),
             filter_order: FilterOrder::default(),
-            redirected: None,
+            redirected: Vec::new(),
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
             report: ClientReport::default(),
@@ -133,18 +137,18 @@ impl Pipeline {
         }
     }
 
-    /// The span that goes on with this request, if an internal redirect has made the request of another one. One that does not go on has ended.
+    /// The span that goes on with this request, if an internal redirect has made the request of another one.
     fn take_redirected(&mut self, headers: &Headers) -> Option<OpenSpan> {
-        let (mut span, end) = *self.redirected.take()?;
+        if self.redirected.is_empty() {
+            return None;
+        }
         let arrived = SentryTrace::read(headers.values(SENTRY_TRACE))
             .ok()
-            .flatten();
-        if arrived.is_some_and(|arrived| span.context.has_sent(arrived.value)) {
-            span.redirect(&end);
-            return Some(span);
-        }
-        self.record(span, end, &Headers::default());
-        None
+            .flatten()?;
+        let goes_on = |(span, _): &mut (OpenSpan, StreamEnd)| span.context.has_sent(arrived.value);
+        let (mut span, end) = self.redirected.extract_if(.., goes_on).next()?;
+        span.redirect(&end);
+        Some(span)
     }
 
     /// `X-Request-Start`, unless a proxy further outside has said it already.
@@ -251,9 +255,8 @@ impl Pipeline {
         end: StreamEnd,
         answer: impl FnOnce() -> Option<Headers>,
     ) {
-        if span.goes_on(&end) {
-            self.end_redirected();
-            self.redirected = Some(Box::new((span, end)));
+        if span.goes_on(&end) && self.redirected.len() < MAX_REDIRECTED {
+            self.redirected.push((span, end));
             return;
         }
         let reads = !self.config.data.capture_response_headers.is_empty();
@@ -261,9 +264,11 @@ impl Pipeline {
         self.record(span, end, &answer);
     }
 
-    /// A span whose request did not come back from its redirect has ended with it.
-    fn end_redirected(&mut self) {
-        if let Some((span, end)) = self.redirected.take().map(|ended| *ended) {
+    /// A span whose request does not come back from its redirect, because a filter in front answers it, has ended with it.
+    fn end_redirected(&mut self, is_over: impl Fn(&StreamEnd) -> bool) {
+        let over = |(_, end): &mut (OpenSpan, StreamEnd)| is_over(end);
+        let ended: Vec<_> = self.redirected.extract_if(.., over).collect();
+        for (span, end) in ended {
             self.record(span, end, &Headers::default());
         }
     }
@@ -457,7 +462,10 @@ impl Pipeline {
     /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
     pub fn on_tick(&mut self, now_ns: u64) {
         self.filter_order.flushed();
-        self.end_redirected();
+        self.end_redirected(|end| {
+            let held_ns = end.times().end_ns.saturating_add(MAX_HELD_NS);
+            held_ns <= now_ns
+        });
         let lost = match &mut self.transport {
             Some(transport) => transport.expire(now_ns),
             None => Vec::new(),
@@ -473,6 +481,7 @@ impl Pipeline {
     /// The configuration is being replaced: what waits is tried at once, and once.
     pub fn end(&mut self) {
         self.is_ending = true;
+        self.end_redirected(|_| true);
         if let Some(transport) = &mut self.transport {
             transport.forget_failures();
         }

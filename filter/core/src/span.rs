@@ -272,7 +272,9 @@ fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd) -> bool {
     upstream.latency_ns.is_some()
         || details == "via_upstream"
         || details.starts_with("upstream_reset_after_response_started")
-        || (end.response_flags.client_left() && end.response_code.is_some())
+        // An answer that had begun is the upstream's; one of Envoy's own is an error.
+        || ((end.response_flags.client_left() || end.timed_out())
+            && end.response_code.is_some_and(|code| code < 400))
 }
 
 #[cfg(test)]

@@ -79,10 +79,8 @@ async fn an_answer_that_never_ends() {
     }
 }
 
-/// The future: the filter does not know yet that these are answers of the upstream's which Envoy has cut. It has the headers, and the details are
-/// `response_timeout`, `stream_idle_timeout` and `max_duration_timeout`.
+/// They are answers of the upstream's which Envoy has cut: the details are `response_timeout`, `stream_idle_timeout` and `max_duration_timeout`.
 #[tokio::test]
-#[ignore = "the core takes a cut answer for none, and one without a flag for a whole one"]
 async fn an_answer_that_never_ends_is_told_on_both_sides() {
     for (limit, flag) in limits() {
         let gateway = gateway(limit).await;
@@ -92,9 +90,7 @@ async fn an_answer_that_never_ends_is_told_on_both_sides() {
     }
 }
 
-/// The future: without a flag the call is `internal_error`.
 #[tokio::test]
-#[ignore = "the core reads flags, and there is none for the longest that a stream may take"]
 async fn a_call_that_takes_too_long_has_exceeded_its_deadline() {
     for (limit, flag) in limits() {
         let gateway = gateway(limit).await;

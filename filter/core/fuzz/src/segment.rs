@@ -80,7 +80,7 @@ pub fn check(data: &[u8]) {
     let goes_on = span.goes_on(&end);
     pipeline.on_stream_end(*span, end, || Some(Headers::from_pairs(lines())));
     if goes_on {
-        pipeline.on_tick(NOW_NS);
+        pipeline.end();
     }
     let callout = pipeline.next_callout(NOW_NS).expect("a segment to send");
     let spans = match config.transport.format {

@@ -195,7 +195,7 @@ fn error_type(status: SpanStatus, end: &StreamEnd, code: Option<u16>) -> Option<
         return None;
     }
     match code {
-        _ if end.response_flags.timed_out() => Some("timeout".into()),
+        _ if end.timed_out() => Some("timeout".into()),
         Some(code) if code >= 400 => Some(code.to_string().into()),
         // The client's own mistakes are no errors of the server.
         None if end

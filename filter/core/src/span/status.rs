@@ -1,6 +1,5 @@
 //! How a span ended: the words of sentry-protocol.md §9.2.
 
-use super::response_flags::ResponseFlags;
 use super::stream_end::StreamEnd;
 
 /// The status of a span.
@@ -99,10 +98,10 @@ impl SpanStatus {
             // A connection that was upgraded ends when one of both sides closes it.
             Some(101) => Self::Ok,
             None | Some(..=399) if flags.client_left() => Self::Cancelled,
-            None if flags.timed_out() => Self::DeadlineExceeded,
+            None if end.timed_out() => Self::DeadlineExceeded,
             code => match end.call_status().filter(|_| is_grpc) {
                 Some(status) => Self::from_grpc(status),
-                None if code < Some(400) && Self::is_cut_short(flags) => Self::of_broken(flags),
+                None if code < Some(400) && Self::is_cut_short(end) => Self::of_broken(end),
                 None => Self::from_http(code),
             },
         }
@@ -114,16 +113,16 @@ impl SpanStatus {
         match () {
             () if was_answered => Self::of_stream(end, is_grpc),
             () if flags.client_left() => Self::Cancelled,
-            () => Self::of_broken(flags),
+            () => Self::of_broken(end),
         }
     }
 
-    fn is_cut_short(flags: ResponseFlags) -> bool {
-        flags.timed_out() || flags.broke_off()
+    fn is_cut_short(end: &StreamEnd) -> bool {
+        end.timed_out() || end.response_flags.broke_off()
     }
 
-    fn of_broken(flags: ResponseFlags) -> Self {
-        match flags.timed_out() {
+    fn of_broken(end: &StreamEnd) -> Self {
+        match end.timed_out() {
             true => Self::DeadlineExceeded,
             false => Self::InternalError,
         }
@@ -179,6 +178,7 @@ impl SpanStatus {
 
 #[cfg(test)]
 mod tests {
+    use super::super::response_flags::ResponseFlags;
     use super::*;
 
     #[test]

@@ -5,6 +5,9 @@ use super::upstream::Interval;
 use super::OpenSpan;
 use crate::attribute::Attribute;
 
+/// The details of a response that Envoy follows itself.
+const INTERNAL_REDIRECT: &str = "internal_redirect";
+
 /// Everything may be missing, in any phase and on any host. Times are in nanoseconds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct StreamEnd {
@@ -77,13 +80,16 @@ impl StreamEnd {
             .number(Attribute::ResponseCode)
             .and_then(|code| u16::try_from(code).ok())
             .filter(|code| *code > 0);
+        let response_code_details = host.text(Attribute::ResponseCodeDetails);
+        // Envoy says those of the next request already.
+        let is_last = response_code_details.as_deref() != Some(INTERNAL_REDIRECT);
         let needs_clock = start_ns.is_none() || duration_ns.is_none();
         Self {
             start_ns,
             duration_ns,
             now_ns: if needs_clock { now_ns() } else { 0 },
             response_code,
-            response_code_details: host.text(Attribute::ResponseCodeDetails),
+            response_code_details,
             response_flags,
             response_size: host.number_if(response_code.is_some(), Attribute::ResponseSize),
             request_size: host.number_if(request.has_body(), Attribute::RequestSize),
@@ -91,8 +97,8 @@ impl StreamEnd {
             protocol: host.text(Attribute::RequestProtocol),
             tls_version: host.text_if(is_https, Attribute::TlsVersion),
             client_address: host.text_if(sends_client_address, Attribute::SourceAddress),
-            route_name: host.bytes(Attribute::RouteName),
-            cluster_name: host.text(Attribute::ClusterName),
+            route_name: host.bytes_if(is_last, Attribute::RouteName),
+            cluster_name: host.text_if(is_last, Attribute::ClusterName),
             upstream: host
                 .text(Attribute::UpstreamAddress)
                 .map(|address| UpstreamEnd {
@@ -132,9 +138,20 @@ impl StreamEnd {
             .filter(|status| *status != UNKNOWN || self.response_flags.is_empty())
     }
 
+    /// Whether something took too long. Limits of the connection manager have no flag, only details (seen on 1.40).
+    pub fn timed_out(&self) -> bool {
+        const DETAILS: [&str; 3] = [
+            "max_duration_timeout",
+            "request_overall_timeout",
+            "request_header_timeout",
+        ];
+        let details = self.response_code_details.as_deref().unwrap_or_default();
+        self.response_flags.timed_out() || DETAILS.contains(&details)
+    }
+
     /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters again, for the same request of the client.
     pub fn is_internal_redirect(&self) -> bool {
-        self.response_code_details.as_deref() == Some("internal_redirect")
+        self.response_code_details.as_deref() == Some(INTERNAL_REDIRECT)
     }
 }
 
@@ -144,6 +161,10 @@ struct Attributes<'a>(&'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>);
 impl Attributes<'_> {
     fn bytes(&mut self, attribute: Attribute) -> Option<Vec<u8>> {
         (self.0)(attribute)
+    }
+
+    fn bytes_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<Vec<u8>> {
+        is_asked.then(|| self.bytes(attribute))?
     }
 
     /// A text that says something.
