@@ -5,10 +5,11 @@ websocket_peer.py talk PORT close     sends a message, prints what came back, an
 websocket_peer.py talk PORT vanish    the same, but the connection breaks without a word
 websocket_peer.py talk PORT closed    the same, but it is the service that says goodbye
 websocket_peer.py talk PORT lost      the same, but it is the service that breaks the connection
-websocket_peer.py talk PORT wait      the same, but it only waits for the end
+websocket_peer.py talk PORT dies      the same, but the service as a whole is gone at once
 """
 
 import asyncio
+import os
 import sys
 
 import websockets
@@ -22,6 +23,8 @@ async def echo(connection):
                     await connection.close()
                 case "lost":
                     connection.transport.abort()
+                case "dies":
+                    os._exit(1)
                 case _:
                     await connection.send(message)
     except websockets.ConnectionClosed:
@@ -43,8 +46,6 @@ async def talk(port, end):
             await connection.close()
         case "vanish":
             connection.transport.abort()
-        case "wait":
-            await connection.wait_closed()
         case _:
             await connection.send(end)
             await connection.wait_closed()

@@ -58,21 +58,7 @@ async fn whoever_ends_it_and_how_it_is_one_span() {
 async fn a_service_that_dies_ends_it() {
     let peer = Peer::serve("websocket_peer.py").await;
     let gateway = gateway(&peer).await;
-    let waiting = speak(&gateway, "wait");
-    let dies = async {
-        // The handshake is through, and the connection is open.
-        let open = "http.gateway.downstream_cx_upgrades_active: 1";
-        let is_open = e2e::eventually(async || {
-            let stats = gateway
-                .envoy
-                .admin("/stats?filter=downstream_cx_upgrades")
-                .await;
-            stats.contains(open).then_some(())
-        });
-        assert!(is_open.await.is_some(), "no upgraded connection");
-        drop(peer);
-    };
-    tokio::join!(waiting, dies);
+    speak(&gateway, "dies").await;
     let segment = only(&gateway).await;
     assert_eq!(told(&segment), "ok 101 UC | ok 101");
 }
