@@ -84,6 +84,14 @@ impl Loss {
             Self::Ignored => "ignored",
         }
     }
+
+    /// The reason in a client report. For spans that are left out because of their status code it is that of Sentry's Python SDK, which has the option.
+    pub fn report_reason(self) -> &'static str {
+        match self {
+            Self::Ignored => "event_processor",
+            other => other.reason(),
+        }
+    }
 }
 
 /// What became of a callout.

@@ -218,18 +218,13 @@ impl Pipeline {
             TraceOrigin::Restarted(restart) => metrics.add(Metric::TracesRestarted(restart), 1),
         }
         metrics.add(Metric::TracesThrottled, decision.throttled.into());
-        // Reasons of the protocol's (sentry-protocol.md §11.3). What a span that was never opened would have had below it nobody knows.
-        let reason = match decision {
-            _ if decision.throttled => Some("backpressure"),
-            _ if decision.unsampled => Some("sample_rate"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
+        // What a span that was never opened would have had below it nobody knows.
+        if decision.throttled || decision.unsampled {
             let one = Amount {
                 segments: 1,
                 spans: 1,
             };
-            self.report_lost(reason, one);
+            self.report_lost("sample_rate", one);
         }
         let metrics = &mut self.metrics;
         let Damage {
@@ -515,7 +510,7 @@ impl Pipeline {
     /// Counts what is lost, here and for Sentry.
     fn lose(&mut self, loss: Loss, lost: Amount) {
         self.count_lost(loss, lost);
-        self.report_lost(loss.reason(), lost);
+        self.report_lost(loss.report_reason(), lost);
     }
 
     fn count_lost(&mut self, loss: Loss, lost: Amount) {

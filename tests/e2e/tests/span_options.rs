@@ -129,6 +129,13 @@ async fn codes_that_are_ignored_are_not_sent_and_accounted_for() {
         .wait_for_account(|it| it.sent == 4 && it.recorded == 8)
         .await;
     assert_eq!(account.discarded_for("ignored"), 4, "{account}");
+    gateway.pass(&Request::get("/afterwards")).await;
+    gateway.sentry.wait_for_segments(3).await;
+    assert_eq!(
+        gateway.sentry.discarded("event_processor", "transaction"),
+        2
+    );
+    assert_eq!(gateway.sentry.discarded("event_processor", "span"), 4);
 }
 
 #[tokio::test]
