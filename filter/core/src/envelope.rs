@@ -9,7 +9,6 @@
 
 pub mod client_report;
 pub mod otlp;
-pub mod protobuf;
 pub mod span_v2;
 pub mod transaction;
 
@@ -174,6 +173,14 @@ impl Format {
             report.write_item(now_ns, &mut body);
         }
         body
+    }
+
+    /// How many spans the receiver refused although it took the POST; `body` reads the beginning of its answer, and is asked only where that can be.
+    pub fn rejected(self, body: impl FnOnce() -> Vec<u8>) -> u32 {
+        match self {
+            Self::Transaction | Self::SpanV2 => 0,
+            Self::Otlp => otlp::rejected(&body()),
+        }
     }
 
     /// Whether a POST has a place for a report of what was lost.

@@ -52,6 +52,7 @@ pub mod headers;
 pub mod metrics;
 pub mod pattern;
 pub mod pipeline;
+pub mod protobuf;
 pub mod queue;
 pub mod response;
 pub mod route;

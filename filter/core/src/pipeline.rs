@@ -387,6 +387,7 @@ impl Pipeline {
             parcels,
             report,
             fate,
+            rejected,
         } = outcome;
         let amount = Amount::of(&parcels);
         let spans = i64::from(amount.spans);
@@ -413,7 +414,15 @@ impl Pipeline {
             }
             Fate::Accepted => {
                 self.queue.settle(&parcels);
-                self.metrics.add(Metric::SpansSent, spans);
+                let rejected = Amount {
+                    segments: 0,
+                    spans: rejected,
+                };
+                self.metrics.add(
+                    Metric::SpansSent,
+                    spans.saturating_sub(rejected.spans.into()),
+                );
+                self.lose(Loss::SendError, rejected);
             }
             Fate::Lost(loss) => {
                 self.queue.settle(&parcels);

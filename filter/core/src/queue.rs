@@ -1,8 +1,9 @@
-//! What waits to be sent: bounded by bytes, the oldest goes first when it is full (filter.md §8). It knows nothing of formats.
+//! What waits to be sent: bounded by bytes, the oldest trace goes first when it is full, whole (filter.md §8). It knows nothing of formats.
 
 use std::collections::VecDeque;
 
 use crate::envelope::{Amount, Parcel, Sharing};
+use crate::trace::id::TraceId;
 
 /// How many spans one POST may carry (sentry-protocol.md §10.2).
 const MAX_SPANS: u32 = 1_000;
@@ -11,6 +12,8 @@ const MAX_BYTES: usize = 1_000_000;
 
 /// How many parcels that each go alone are a full batch.
 const FULL_ALONE: usize = 64;
+/// A full queue makes room for this part of itself at once: to find what else is of a trace takes a look at all that waits.
+const ROOM: usize = 16;
 
 /// A queue of parcels, each of which is one segment. What was taken and may come back still counts.
 #[derive(Debug)]
@@ -37,18 +40,22 @@ impl Queue {
         }
     }
 
-    /// Adds the newest parcel and returns how much had to go for it, the oldest first. If there is no room even then, it is itself what goes.
+    /// Adds the newest parcel and returns how much had to go for it: the oldest traces, with all that waits of them. If there is no room even then, it is
+    /// itself what goes.
     #[must_use]
     pub fn push(&mut self, parcel: Parcel) -> Amount {
         let needed = self.lent.saturating_add(parcel.weight());
         if needed > self.max_bytes {
             return parcel.amount();
         }
-        let mut lost = Amount::default();
-        while self.bytes.saturating_add(needed) > self.max_bytes {
-            let Some(oldest) = self.pop() else { break };
-            lost = lost.plus(oldest.amount());
-        }
+        let excess = self
+            .bytes
+            .saturating_add(needed)
+            .saturating_sub(self.max_bytes);
+        let lost = match excess {
+            0 => Amount::default(),
+            excess => self.make_room(excess.max(self.max_bytes.div_euclid(ROOM))),
+        };
         self.bytes = self.bytes.saturating_add(parcel.weight());
         self.spans = self.spans.saturating_add(parcel.amount().spans);
         self.parcels.push_back(parcel);
@@ -131,6 +138,28 @@ impl Queue {
             .fold(Amount::default(), |sum, parcel| sum.plus(parcel.amount()))
     }
 
+    /// Loses the oldest traces until so many bytes are free.
+    fn make_room(&mut self, bytes: usize) -> Amount {
+        let enough = self.bytes.saturating_sub(bytes);
+        let mut traces: Vec<TraceId> = Vec::new();
+        let mut lost = Amount::default();
+        while self.bytes > enough {
+            let Some(oldest) = self.pop() else { break };
+            lost = lost.plus(oldest.amount());
+            traces.push(oldest.trace_id());
+        }
+        traces.sort_unstable();
+        for parcel in std::mem::take(&mut self.parcels) {
+            if traces.binary_search(&parcel.trace_id()).is_ok() {
+                self.forget(&parcel);
+                lost = lost.plus(parcel.amount());
+            } else {
+                self.parcels.push_back(parcel);
+            }
+        }
+        lost
+    }
+
     fn pop(&mut self) -> Option<Parcel> {
         let parcel = self.parcels.pop_front()?;
         self.forget(&parcel);
@@ -178,14 +207,39 @@ mod tests {
 
     #[test]
     fn a_full_queue_loses_the_oldest() {
-        let one = parcel("/1");
-        let mut queue = Queue::new(one.weight() * 2);
-        assert_eq!(queue.push(one), NONE);
-        assert_eq!(queue.push(parcel("/2")), NONE);
-        assert_eq!(queue.push(parcel("/3")), ONE, "both spans of a segment");
-        assert_eq!(queue.take(Sharing::Alone), [parcel("/2")]);
-        assert_eq!(queue.take(Sharing::Alone), [parcel("/3")]);
+        let mut queue = Queue::new(of_trace(1).weight() * 2);
+        assert_eq!(queue.push(of_trace(1)), NONE);
+        assert_eq!(queue.push(of_trace(2)), NONE);
+        assert_eq!(queue.push(of_trace(3)), ONE, "both spans of a segment");
+        assert_eq!(queue.take(Sharing::Alone), [of_trace(2)]);
+        assert_eq!(queue.take(Sharing::Alone), [of_trace(3)]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_trace_goes_whole() {
+        let mut queue = Queue::new(of_trace(1).weight() * 4);
+        for trace in [1, 2, 1, 3] {
+            assert_eq!(queue.push(of_trace(trace)), NONE);
+        }
+        assert_eq!(queue.push(of_trace(4)), ONE.plus(ONE), "both of the first");
+        let left: Vec<_> = queue.take(Sharing::Any);
+        assert_eq!(left, [2, 3, 4].map(of_trace));
+        assert_eq!((queue.bytes, queue.spans), (0, 0));
+    }
+
+    #[test]
+    fn a_full_queue_makes_room_for_more_than_one() {
+        let weight = of_trace(1).weight();
+        let mut queue = Queue::new(weight * 64);
+        for trace in 1..=64 {
+            assert_eq!(queue.push(of_trace(trace)), NONE);
+        }
+        assert_eq!(queue.push(of_trace(65)).segments, 4, "a sixteenth of 64");
+        for trace in 66..69 {
+            assert_eq!(queue.push(of_trace(trace)), NONE);
+        }
+        assert_eq!(queue.push(of_trace(69)).segments, 4);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{Amount, Parcel, SDK_NAME, SDK_VERSION};
+use crate::envelope::{Amount, Format, Parcel, SDK_NAME, SDK_VERSION};
 use crate::headers::{Headers, STATUS};
 use crate::metrics::Loss;
 use backoff::Backoff;
@@ -60,7 +60,7 @@ pub struct Transport {
     cluster: Arc<str>,
     headers: Arc<[(&'static str, String)]>,
     timeout_ms: u32,
-    category: &'static str,
+    format: Format,
     max_in_flight: usize,
     in_flight: Vec<InFlight>,
     closed_until_ns: u64,
@@ -84,6 +84,8 @@ pub struct Outcome {
     pub report: Option<ClientReport>,
     /// What became of it.
     pub fate: Fate,
+    /// How many of its spans the receiver refused although it took the rest.
+    pub rejected: u32,
 }
 
 /// What became of a callout.
@@ -173,7 +175,7 @@ impl Transport {
             cluster: Arc::from(config.cluster.as_str()),
             headers: Arc::new(headers),
             timeout_ms: config.timeout_ms,
-            category: config.format.category(),
+            format: config.format,
             max_in_flight: config.max_in_flight,
             in_flight: Vec::new(),
             closed_until_ns: 0,
@@ -263,7 +265,12 @@ impl Transport {
             .extract_if(.., |callout| callout.token == token)
             .next()?;
         let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
-        if let Some(seconds) = limit_s(answer.headers, answer.status(), self.category, now_s) {
+        if let Some(seconds) = limit_s(
+            answer.headers,
+            answer.status(),
+            self.format.category(),
+            now_s,
+        ) {
             self.close_until(now_ns.saturating_add(seconds.saturating_mul(NS_PER_S)));
         }
         let fate = answer.fate();
@@ -271,7 +278,12 @@ impl Transport {
             Fate::NotArrived => self.backoff.failed(now_ns, random),
             Fate::Accepted | Fate::Lost(_) => self.backoff.reached(),
         }
+        let rejected = match fate {
+            Fate::Accepted => self.format.rejected(&mut *answer.body),
+            Fate::NotArrived | Fate::Lost(_) => 0,
+        };
         Some(Outcome {
+            rejected: rejected.min(Amount::of(&parcels).spans),
             parcels,
             report,
             fate,
@@ -290,6 +302,7 @@ impl Transport {
                 parcels: callout.parcels,
                 report: callout.report,
                 fate: Fate::Lost(loss),
+                rejected: 0,
             })
             .collect()
     }
@@ -413,6 +426,37 @@ mod tests {
             let found = answered(&mut transport, 7, lines, body);
             assert_eq!(found, Some(fate), "{lines:?} {body}");
             assert!(transport.is_idle());
+        }
+    }
+
+    #[test]
+    fn what_a_collector_took_only_in_part_is_read() {
+        let json = br#"{"dsn": "https://key@sentry.io/42", "transport": {"format": "otlp"}}"#;
+        let config = FilterConfig::parse(json, &Surroundings::default()).unwrap();
+        let parcel = Format::Otlp.encode(&crate::fixtures::segment("/"), &config);
+        let spans = 2;
+        for (body, rejected) in [
+            (b"".as_slice(), 0),
+            (b"\x0a\x00", 0),
+            (b"\x0a\x02\x08\x01", 1),
+            (b"\x0a\x07\x12\x03why\x08\x01", 1),
+            // More than there were, a negative number, something cut off, something else.
+            (b"\x0a\x02\x08\x07", spans),
+            (b"\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 0),
+            (b"\x0a\x02\x08", 0),
+            (b"{\"partialSuccess\":{}}", 0),
+        ] {
+            let mut transport = Transport::new(config.dsn.as_ref().unwrap(), &config);
+            let callout = transport.callout(vec![parcel.clone().unwrap()], None, Vec::new());
+            transport.dispatched(7, callout, 0);
+            let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());
+            let outcome = transport.answered(7, &mut Answer::new(&headers, &mut read), 0, 0);
+            assert_eq!(
+                outcome.unwrap().rejected,
+                rejected,
+                "{}",
+                body.escape_ascii()
+            );
         }
     }
 

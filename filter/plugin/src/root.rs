@@ -35,8 +35,8 @@ pub struct Worker {
 
 /// How often a shared number is set anew when another worker was faster.
 const MAX_TRIES: u32 = 4;
-/// How much of an answer is read to know why Envoy gave it, in bytes.
-const MAX_ANSWER: usize = 1_024;
+/// How much of an answer is read to know why Envoy gave it, or what a receiver did not take, in bytes.
+const MAX_ANSWER: usize = 4_096;
 
 /// The root context.
 pub struct Root {

@@ -10,6 +10,8 @@
 
 use serde_json::{Map, Number, Value};
 
+use crate::protobuf::{Fields, Wire};
+
 /// How deep values may be nested, as in serde_json.
 const MAX_DEPTH: u32 = 128;
 
@@ -20,12 +22,12 @@ pub(super) fn parse(message: &[u8]) -> Option<Map<String, Value>> {
 
 fn parse_struct(message: &[u8], depth: u32) -> Option<Map<String, Value>> {
     let mut object = Map::new();
-    for field in Fields(message) {
+    for field in Fields::of(message) {
         let (1, Wire::Bytes(entry)) = field? else {
             return None;
         };
         let (mut key, mut value) = (String::new(), Value::Null);
-        for field in Fields(entry) {
+        for field in Fields::of(entry) {
             match field? {
                 (1, Wire::Bytes(text)) => key = String::from_utf8(text.to_vec()).ok()?,
                 (2, Wire::Bytes(message)) => value = parse_value(message, depth)?,
@@ -40,7 +42,7 @@ fn parse_struct(message: &[u8], depth: u32) -> Option<Map<String, Value>> {
 fn parse_value(message: &[u8], depth: u32) -> Option<Value> {
     let depth = depth.checked_sub(1)?;
     let mut value = Value::Null;
-    for field in Fields(message) {
+    for field in Fields::of(message) {
         value = match field? {
             (1, Wire::Varint(_)) => Value::Null,
             (2, Wire::Fixed64(bits)) => Value::Number(number(f64::from_bits(bits))?),
@@ -48,7 +50,7 @@ fn parse_value(message: &[u8], depth: u32) -> Option<Value> {
             (4, Wire::Varint(flag)) => Value::Bool(flag != 0),
             (5, Wire::Bytes(message)) => Value::Object(parse_struct(message, depth)?),
             (6, Wire::Bytes(message)) => Value::Array(
-                Fields(message)
+                Fields::of(message)
                     .map(|field| match field? {
                         (1, Wire::Bytes(message)) => parse_value(message, depth),
                         _ => None,
@@ -68,66 +70,6 @@ fn number(double: f64) -> Option<Number> {
         return Some(whole.into());
     }
     Number::from_f64(double)
-}
-
-/// The value of a field on the wire.
-enum Wire<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of a message, each with its number; `None` where the bytes are none.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u64, Wire<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u64, Wire<'a>)> {
-        let tag = self.varint()?;
-        let wire = match tag & 7 {
-            0 => Wire::Varint(self.varint()?),
-            1 => {
-                let (bytes, rest) = self.0.split_first_chunk::<8>()?;
-                self.0 = rest;
-                Wire::Fixed64(u64::from_le_bytes(*bytes))
-            }
-            2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                let (bytes, rest) = self.0.split_at_checked(length)?;
-                self.0 = rest;
-                Wire::Bytes(bytes)
-            }
-            _ => return None,
-        };
-        Some((tag >> 3, wire))
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]

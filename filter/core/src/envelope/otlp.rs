@@ -5,12 +5,14 @@
 //! ResourceSpans             { resource: 1 = { attributes: 1 = KeyValue … }, scope_spans: 2 = ScopeSpans }
 //! ScopeSpans                { scope: 1 = { name: 1, version: 2 }, spans: 2 = Span … }
 //! ```
+//! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64, error_message: 2 } }`, empty if all was taken.
+//!
 //! A parcel holds its spans with the heads of their fields, so that a POST is the parcels one after the other behind one resource. There is no DSC in
 //! it, and thus no sampling by the head of the trace on Sentry's side.
 
-use super::protobuf::Message;
 use super::{protocol_attributes, Parcel, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
+use crate::protobuf::{Fields, Message, Wire};
 use crate::span::attributes::Value;
 use crate::span::{Kind, Segment, Span, SpanStatus};
 use crate::trace::sentry_trace::SentryTrace;
@@ -53,6 +55,19 @@ pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
     let mut request = Message::default();
     request.header(1, resource_spans.len().saturating_add(scope_spans.len()));
     [request.into_bytes(), resource_spans, scope_spans].concat()
+}
+
+/// How many spans an answer says were refused although the POST was taken; none if it says no such thing.
+pub fn rejected(answer: &[u8]) -> u32 {
+    let partial_success = Fields::of(answer).find_map(|field| match field {
+        Some((1, Wire::Bytes(message))) => Some(message),
+        _ => None,
+    });
+    let rejected = Fields::of(partial_success.unwrap_or_default()).find_map(|field| match field {
+        Some((1, Wire::Varint(count))) => u32::try_from(count).ok(),
+        _ => None,
+    });
+    rejected.unwrap_or_default()
 }
 
 fn resource(config: &FilterConfig) -> Message {

@@ -1,4 +1,5 @@
-//! Protobuf messages, as far as OTLP needs them: fields in ascending order, those with their default value left out.
+//! Protobuf messages, as far as OTLP and Envoy's `Struct` need them. What is written has its fields in ascending order, those with their default value left
+//! out; what is read may have them in any.
 //!
 //! ```text
 //! 0a 03 61 62 63     field 1, 3 bytes: a text, bytes or a message
@@ -6,8 +7,8 @@
 //! 39 …8 bytes…       field 7: a fixed 64-bit number or a double
 //! 85 01 …4 bytes…    field 16: a fixed 32-bit number
 //! ```
-//! Measured in the optimized module: the encoder of [`super::otlp`] with this adds 3,631 bytes (1,655 gzipped); with types derived by prost 11,191
-//! (4,537), which would be more than half of what the budget has left, for a format whose messages are written here and never read.
+//! Measured in the optimized module: the encoder of [`crate::envelope::otlp`] with this adds 3,631 bytes (1,655 gzipped); with types derived by prost 11,191
+//! (4,537), which would be more than half of what the budget has left, for a format of which a handful of messages is used.
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
@@ -83,6 +84,75 @@ impl Message {
     }
 }
 
+/// The value of a field on the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wire<'a> {
+    /// A number of any type that is written as a varint.
+    Varint(u64),
+    /// A fixed 64-bit number, or the bits of a double.
+    Fixed64(u64),
+    /// Text, bytes, or another message.
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, each with its number; `None`, and nothing after it, where the bytes are none.
+pub struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(u64, Wire<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Those of the message that these bytes are.
+    pub fn of(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    fn field(&mut self) -> Option<(u64, Wire<'a>)> {
+        let tag = self.varint()?;
+        let wire = match tag & 7 {
+            0 => Wire::Varint(self.varint()?),
+            1 => {
+                let (bytes, rest) = self.0.split_first_chunk::<8>()?;
+                self.0 = rest;
+                Wire::Fixed64(u64::from_le_bytes(*bytes))
+            }
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                let (bytes, rest) = self.0.split_at_checked(length)?;
+                self.0 = rest;
+                Wire::Bytes(bytes)
+            }
+            _ => return None,
+        };
+        Some((tag >> 3, wire))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +184,21 @@ mod tests {
         let mut outer = Message::default();
         outer.message(3, &inner);
         assert_eq!(outer.into_bytes(), b"\x1a\x03\x08\x96\x01");
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let mut message = Message::default();
+        message.number(1, 150).bytes(2, b"text").double(4, 1.0);
+        let bytes = message.into_bytes();
+        let read: Option<Vec<_>> = Fields::of(&bytes).collect();
+        let expected = vec![
+            (1, Wire::Varint(150)),
+            (2, Wire::Bytes(b"text")),
+            (4, Wire::Fixed64(1.0_f64.to_bits())),
+        ];
+        assert_eq!(read, Some(expected));
+        let cut = bytes.split_last().unwrap().1;
+        assert_eq!(Fields::of(cut).last(), Some(None));
     }
 }
