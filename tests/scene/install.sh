@@ -7,6 +7,7 @@
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
+#   install.sh load    h2load, likewise
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
@@ -28,8 +29,9 @@ main() {
             judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
-            browser) install_browser ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build and browser" ;;
+            browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
+            load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser and load" ;;
         esac
     done
 }
@@ -60,15 +62,16 @@ npm_packages() {
     cp "$1/package-lock.json" "$2/node_modules/.installed"
 }
 
-install_browser() {
-    [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] || return 0
-    if [ -z "${CHROMIUM:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        say "installing Chromium from the system's packages"
-        apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium >/dev/null ||
-            fail "apt-get could not install Chromium: see above"
+# system_package PROGRAM PACKAGE VARIABLE: a program of the system's, unless the variable names another.
+system_package() {
+    [ ! -x "$1" ] || return 0
+    if eval "[ -z \"\${$3:-}\" ]" && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing $2 from the system's packages"
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$2" >/dev/null; } ||
+            fail "apt-get could not install $2: see above"
         return
     fi
-    say "there is no Chromium at ${CHROMIUM:-/usr/bin/chromium}: install your system's package (on Debian, apt-get install chromium), or name one in CHROMIUM"
+    say "there is no $1: install your system's package (on Debian, apt-get install $2), or name the program in $3"
     exit 77
 }
 

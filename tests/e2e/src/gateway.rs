@@ -1,6 +1,9 @@
 //! A gateway with everything around it: one builder, and one verb to send a request through it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{json, Map, Value};
 use tempfile::TempDir;
@@ -25,13 +28,13 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// The gateway itself.
     pub envoy: Envoy,
-    /// The listener's file, if it has one, and what it is made of.
-    listener: Option<Listener>,
+    /// The files of what can be replaced, if there are any, and what the listener is made of.
+    files: Option<Files>,
 }
 
 #[derive(Debug)]
-struct Listener {
-    files: TempDir,
+struct Files {
+    folder: TempDir,
     bootstrap: Bootstrap,
 }
 
@@ -42,7 +45,7 @@ pub struct GatewayBuilder {
     upstream: Upstream,
     bootstrap: Bootstrap,
     concurrency: u32,
-    has_listener_file: bool,
+    has_files: bool,
 }
 
 /// A request that was answered, seen from both sides.
@@ -64,7 +67,7 @@ impl Gateway {
             upstream,
             bootstrap,
             concurrency: 1,
-            has_listener_file: false,
+            has_files: false,
         }
     }
 
@@ -115,9 +118,18 @@ impl Gateway {
     /// If the listener is in no file.
     pub fn reconfigure(&mut self, config: Value) {
         let text = usual(self.sentry.dsn(), config).to_string();
-        let listener = self.listener.as_mut().expect("a listener in a file");
-        listener.bootstrap.configuration = Some(any("StringValue", text.into()));
-        listener.write();
+        let files = self.files.as_mut().expect("a listener in a file");
+        files.bootstrap.configuration = Some(any("StringValue", text.into()));
+        files.write_listener();
+    }
+
+    /// Adds clusters, in JSON, in the place of those that were added before. Envoy takes them in its own time.
+    ///
+    /// # Panics
+    /// If the gateway was started without files.
+    pub fn set_clusters(&self, clusters: &[Value]) {
+        let files = self.files.as_ref().expect("clusters in a file");
+        files.write(&files.clusters(), &Bootstrap::cluster_resources(clusters));
     }
 
     /// Sends `count` requests at once, to `/burst/0` and on, each of which must be answered with 200.
@@ -149,9 +161,15 @@ impl GatewayBuilder {
         self.configuration(&usual.to_string())
     }
 
-    /// Keeps the listener in a file, so that [`Gateway::reconfigure`] can replace it.
-    pub fn with_listener_file(mut self) -> Self {
-        self.has_listener_file = true;
+    /// Keeps the listener in a file, so that [`Gateway::reconfigure`] can replace it, and has another for [`Gateway::set_clusters`].
+    pub fn with_files(mut self) -> Self {
+        self.has_files = true;
+        self
+    }
+
+    /// Loads another module than the built one.
+    pub fn module(mut self, path: PathBuf) -> Self {
+        self.bootstrap.module = Some(path);
         self
     }
 
@@ -218,6 +236,15 @@ impl GatewayBuilder {
         self
     }
 
+    /// Puts the filter a second time between itself and the router: the usual configuration with these keys on top.
+    pub fn with_second_filter(mut self, config: Value) -> Self {
+        let text = usual(self.sentry.dsn(), config).to_string();
+        let configuration = any("StringValue", text.into());
+        let filter = self.bootstrap.filter("second", Some(&configuration));
+        self.bootstrap.filters_behind.push(filter);
+        self
+    }
+
     /// Sets a field of Envoy's connection manager, in JSON.
     pub fn connection_manager(mut self, name: &str, value: Value) -> Self {
         self.bootstrap
@@ -267,11 +294,11 @@ impl GatewayBuilder {
             upstream,
             bootstrap,
             concurrency,
-            has_listener_file,
+            has_files,
         } = self;
-        let listener = has_listener_file.then(|| Listener::new(bootstrap.clone()));
-        let yaml = match &listener {
-            Some(listener) => bootstrap.to_yaml_with_listener_at(&listener.path()),
+        let files = has_files.then(|| Files::new(bootstrap.clone()));
+        let yaml = match &files {
+            Some(files) => bootstrap.to_yaml_with_files(&files.listener(), &files.clusters()),
             None => bootstrap.to_yaml(),
         };
         let envoy = Launch::bootstrap(yaml)
@@ -282,7 +309,7 @@ impl GatewayBuilder {
             sentry,
             upstream,
             envoy,
-            listener,
+            files,
         }
     }
 
@@ -303,23 +330,32 @@ impl Exchange {
     }
 }
 
-impl Listener {
+impl Files {
     fn new(bootstrap: Bootstrap) -> Self {
-        let files = TempDir::new().expect("a folder for the listener");
-        let listener = Self { files, bootstrap };
-        listener.write();
-        listener
+        let folder = TempDir::new().expect("a folder for Envoy's files");
+        let files = Self { folder, bootstrap };
+        files.write(&files.clusters(), &Bootstrap::cluster_resources(&[]));
+        files.write_listener();
+        files
     }
 
-    fn path(&self) -> PathBuf {
-        self.files.path().join("listener.yaml")
+    fn listener(&self) -> PathBuf {
+        self.folder.path().join("listener.yaml")
+    }
+
+    fn clusters(&self) -> PathBuf {
+        self.folder.path().join("clusters.yaml")
+    }
+
+    fn write_listener(&self) {
+        self.write(&self.listener(), &self.bootstrap.listener_resource());
     }
 
     /// Envoy looks when a file is moved to that place.
-    fn write(&self) {
-        let next = self.files.path().join("next.yaml");
-        fs::write(&next, self.bootstrap.listener_resource()).expect("the listener written");
-        fs::rename(next, self.path()).expect("the listener moved");
+    fn write(&self, path: &Path, text: &str) {
+        let next = self.folder.path().join("next.yaml");
+        fs::write(&next, text).expect("the file written");
+        fs::rename(next, path).expect("the file moved");
     }
 }
 

@@ -17,8 +17,10 @@ pub mod context;
 pub mod ended;
 pub mod envoy;
 pub mod gateway;
+pub mod load;
 pub mod mini_sentry;
 pub mod peers;
+pub mod trap;
 pub mod upstream;
 pub mod wire;
 
@@ -30,7 +32,9 @@ pub use crate::{
     context::{Baggage, SentryTrace},
     envoy::{Account, Bootstrap, Envoy, Launch, Route},
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
+    load::Load,
     mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
     polling::{eventually, DEADLINE},
+    trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},
 };

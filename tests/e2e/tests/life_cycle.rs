@@ -12,7 +12,7 @@ async fn a_configuration_that_is_replaced_under_load_loses_nothing() {
     let mut gateway = Gateway::builder()
         .await
         .config(json!({"release": "first"}))
-        .with_listener_file()
+        .with_files()
         .concurrency(2)
         .start()
         .await;
@@ -52,6 +52,57 @@ async fn a_configuration_that_is_replaced_under_load_loses_nothing() {
     assert!(
         releases.contains("first") && releases.contains("round 4"),
         "{releases:?}"
+    );
+}
+
+/// Two filters of one module share a VM on each worker, and nothing else: each has its configuration, its queue and its spans, one below the other. The
+/// main thread's VM has both of them, too, and sends nothing.
+#[tokio::test]
+async fn filters_that_share_a_vm_share_no_state() {
+    let alone = Gateway::builder().await.config(json!({}));
+    let alone = alone.concurrency(2).start().await;
+    let both = Gateway::builder()
+        .await
+        .config(json!({"release": "first", "transport": {"flush_interval_ms": 20}}))
+        .with_second_filter(json!({"release": "second", "response_headers": []}))
+        .concurrency(2)
+        .start()
+        .await;
+    let vms = async |gateway: &Gateway| {
+        let stats = gateway.envoy.admin("/stats?filter=runtime.v8.active").await;
+        let (_, count) = stats.trim().rsplit_once(' ').expect("a stat");
+        count.parse::<u64>().expect("a number")
+    };
+    assert_eq!(vms(&both).await, vms(&alone).await, "VMs");
+
+    both.burst(40).await;
+    let segments = both.sentry.wait_for_segments(80).await;
+    let of = |release: &str| -> Vec<_> {
+        let is_of = |segment: &&e2e::Segment| segment.server.release.as_deref() == Some(release);
+        segments.iter().filter(is_of).collect()
+    };
+    let (first, second) = (of("first"), of("second"));
+    assert_eq!((first.len(), second.len()), (40, 40));
+    for segment in second {
+        let parent = segment.server.parent_span_id.as_ref();
+        let calls = first.iter().flat_map(|segment| &segment.calls);
+        let calls: Vec<_> = calls.filter(|call| Some(&call.span_id) == parent).collect();
+        assert_eq!(
+            calls.len(),
+            1,
+            "the first one's call above the second one's span"
+        );
+    }
+    let spans = 2 * 40 * SPANS;
+    let account = both
+        .envoy
+        .wait_for_account(|account| account.sent == spans)
+        .await;
+    assert_eq!(account.recorded, spans);
+    assert_eq!(
+        both.sentry.requests().len(),
+        80,
+        "one a segment, and no other"
     );
 }
 

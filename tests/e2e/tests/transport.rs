@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use e2e::{
-    envoy::cluster_at, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Request, SPANS,
+    envoy::cluster_at, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Reply, Request,
+    Upstream, SPANS,
 };
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
 use serde_json::json;
 
 #[tokio::test]
@@ -323,6 +328,32 @@ async fn a_full_batch_does_not_wait_for_a_tick() {
         let segments = gateway.sentry.wait_for_segments(60).await;
         assert!(segments.len() >= 60, "{format}");
     }
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_refuses_are_not_counted_as_sent() {
+    let collector = Upstream::start().await;
+    let answer = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans: 1,
+            error_message: "a span without a name".to_owned(),
+        }),
+    };
+    let reply = Reply::status(200).body("application/x-protobuf", answer.encode_to_vec());
+    collector.reply("POST", "/v1/traces", reply);
+    let transport = json!({"cluster": "collector", "format": "otlp", "path": "/v1/traces"});
+    let gateway = Gateway::builder()
+        .await
+        .config(json!({"transport": transport}))
+        .cluster(cluster_at("collector", Some(collector.address())))
+        .start()
+        .await;
+    gateway.pass(&Request::get("/api/1")).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.sent == SPANS - 1)
+        .await;
+    assert_eq!(account.discarded_for("send_error"), 1, "{account}");
 }
 
 /// A receiver whose certificate nobody vouches for gets nothing, and nothing is lost to it.

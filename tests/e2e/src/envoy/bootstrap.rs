@@ -1,6 +1,9 @@
 //! The bootstrap that most tests run: the shape of `envoy/envoy-local.yaml`, with routes for what can go wrong.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{json, Map, Value};
 
@@ -26,6 +29,8 @@ pub struct Bootstrap {
     pub tracing: Option<Value>,
     /// Whether the filter is in the chain.
     pub has_filter: bool,
+    /// The filter's module; `None` is the built one.
+    pub module: Option<PathBuf>,
     /// Other HTTP filters between the client and the filter, in JSON.
     pub filters_in_front: Vec<Value>,
     /// Other HTTP filters between the filter and the router, in JSON.
@@ -119,6 +124,7 @@ impl Bootstrap {
             ],
             tracing: None,
             has_filter: true,
+            module: None,
             filters_in_front: Vec::new(),
             filters_behind: Vec::new(),
             connection_manager: Map::new(),
@@ -136,9 +142,11 @@ impl Bootstrap {
         )
     }
 
-    /// The same, but with the listener in a file of its own, which Envoy reads again when another one is moved there.
-    pub fn to_yaml_with_listener_at(&self, path: &Path) -> String {
-        let source = json!({"lds_config": {"path_config_source": {"path": path}}});
+    /// The same, but with the listener in a file of its own, and clusters that come later in another, which Envoy reads again when another one is moved
+    /// there.
+    pub fn to_yaml_with_files(&self, listener: &Path, clusters: &Path) -> String {
+        let source = |path| json!({"path_config_source": {"path": path}});
+        let source = json!({"lds_config": source(listener), "cds_config": source(clusters)});
         let node = json!({"id": "edge", "cluster": "edges"});
         format!(
             "{ADMIN}node: {node}\ndynamic_resources: {source}\nstatic_resources:\n  clusters:\n{}",
@@ -153,6 +161,18 @@ impl Bootstrap {
             .listener()
             .replacen("  - name:", &format!("{kind}\n    name:"), 1);
         format!("resources:\n{listener}")
+    }
+
+    /// What stands in the file of the clusters that come later.
+    pub fn cluster_resources(clusters: &[Value]) -> String {
+        let kind = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+        let resource = |cluster: &Value| {
+            let mut cluster = cluster.clone();
+            cluster["@type"] = kind.into();
+            cluster
+        };
+        let resources: Vec<_> = clusters.iter().map(resource).collect();
+        json!({"resources": resources}).to_string()
     }
 
     fn all_clusters(&self) -> String {
@@ -171,18 +191,29 @@ impl Bootstrap {
         clusters
     }
 
+    /// The filter as an entry of `http_filters`, in JSON, with its plugin configuration as a protobuf `Any`. Those with the same module and variables share a
+    /// VM on each worker.
+    pub fn filter(&self, name: &str, configuration: Option<&Value>) -> Value {
+        let variable = |(name, value): &(String, String)| (name.clone(), json!(value));
+        let environment: Map<_, _> = self.vm_environment.iter().map(variable).collect();
+        let module = self.module.clone().unwrap_or_else(module);
+        let mut config = json!({
+            "name": name,
+            "failure_policy": "FAIL_RELOAD",
+            "vm_config": {
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": module}},
+                "environment_variables": {"key_values": environment},
+            },
+        });
+        if let Some(configuration) = configuration {
+            config["configuration"] = configuration.clone();
+        }
+        let kind = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+        json!({"name": name, "typed_config": {"@type": kind, "config": config}})
+    }
+
     fn listener(&self) -> String {
-        let module = json!(module());
-        let environment: Map<_, _> = self
-            .vm_environment
-            .iter()
-            .map(|(name, value)| (name.clone(), json!(value)))
-            .collect();
-        let environment = json!({"key_values": environment});
-        let configuration = match &self.configuration {
-            Some(any) => format!("                configuration: {any}\n"),
-            None => String::new(),
-        };
         let tracing = match &self.tracing {
             Some(tracing) => format!("          tracing: {tracing}\n"),
             None => String::new(),
@@ -204,20 +235,9 @@ impl Bootstrap {
         };
         let in_front = filters(&self.filters_in_front);
         let behind = filters(&self.filters_behind);
+        let filter = self.filter("sentry", self.configuration.as_ref());
         let filter = match self.has_filter {
-            true => format!(
-                r#"          - name: sentry
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config:
-                name: sentry
-                failure_policy: FAIL_RELOAD
-                vm_config:
-                  runtime: envoy.wasm.runtime.v8
-                  code: {{ local: {{ filename: {module} }} }}
-                  environment_variables: {environment}
-{configuration}"#
-            ),
+            true => format!("          - {filter}\n"),
             false => String::new(),
         };
         let routes: String = self.routes.iter().map(Route::to_yaml).collect();
