@@ -139,6 +139,10 @@ impl Queue {
     }
 
     /// Loses the oldest traces until so many bytes are free.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a place that was found is not past the end"
+    )]
     fn make_room(&mut self, bytes: usize) -> Amount {
         let enough = self.bytes.saturating_sub(bytes);
         // In order, and kept so by hand: to sort them would be 2 kB of the module.
@@ -203,7 +207,7 @@ mod tests {
 
     fn of_trace(trace: u8) -> Parcel {
         let mut segment = segment_of("/", |_| {});
-        segment.context.trace_id = crate::trace::id::TraceId::from_bytes([trace; 16]).unwrap();
+        segment.context.trace_id = TraceId::from_bytes([trace; 16]).unwrap();
         Format::SpanV2.encode(&segment, &config("")).unwrap()
     }
 
