@@ -37,7 +37,7 @@ def browser_visit() -> Visit:
     headers = {
         "sentry-trace": f"{trace_id}-{span_id}-1",
         "baggage": ",".join(baggage),
-        "origin": "http://localhost:5173",
+        "origin": "http://localhost:5173",  # Where the page is by default.
         "accept": "application/json",
         "user-agent": "Mozilla/5.0 (a page of the scene)",
     }

@@ -26,10 +26,10 @@ def answers_200(port: int, path: str) -> bool:
         return False
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """Whether something accepts connections. Asks nothing, so an instrumented server records no span for it."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS).close()
+        socket.create_connection((host, port), timeout=TIMEOUT_SECONDS).close()
         return True
     except OSError:
         return False
