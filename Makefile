@@ -35,7 +35,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 	$(CARGO) build --quiet --release --locked --target $(TARGET) -p sentry-filter
 	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(WASM)
 
-run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
+run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
 test: check test-unit test-host size test-e2e test-chaos test-browser test-scene ## everything that CI runs
@@ -56,9 +56,11 @@ test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (wit
 test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --features browser --test browser
 
-test-scene: wasm envoy scene ## `make run`, once, with its checks
+test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
-	ONCE=1 $(PYTHON) tests/scene/run.py
+	@[ "$$CI" != true ] || sh tests/scene/install.sh browser ruby
+	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
+	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
 check: fmt lint docs ## format, clippy and documentation, warnings denied
 
@@ -98,6 +100,9 @@ envoy: ## install Envoy below .tools
 scene: ## install Spotlight and the service's packages below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh scene
 
+full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; elsewhere it says what to install)
+	@sh tests/scene/install.sh browser ruby
+
 judges: ## install what tests ask and talk to, below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
 
@@ -109,4 +114,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene full-scene judges target clean

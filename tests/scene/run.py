@@ -7,7 +7,8 @@ and stays up until Ctrl-C. `install.sh` has put the parts in place, and the modu
 the page, and without Ruby a second Python service takes its place; both is said.
 
 Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHOUT_FILTER=1 takes the filter out of the
-gateway, checks that the page is then blocked and the gateway in no trace, and ends. PICTURE=<file.png> also takes a
+gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
+go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
 picture of the first trace in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
 MICROSERVICE_PORT, PAGE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
 choose another Envoy, another module, another Chromium.
@@ -76,6 +77,8 @@ def play(settings: Settings, stage: Stage) -> int:
     visits += [(browser_visit(), behind), (bare_visit(), behind)]
     for visit, _ in visits[-2:]:
         send(visit, settings.gateway.number)
+    if settings.failing_days:
+        visits += live_through_failing_days(settings, stage, behind)
 
     say("waiting for the traces in Spotlight")
     spans, verdicts = await_traces(settings, stage, visits)
@@ -89,6 +92,22 @@ def play(settings: Settings, stage: Stage) -> int:
     if not settings.once:
         stay(stage)
     return status
+
+
+def live_through_failing_days(settings: Settings, stage: Stage, behind: list[str]) -> list[tuple[Visit, list[str]]]:
+    """Requests that go wrong, each with the line of calls that its trace must have all the same."""
+    say("sending requests that go wrong: the service has a bug, the client leaves, the microservice is down")
+    broken = browser_visit("the Python service answers 500", "/api/broken", 500)
+    left = replace(browser_visit("the client leaves before the answer", "/api/slow"), leaves=True)
+    visits = [(broken, behind), (left, behind)]
+    for visit, _ in visits:
+        send(visit, settings.gateway.number)
+    # The one that was left is still on its way to the microservice.
+    await_traces(settings, stage, visits)
+    stage.end(next(child for child in stage.children if child.name.endswith("microservice")))
+    down = browser_visit("the microservice is down: Envoy answers 503, and the Python service 500", status=500)
+    send(down, settings.gateway.number)
+    return [*visits, (down, ["gateway", "python", "gateway"])]
 
 
 def behind_gateway(settings: Settings) -> list[str]:

@@ -37,6 +37,7 @@ class Settings:
     module: Path
     once: bool
     without_filter: bool
+    failing_days: bool
     chromium: Path
     puma: Optional[Path]
     picture: Optional[Path]
@@ -79,6 +80,7 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
         module=path("SENTRY_FILTER_WASM", ROOT / "target" / "wasm32-wasip1" / "release" / "sentry_filter.wasm"),
         without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
+        failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
         chromium=path("CHROMIUM", Path("/usr/bin/chromium")),
         puma=puma(),
         once=environ.get("ONCE", "") not in ("", "0"),

@@ -5,7 +5,10 @@ import socket
 from collections.abc import Mapping
 from typing import Optional
 
+from settings import SceneError
+
 TIMEOUT_SECONDS = 5
+LEAVE_SECONDS = 0.3
 
 
 def get(port: int, path: str, headers: Optional[Mapping[str, str]] = None) -> tuple[int, bytes]:
@@ -17,6 +20,19 @@ def get(port: int, path: str, headers: Optional[Mapping[str, str]] = None) -> tu
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def ask_and_leave(port: int, path: str, headers: Mapping[str, str]) -> None:
+    """Sends a request and hangs up while the service behind the gateway is at work on it. Raises `SceneError` if the answer was there first."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LEAVE_SECONDS)
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        connection.getresponse()
+    except TimeoutError:
+        return
+    finally:
+        connection.close()
+    raise SceneError(f"{path} was answered within {LEAVE_SECONDS} s: nobody could leave before")
 
 
 def answers_200(port: int, path: str) -> bool:

@@ -1,7 +1,7 @@
 """The backend of the scene: an ordinary Flask app with the ordinary Sentry SDK.
 
 It knows nothing of the gateway but the address at which it calls the microservice. `sentry_sdk.init` instruments Flask
-and `http.client` by itself, reads `SENTRY_DSN` from the environment, continues the trace that the request's
+and the calls of `requests` by itself, reads `SENTRY_DSN` from the environment, continues the trace that the request's
 `sentry-trace` and `baggage` describe, and passes it on with its own call.
 
 With `ROLE=microservice` it stands in for the Ruby app, on a machine without Ruby.
@@ -9,8 +9,8 @@ With `ROLE=microservice` it stands in for the Ruby app, on a machine without Rub
 
 import os
 import time
-import urllib.request
 
+import requests
 import sentry_sdk
 from flask import Flask, jsonify
 from waitress import serve
@@ -49,8 +49,24 @@ else:
     def items():
         # Stands for the work of a real service; the viewer draws nothing shorter than a millisecond.
         time.sleep(0.02)
-        with urllib.request.urlopen(os.environ["GATEWAY_URL"] + "/api", timeout=5) as answer:
-            stock = app.json.loads(answer.read())["stock"]
+        return listed()
+
+    @app.get("/api/slow")
+    def slow():
+        time.sleep(1)
+        return listed()
+
+    @app.get("/api/broken")
+    def broken():
+        listed()
+        raise RuntimeError("a bug in the service")
+
+    def listed():
+        # Not `urllib.request`: it raises on a 503 with the body unread, and the SDK ends the call's span (our gateway's
+        # parent) at the end of the body only, so that the trace would have a hole there.
+        answer = requests.get(os.environ["GATEWAY_URL"] + "/api", timeout=5)
+        answer.raise_for_status()
+        stock = answer.json()["stock"]
         return jsonify(items=[{**item, "stock": stock[str(item["id"])]} for item in ITEMS])
 
 
