@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The scene of Sentry's documentation: a page in Vue calls a Python service, and that a Ruby one, both through the gateway.
 
-Starts Spotlight, the services, the page, and Envoy with the filter. Opens the page in Chromium, and sends one request as
-a browser's SDK would and one with no headers. Waits until Spotlight has each of the traces without a hole, prints them,
+Starts Spotlight, the services, the page, and Envoy with the filter. Opens the page in Chromium, and sends requests as
+a browser's SDK would, sampled and not, and one with no headers. Waits until Spotlight has each of the traces without a hole, prints them,
 and stays up until Ctrl-C. `install.sh` has put the parts in place, and the module is built. Without Chromium nobody opens
 the page, and without Ruby a second Python service takes its place; both is said.
 
@@ -31,7 +31,7 @@ from processes import POLL_SECONDS, Stage, Stopped, StopSignal
 from settings import ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
 from spotlight import read_spans
 from tree import Span, render, role_of
-from verdict import Verdict, judge
+from verdict import Verdict, judge, sampled_all_the_same
 from visits import PATH, Visit, bare_visit, browser_visit, send
 
 HERE = Path(__file__).resolve().parent
@@ -73,7 +73,9 @@ def play(settings: Settings, stage: Stage) -> int:
         # The others have traces of their own; this one is known as the first to be there.
         spans, verdicts = await_traces(settings, stage, visits)
         visits = [(replace(visits[0][0], trace_id=verdicts[0].trace_id), visits[0][1])]
-    say("sending two requests through the gateway: as a browser's SDK sends it, and with no headers")
+    say("sending requests through the gateway: as a browser's SDK sends it, not sampled and sampled, and with no headers")
+    unsampled = browser_visit(sampled=False)
+    send(unsampled, settings.gateway.number)
     visits += [(browser_visit(), behind), (bare_visit(), behind)]
     for visit, _ in visits[-2:]:
         send(visit, settings.gateway.number)
@@ -86,6 +88,9 @@ def play(settings: Settings, stage: Stage) -> int:
     show_traces(spans, verdicts)
     if missing:
         explain(missing, settings, stage)
+        return 1
+    if recorded := sampled_all_the_same(unsampled, spans):
+        complain(f"the browser's decision against sampling trace {unsampled.trace_id} was not kept: {recorded}")
         return 1
     show_addresses(settings, verdicts, page)
     status = take_picture(settings, stage, verdicts[0]) if settings.picture else 0

@@ -72,7 +72,7 @@ def spans_of(envelope: Any) -> Iterator[Span]:
         try:
             segment = {**payload, **payload["contexts"]["trace"], "description": payload.get("transaction")}
             span = span_of(segment, reporter, is_segment=True)
-            yield replace(span, dsc=header.get("trace"), sampled=segment.get("sampled"))
+            yield replace(span, dsc=header.get("trace"))
             for child in payload.get("spans") or []:
                 yield span_of(child, reporter, is_segment=False)
         except (KeyError, TypeError, ValueError) as error:  # Spotlight takes anything; Sentry would not.

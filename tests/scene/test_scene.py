@@ -12,7 +12,7 @@ from processes import Stage
 from settings import Port, SceneError, clashing_ports, missing_parts, parse_settings
 from spotlight import event_data, seconds, spans_of
 from tree import Span, render
-from verdict import GATEWAY, judge
+from verdict import GATEWAY, judge, sampled_all_the_same
 from visits import Visit, bare_visit, browser_visit
 from web import accepts
 
@@ -22,7 +22,7 @@ DSC = {"trace_id": "t1", "sampled": "true"}
 
 
 def gateway(span_id="gateway", parent="browser", **changes) -> Span:
-    span = Span("t1", span_id, parent, "http.server", "/api/{id}", 10.0, 10.004, GATEWAY, True, DSC, True)
+    span = Span("t1", span_id, parent, "http.server", "/api/{id}", 10.0, 10.004, GATEWAY, True, DSC)
     return replace(span, **changes)
 
 
@@ -31,7 +31,7 @@ def upstream() -> Span:
 
 
 def service(parent="gateway", **changes) -> Span:
-    span = Span("t1", "service", parent, "http.server", "items", 10.001, 10.003, "sentry.python.flask", True, DSC, True)
+    span = Span("t1", "service", parent, "http.server", "items", 10.001, 10.003, "sentry.python.flask", True, DSC)
     return replace(span, **changes)
 
 
@@ -108,8 +108,9 @@ class Judging(unittest.TestCase):
     def test_a_members_type_does_not_matter(self):
         self.assert_whole(BROWSER, gateway(), service(dsc={"trace_id": "t1", "sampled": True}))
 
-    def test_another_decision(self):
-        self.assert_lacks(["the decision of the caller"], BROWSER, gateway(), service(sampled=False))
+    def test_a_visit_that_was_not_to_be_sampled(self):
+        self.assertEqual(sampled_all_the_same(BROWSER, [gateway(trace_id="t2")]), [])
+        self.assertEqual(sampled_all_the_same(BROWSER, [service()]), ["python's http.server service"])
 
 
 class Drawing(unittest.TestCase):

@@ -26,7 +26,6 @@ class Span:
     is_segment: bool
     # The dynamic sampling context of its envelope; None if the SDK is of before there was one.
     dsc: Optional[Mapping[str, object]] = None
-    sampled: Optional[bool] = None
 
 
 def render(title: str, trace_id: str, spans: list[Span], outside: Mapping[Optional[str], str]) -> str:

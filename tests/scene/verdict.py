@@ -69,7 +69,7 @@ def holes(visit: Visit, trace: list[Span]) -> list[str]:
 
 
 def contexts(trace: list[Span]) -> list[str]:
-    """All envelopes have the same dynamic sampling context, but those of an SDK that knows none, and one decision."""
+    """All envelopes have the same dynamic sampling context, but those of an SDK that knows none."""
     segments = [span for span in trace if span.is_segment]
     missing = [
         f"the dynamic sampling context in the envelope of {role_of(span)}"
@@ -79,8 +79,12 @@ def contexts(trace: list[Span]) -> list[str]:
     told = {role_of(span): sorted((key, text(value)) for key, value in span.dsc.items()) for span in segments if span.dsc}
     if len({tuple(context) for context in told.values()}) > 1:
         missing.append(f"one dynamic sampling context in all envelopes: {told}")
-    unsampled = [role_of(span) for span in segments if span.sampled is False]
-    return missing + [f"the decision of the caller, sampled, in what {role} sent" for role in unsampled]
+    return missing
+
+
+def sampled_all_the_same(visit: Visit, spans: list[Span]) -> list[str]:
+    """What was recorded of a visit that its caller decided not to sample."""
+    return [f"{role_of(span)}'s {span.op} {span.span_id}" for span in spans if span.trace_id == visit.trace_id]
 
 
 def text(value: object) -> str:

@@ -25,7 +25,9 @@ class Visit:
     leaves: bool = False
 
 
-def browser_visit(title: str = "continued from the browser", path: str = PATH, status: int = 200) -> Visit:
+def browser_visit(
+    title: str = "continued from the browser", path: str = PATH, status: int = 200, sampled: bool = True
+) -> Visit:
     """What a browser SDK adds to a `fetch`, in a page whose baggage already has another vendor's member."""
     trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
     baggage = [
@@ -34,12 +36,12 @@ def browser_visit(title: str = "continued from the browser", path: str = PATH, s
         "sentry-release=shop%401.0.0",
         "sentry-public_key=00000000000000000000000000000002",
         f"sentry-trace_id={trace_id}",
-        "sentry-sampled=true",
+        f"sentry-sampled={str(sampled).lower()}",
         "sentry-sample_rand=0.271828",
         "sentry-sample_rate=1",
     ]
     headers = {
-        "sentry-trace": f"{trace_id}-{span_id}-1",
+        "sentry-trace": f"{trace_id}-{span_id}-{int(sampled)}",
         "baggage": ",".join(baggage),
         "origin": "http://localhost:5173",  # Where the page is by default.
         "accept": "application/json",
