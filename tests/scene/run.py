@@ -9,7 +9,7 @@ the page, and without Ruby a second Python service takes its place; both is said
 Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHOUT_FILTER=1 takes the filter out of the
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
-picture of the first trace in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
+picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
 MICROSERVICE_PORT, PAGE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
 choose another Envoy, another module, another Chromium.
 """
@@ -93,7 +93,7 @@ def play(settings: Settings, stage: Stage) -> int:
         complain(f"the browser's decision against sampling trace {unsampled.trace_id} was not kept: {recorded}")
         return 1
     show_addresses(settings, verdicts, page)
-    status = take_picture(settings, stage, verdicts[0]) if settings.picture else 0
+    status = take_picture(settings, stage, started_by_gateway(verdicts)) if settings.picture else 0
     if not settings.once:
         stay(stage)
     return status
@@ -286,6 +286,11 @@ def show_addresses(settings: Settings, verdicts: list[Verdict], page: str) -> No
     print(f"page     {page}")
     print(f"gateway  {gateway}")
     print(f"try      curl -i {gateway}{PATH}", flush=True)
+
+
+def started_by_gateway(verdicts: list[Verdict]) -> Verdict:
+    """The trace for the picture: Spotlight's viewer does not draw the page's transaction, and so no trace of a page whole."""
+    return next(verdict for verdict in verdicts if role_of(verdict.line[0]) == "gateway" and not verdict.visit.span_id)
 
 
 def take_picture(settings: Settings, stage: Stage, verdict: Verdict) -> int:
