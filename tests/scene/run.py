@@ -289,7 +289,7 @@ def show_addresses(settings: Settings, verdicts: list[Verdict], page: str) -> No
 
 
 def started_by_gateway(verdicts: list[Verdict]) -> Verdict:
-    """The trace for the picture: Spotlight's viewer does not draw the page's transaction, and so no trace of a page whole."""
+    """The trace for the picture: that of the page has so many spans that the viewer folds it below the gateway."""
     return next(verdict for verdict in verdicts if role_of(verdict.line[0]) == "gateway" and not verdict.visit.span_id)
 
 
