@@ -292,6 +292,7 @@ async fn the_file_with_filters_that_refuse_tells_who_refused() {
         .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
         .start()
         .await;
+    let mut asked = 0;
     for (path, token, status, details) in [
         ("/a", "", 401, "jwt_authn_access_denied"),
         ("/status/403", TOKEN, 403, "ext_authz_denied"),
@@ -311,10 +312,12 @@ async fn the_file_with_filters_that_refuse_tells_who_refused() {
         let found = transaction.data("envoy.response_code_details").unwrap();
         assert!(found.as_str().unwrap().starts_with(details), "{found}");
         // Who is asked whether it may go on is told the trace.
-        for asked in authz.take(path.as_bytes()) {
-            assert_eq!(asked.sentry_trace().trace_id, transaction.trace_id());
+        for request in authz.take(path.as_bytes()) {
+            assert_eq!(request.sentry_trace().trace_id, transaction.trace_id());
+            asked += 1;
         }
     }
+    assert_eq!(asked, 2);
 }
 
 #[tokio::test]
