@@ -51,7 +51,7 @@ install_envoy() {
 install_sbom() {
     [ ! -x "$tools/sbom/bin/cargo-sbom" ] || return 0
     say "installing cargo-sbom into .tools/sbom (about a minute)"
-    cargo install --quiet --locked --root "$tools/sbom" --version SBOMVERSION cargo-sbom || fail "cargo could not install cargo-sbom: see above"
+    cargo install --quiet --locked --root "$tools/sbom" --version 0.10.0 cargo-sbom || fail "cargo could not install cargo-sbom: see above"
 }
 
 install_service() {
