@@ -1,0 +1,3 @@
+//! What `sentry-filter` does.
+
+pub mod schema;
