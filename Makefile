@@ -50,11 +50,7 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
 
-test-schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
-	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
-	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
-
-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
+test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
 
 test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
@@ -78,6 +74,10 @@ docs: ## build the documentation
 
 size: wasm ## the module's size against its budget, and its imports against Envoy's list
 	@$(CARGO) run --quiet --locked -p wasm-host --bin size
+
+schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
+	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
+	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
