@@ -9,13 +9,18 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p sentry-filter-cli -p vectors -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
 # How many requests each fault gets in `make chaos`.
 CHAOS_REQUESTS ?= 100000
 SOAK_REQUESTS ?= 1000000
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+DIST := $(TARGET_DIR)/dist
+# What `make matrix` asks of each Envoy: headers, formats, and the way to Sentry.
+MATRIX_TESTS := --test propagation --test formats --test transport
 
 export SENTRY_FILTER_WASM := $(WASM)
 
@@ -38,10 +43,10 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host size test-e2e test-chaos test-browser test-scene ## everything that CI runs
+test: check test-unit test-host size test-e2e test-image test-chaos test-browser test-scene ## everything that CI runs
 
-test-unit: ## the core's tests, with the tables of tests/vectors and their summary
-	$(CARGO) test --locked -p sentry-filter-core -p vectors
+test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
+	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
@@ -49,6 +54,9 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 
 test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
+
+test-image: image envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
+	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
 
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
@@ -76,6 +84,24 @@ docs: ## build the documentation
 
 size: wasm ## the module's size against its budget, and its imports against Envoy's list
 	@$(CARGO) run --quiet --locked -p wasm-host --bin size
+
+image: wasm ## OCI images of the module (target/dist/images), for Istio and Envoy Gateway; prints their digests
+	@$(PYTHON) filter/tools/image.py $(WASM) $(DIST)/images $(VERSION)
+
+dist: image ## what a release is made of (target/dist): module, images, list of parts (SBOM), checksums
+	@sh tests/scene/install.sh sbom
+	cp $(WASM) $(DIST)/sentry_filter.wasm
+	cp $(DIST)/images/artifact.tar $(DIST)/sentry-filter-$(VERSION)-artifact.tar
+	cp $(DIST)/images/image.tar $(DIST)/sentry-filter-$(VERSION)-image.tar
+	.tools/sbom/bin/cargo-sbom --cargo-package sentry-filter --output-format cyclone_dx_json_1_6 > $(DIST)/sbom.cdx.json
+	cd $(DIST) && sha256sum sentry_filter.wasm sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/scene/matrix.sh $(MATRIX_TESTS)
+
+schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
+	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
+	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
@@ -114,4 +140,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene full-scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench fuzz picture envoy scene full-scene judges target clean

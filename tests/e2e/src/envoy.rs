@@ -102,6 +102,11 @@ impl Launch {
         self
     }
 
+    /// The text as it is by now.
+    pub fn text(&self) -> &str {
+        &self.yaml
+    }
+
     /// Sets a variable in Envoy's own environment.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -30,7 +30,7 @@ pub use crate::{
     browser::{Site, Visit},
     client::{Request, Response},
     context::{Baggage, SentryTrace},
-    envoy::{Account, Bootstrap, Envoy, Launch, Route},
+    envoy::{cluster_at, Account, Bootstrap, Envoy, Launch, Route},
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
     mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},

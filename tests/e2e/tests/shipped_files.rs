@@ -7,7 +7,7 @@ use e2e::{
     envoy::{module, workspace},
     eventually,
     mini_sentry::Certificate,
-    Envoy, Launch, MiniSentry, Request, Transaction, Upstream,
+    Envoy, Launch, MiniSentry, Reply, Request, Transaction, Upstream,
 };
 use tempfile::TempDir;
 
@@ -212,6 +212,151 @@ async fn the_production_file_trusts_no_certificate_for_another_name() {
         .await;
 }
 
+#[tokio::test]
+async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_come() {
+    let certificate = Certificate::for_name(SENTRY_HOST);
+    let files = TempDir::new().unwrap();
+    let place = |name: &str| files.path().join(name);
+    fs::write(place("authorities.pem"), certificate.authority_pem()).unwrap();
+    let sentry = MiniSentry::start_with_tls(&certificate).await;
+    let upstream = Upstream::start().await;
+    let clusters = Launch::shipped("xds/clusters.yaml")
+        .replace(
+            "upstream.example, port_value: 8080",
+            &format!("127.0.0.1, {}", port(upstream.address().port())),
+        )
+        .replace(
+            "o0.ingest.sentry.io, port_value: 443",
+            &format!("{SENTRY_HOST}, {}", port(sentry.address().port())),
+        )
+        .replace(
+            "/etc/ssl/certs/ca-certificates.crt",
+            place("authorities.pem").to_str().unwrap(),
+        );
+    let listeners = Launch::shipped("xds/listeners.yaml")
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap());
+    let listeners = with_dsn(listeners, &sentry);
+    fs::write(place("clusters.yaml"), clusters.text()).unwrap();
+    fs::write(place("listeners.yaml"), listeners.text()).unwrap();
+    let file = |name: &str| format!("path: {}", place(name).display());
+    let envoy = Launch::shipped("xds/envoy.yaml")
+        .replace("port_value: 9901", "port_value: 0")
+        .replace(
+            "path: /etc/envoy/xds/listeners.yaml",
+            &file("listeners.yaml"),
+        )
+        .replace("path: /etc/envoy/xds/clusters.yaml", &file("clusters.yaml"))
+        .start()
+        .await;
+    let scene = Scene {
+        sentry,
+        upstream,
+        envoy,
+    };
+    let transaction = scene.carry("/api/1").await;
+    assert_eq!(transaction.text("/environment"), "production");
+    assert_eq!(transaction.text("/server_name"), "gateway-1");
+    let request = &scene.sentry.requests()[0];
+    assert_eq!(request.version, "HTTP/2.0");
+    assert_eq!(request.headers.text("content-encoding"), Some("gzip"));
+
+    // A wrong file is refused, and the right listener stays.
+    let wrong = listeners.text().replace("traces_sample_rate", "rate");
+    fs::write(place("next"), wrong).unwrap();
+    fs::rename(place("next"), place("listeners.yaml")).unwrap();
+    let refused = eventually(async || {
+        let stats = scene.envoy.admin("/stats?filter=lds.update_rejected").await;
+        stats.contains("update_rejected: 1").then_some(())
+    });
+    assert!(refused.await.is_some(), "the wrong file was not refused");
+    scene.carry("/api/2").await;
+}
+
+#[tokio::test]
+async fn the_file_with_filters_that_refuse_tells_who_refused() {
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InRlc3QifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoic29tZWJvZHkifQ.5BqzHZoKJf0Spheo7VAhIPyZgrmhFDRgsdIoYvUM7WI";
+    const KEYS: &str = r#"{"keys": [{"kty": "oct", "alg": "HS256", "kid": "test", "k": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let (authz, issuer) = (Upstream::start().await, Upstream::start().await);
+    let keys = Reply::status(200).body("application/json", KEYS);
+    issuer.reply("GET", "/.well-known/jwks.json", keys);
+    let local = |upstream: &Upstream| format!("127.0.0.1, {}", port(upstream.address().port()));
+    let envoy = on_this_machine(Launch::shipped("envoy-auth.yaml"), &sentry, &upstream)
+        .replace("authz.example, port_value: 8080", &local(&authz))
+        .replace("issuer.example, port_value: 80", &local(&issuer))
+        .replace(
+            "max_tokens: 1000, tokens_per_fill: 1000, fill_interval: 1s",
+            "max_tokens: 3, tokens_per_fill: 3, fill_interval: 3600s",
+        )
+        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+        .start()
+        .await;
+    let mut asked = 0;
+    for (path, token, status, details) in [
+        ("/a", "", 401, "jwt_authn_access_denied"),
+        ("/status/403", TOKEN, 403, "ext_authz_denied"),
+        ("/b", TOKEN, 200, "via_upstream"),
+        ("/c", TOKEN, 429, "local_rate_limited"),
+    ] {
+        let before = sentry.requests().len();
+        let mut request = Request::get(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.send(envoy.address()).await.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        let transaction = sentry.wait_for(before + 1).await.pop().unwrap();
+        let told = answer.headers.text("sentry-trace").unwrap();
+        assert!(told.starts_with(transaction.trace_id()), "{path}");
+        let found = transaction.data("envoy.response_code_details").unwrap();
+        assert!(found.as_str().unwrap().starts_with(details), "{found}");
+        // Who is asked whether it may go on is told the trace.
+        for request in authz.take(path.as_bytes()) {
+            assert_eq!(request.sentry_trace().trace_id, transaction.trace_id());
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn the_file_for_an_edge_trusts_nobody() {
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let envoy = on_this_machine(Launch::shipped("envoy-edge.yaml"), &sentry, &upstream)
+        .replace(SHIPPED_RATE, r#""traces_sample_rate": 0"#)
+        .start()
+        .await;
+    let trace = "771a43a4192642f0b136d5159a501700";
+    let call = async |host: &str, path: &str, organisation: &str| {
+        let baggage =
+            format!("sentry-trace_id={trace},sentry-org_id={organisation},sentry-sampled=true");
+        let answer = Request::get(path)
+            .host(host)
+            .header("sentry-trace", format!("{trace}-7c51afd529da4a2a-1"))
+            .header("baggage", baggage)
+            .send(envoy.address())
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers.text("sentry-trace"), None);
+        upstream.take(path.as_bytes()).pop().unwrap()
+    };
+    // One of ours stays in its trace, but its caller does not decide what is recorded.
+    let seen = call("www.shop.example", "/ours", "1").await;
+    assert_eq!(seen.sentry_trace().trace_id, trace);
+    assert_eq!(
+        seen.headers.text("sentry-trace").unwrap().chars().last(),
+        Some('0')
+    );
+    // One of another organisation begins a new one.
+    let seen = call("www.shop.example", "/theirs", "2").await;
+    assert_ne!(seen.sentry_trace().trace_id, trace);
+    // Another host gets no trace.
+    let seen = call("partner.example", "/partner", "1").await;
+    assert_eq!(seen.headers.text("sentry-trace"), None);
+}
+
 /// Dropped in this order, so that Envoy's log is shown if the receiver has a complaint.
 struct Scene {
     sentry: MiniSentry,
@@ -292,7 +437,13 @@ impl Scene {
 }
 
 fn with_cors(sentry: &MiniSentry, upstream: &Upstream) -> Launch {
-    Launch::shipped("envoy-cors.yaml")
+    on_this_machine(Launch::shipped("envoy-cors.yaml"), sentry, upstream)
+        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+}
+
+/// The ports, the module and the DSN of a file that reports to a Sentry on this machine.
+fn on_this_machine(launch: Launch, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
+    launch
         .replace("port_value: 10000", "port_value: 0")
         .replace("port_value: 9901", "port_value: 0")
         .replace(
@@ -301,7 +452,6 @@ fn with_cors(sentry: &MiniSentry, upstream: &Upstream) -> Launch {
         )
         .replace("port_value: 8969", &port(sentry.address().port()))
         .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
-        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
         .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{protobuf_struct, Problem};
+use crate::decimal::number;
 
 /// How much of a text is repeated in a message, in characters.
 const SHOWN: usize = 60;
@@ -251,7 +252,7 @@ impl<'p> Section<'p> {
 
     fn as_f64(&self, value: &Value) -> Option<f64> {
         match value {
-            Value::String(text) if self.is_struct => text.parse().ok(),
+            Value::String(text) if self.is_struct => number(text),
             other => other.as_f64(),
         }
     }

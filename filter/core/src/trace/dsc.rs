@@ -117,7 +117,7 @@ impl Dsc {
     pub fn is_unreadable(&self) -> bool {
         let is_key =
             |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_rate = |rate: &str| rate.parse().ok().and_then(SampleRate::new).is_some();
+        let is_rate = |rate: &str| SampleRate::parse(rate).is_some();
         self.get("trace_id").is_none()
             || !self.get("public_key").is_some_and(is_key)
             || !self.get("sample_rate").is_none_or(is_rate)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::id::TraceId;
+use crate::decimal::{number, Decimal};
 
 /// How many steps a [`SampleRand`] can have: six digits after the point.
 const STEPS: u32 = 1_000_000;
@@ -19,6 +20,11 @@ impl SampleRate {
     pub fn new(rate: f64) -> Option<Self> {
         // Adding zero turns -0, which would be written as `-0`, into 0.
         (0.0..=1.0).contains(&rate).then_some(Self(rate + 0.0))
+    }
+
+    /// A rate that arrives as text; `None` as above, and for anything that is no number.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::new(number(text)?)
     }
 }
 
@@ -55,24 +61,18 @@ impl SampleRand {
 
     /// Reads `sentry-sample_rand`: a decimal number in `[0, 1)` with any number of digits, of which six count. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let number: f64 = text.parse().ok()?;
-        if !text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.')
-            || !(0.0..1.0).contains(&number)
-        {
+        let Decimal { whole, fraction } = Decimal::parse(text)?;
+        if whole.bytes().any(|digit| digit != b'0') {
             return None;
         }
-        let digits = text.split_once('.').map_or("", |(_, digits)| digits);
-        let steps =
-            digits
-                .bytes()
-                .chain(std::iter::repeat(b'0'))
-                .take(6)
-                .fold(0_u32, |sum, digit| {
-                    sum.saturating_mul(10)
-                        .saturating_add(u32::from(digit.wrapping_sub(b'0')))
-                });
+        let steps = fraction
+            .bytes()
+            .chain(std::iter::repeat(b'0'))
+            .take(6)
+            .fold(0_u32, |sum, digit| {
+                sum.saturating_mul(10)
+                    .saturating_add(u32::from(digit.wrapping_sub(b'0')))
+            });
         Some(Self(steps))
     }
 

@@ -5,6 +5,7 @@
 //!                       seconds : categories (none: all) : what follows is of no interest
 //! ```
 
+use crate::decimal::Decimal;
 use crate::headers::{trim, Headers};
 
 /// The header that limits categories, on any answer.
@@ -109,11 +110,7 @@ fn retry_after_s(value: &[u8], now_s: u64) -> Option<u64> {
 
 /// A number of seconds that is not negative, fractions rounded up.
 fn seconds(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
-    let number: f64 = text.parse().ok()?;
-    // The cast saturates.
-    text.bytes().all(is_number).then_some(number.ceil() as u64)
+    Some(Decimal::parse(std::str::from_utf8(text).ok()?)?.ceil())
 }
 
 /// The seconds since the epoch of an IMF-fixdate, `Wed, 21 Oct 2015 07:28:13 GMT`: the one form of date that servers send (RFC 9110).

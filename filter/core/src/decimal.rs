@@ -1,0 +1,118 @@
+//! Numbers that arrive as text. The standard library's reader of floats is 14 KB of module, half of them tables that do not compress.
+
+/// Digits with at most one point, and a digit at least: no sign, no exponent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decimal<'t> {
+    /// The digits before the point.
+    pub whole: &'t str,
+    /// Those behind it.
+    pub fraction: &'t str,
+}
+
+impl<'t> Decimal<'t> {
+    /// Reads a text that is nothing else.
+    pub fn parse(text: &'t str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let mut digits = whole.bytes().chain(fraction.bytes()).peekable();
+        digits.peek()?;
+        digits
+            .all(|byte| byte.is_ascii_digit())
+            .then_some(Self { whole, fraction })
+    }
+
+    /// The least whole number that is not below it, at most `u64::MAX`.
+    pub fn ceil(self) -> u64 {
+        let push = |sum: u64, digit: u8| {
+            sum.saturating_mul(10)
+                .saturating_add(digit.wrapping_sub(b'0').into())
+        };
+        let whole = self.whole.bytes().fold(0, push);
+        let has_more = self.fraction.bytes().any(|digit| digit != b'0');
+        whole.saturating_add(has_more.into())
+    }
+}
+
+/// A number as JSON writes it, `1e-7` among them, and as people do: `.5`, `1.`.
+pub fn number(text: &str) -> Option<f64> {
+    let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+    if !text.bytes().all(is_part) {
+        return None;
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    match text.strip_prefix('.') {
+        Some(fraction) => serde_json::from_str(&["0.", fraction].concat()).ok(),
+        None => serde_json::from_str(text).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_as_json_and_people_write_them() {
+        let rows = [
+            ("0", Some(0.0)),
+            ("1.0", Some(1.0)),
+            ("0.01337", Some(0.01337)),
+            (".5", Some(0.5)),
+            ("1.", Some(1.0)),
+            ("1e-7", Some(1e-7)),
+            ("-0.1", Some(-0.1)),
+            ("", None),
+            (".", None),
+            ("..5", None),
+            (" 1", None),
+            ("1\n", None),
+            ("nan", None),
+            ("inf", None),
+            ("0x1", None),
+            ("\u{661}", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(number(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_whole_number() {
+        let rows = [
+            ("0", Some(0)),
+            ("0060", Some(60)),
+            ("60.", Some(60)),
+            ("60.000", Some(60)),
+            ("60.001", Some(61)),
+            (".5", Some(1)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("", None),
+            (".", None),
+            ("1.2.3", None),
+            ("-1", None),
+            ("1e3", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(
+                Decimal::parse(text).map(Decimal::ceil),
+                expected,
+                "{text:?}"
+            );
+        }
+    }
+
+    proptest! {
+        /// What is read here the standard library reads, and alike where a double is exact.
+        #[test]
+        fn the_standard_library_agrees(text in "[0-9.eE+-]{0,12}") {
+            let theirs: Option<f64> = text.parse().ok();
+            if let Some(ours) = number(&text) {
+                let theirs = theirs.expect("a number");
+                prop_assert!((ours - theirs).abs() <= theirs.abs() * f64::EPSILON, "{ours} {theirs}");
+            }
+            if let Some(ours) = Decimal::parse(&text) {
+                prop_assert_eq!(ours.ceil() as f64, theirs.expect("a number").ceil());
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Every resource in `envoy/istio` and `envoy/envoy-gateway` is what its project says that it must be, its parts fit each other, and real Envoy carries
+//! a request with its configuration. The definitions are in `tests/crds`.
+
+use std::{fs, path::PathBuf};
+
+use e2e::{cluster_at, envoy::workspace, Gateway, Request};
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use serde_json::{json, Value};
+
+const FOLDERS: [&str; 2] = ["istio", "envoy-gateway"];
+
+#[test]
+fn every_resource_is_as_its_definition_says() {
+    let mut count = 0;
+    for (file, resource) in resources() {
+        let problems = problems(&resource);
+        assert!(problems.is_empty(), "{file}: {problems:#?}");
+        count += 1;
+    }
+    assert_eq!(count, 13);
+}
+
+/// What the check is worth: a slip of each kind is found.
+#[test]
+fn a_wrong_resource_is_refused() {
+    let plugin = resource("istio/gateway.yaml", "WasmPlugin");
+    for (pointer, value) in [
+        ("/spec/failStrategy", json!("FAIL_RELOADED")),
+        ("/spec/sha256", json!("sha256:0")),
+        ("/spec/priority", json!("high")),
+        ("/spec/vmConfig", json!({"environment": []})),
+        ("/spec/vmConfig/env/0", json!({"value": "without a name"})),
+    ] {
+        let mut wrong = plugin.clone();
+        *wrong.pointer_mut(pointer).expect(pointer) = value;
+        assert!(!problems(&wrong).is_empty(), "{pointer}");
+    }
+}
+
+#[test]
+fn every_plugin_configuration_is_accepted_by_the_filter() {
+    let configurations = configurations();
+    assert_eq!(configurations.len(), 5);
+    for (file, configuration) in configurations {
+        let text = configuration.to_string();
+        let config = FilterConfig::parse(text.as_bytes(), &Surroundings::default());
+        assert!(config.is_ok(), "{file}: {:?}", config.err());
+    }
+}
+
+/// Istio names a cluster `outbound|port|subset|host`.
+#[test]
+fn istios_parts_name_each_other() {
+    for file in ["gateway", "sidecar", "traffic-extension"] {
+        let path = format!("istio/{file}.yaml");
+        let entry = resource(&path, "ServiceEntry");
+        let rule = resource(&path, "DestinationRule");
+        let host = entry["spec"]["hosts"][0].as_str().expect("a host");
+        let port = &entry["spec"]["ports"][0]["number"];
+        let configuration = configurations()
+            .into_iter()
+            .find(|(name, _)| *name == path)
+            .expect("a configuration");
+        assert_eq!(
+            configuration.1["transport"]["cluster"],
+            format!("outbound|{port}||{host}")
+        );
+        assert_eq!(rule["spec"]["host"], host);
+        let receiver = &entry["spec"]["endpoints"][0]["address"];
+        assert_eq!(rule["spec"]["trafficPolicy"]["tls"]["sni"], *receiver);
+        let names = &rule["spec"]["trafficPolicy"]["tls"]["subjectAltNames"];
+        assert_eq!(*names, json!([receiver]));
+        for part in [&entry, &rule] {
+            assert_eq!(part["spec"]["exportTo"], json!(["."]));
+        }
+    }
+}
+
+/// That cluster carries spans by TLS in the tests of `shipped_files.rs`; here it must be the same one.
+#[test]
+fn envoy_gateways_cluster_is_the_one_that_is_tested() {
+    let file = read("xds/clusters.yaml");
+    let mut tested = parse(&file)
+        .pop()
+        .expect("a document")
+        .pointer("/resources/1")
+        .expect("the second cluster")
+        .clone();
+    tested.as_object_mut().expect("a cluster").remove("@type");
+    let mut whole = tested.clone();
+    let options =
+        "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    tested
+        .pointer_mut(options)
+        .and_then(Value::as_object_mut)
+        .expect("options of the protocol")
+        .remove("http_filters");
+
+    let production = parse(&read("envoy.yaml")).pop().expect("a document");
+    assert_eq!(production["static_resources"]["clusters"][1], whole.take());
+
+    let proxy = resource("envoy-gateway/envoy-proxy.yaml", "EnvoyProxy");
+    let bootstrap = proxy["spec"]["bootstrap"]["value"]
+        .as_str()
+        .expect("a text");
+    let bootstrap = parse(bootstrap).pop().expect("a document");
+    assert_eq!(
+        bootstrap,
+        json!({"static_resources": {"clusters": [tested]}})
+    );
+
+    let patch = resource("envoy-gateway/envoy-patch-policy.yaml", "EnvoyPatchPolicy");
+    let operation = &patch["spec"]["jsonPatches"][0]["operation"];
+    assert_eq!(operation["value"], tested);
+}
+
+#[tokio::test]
+async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
+    for (file, mut configuration) in configurations() {
+        configuration["traces_sample_rate"] = json!(1);
+        let gateway = Gateway::builder().await;
+        let dsn = gateway.dsn();
+        let mut gateway = gateway
+            .configuration(&configuration.to_string())
+            .vm_environment("SENTRY_DSN", &dsn);
+        if let Some(cluster) = configuration["transport"]["cluster"].as_str() {
+            let receiver = dsn
+                .split(['@', '/'])
+                .nth(3)
+                .expect("the receiver's address");
+            let receiver = receiver.parse().expect("an address");
+            gateway = gateway.cluster(cluster_at(cluster, Some(receiver)));
+        }
+        let gateway = gateway.start().await;
+        let seen = gateway.pass(&Request::get("/plain")).await;
+        let transaction = gateway.sentry.wait_for(1).await.pop().expect(&file);
+        assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
+        assert_eq!(transaction.text("/environment"), "production");
+    }
+}
+
+/// All files with the plugin configurations in them.
+fn configurations() -> Vec<(String, Value)> {
+    let found = resources().into_iter().filter_map(|(file, resource)| {
+        let spec = &resource["spec"];
+        let configuration = match resource["kind"].as_str()? {
+            "WasmPlugin" => &spec["pluginConfig"],
+            "TrafficExtension" => &spec["wasm"]["pluginConfig"],
+            "EnvoyExtensionPolicy" => &spec["wasm"][0]["config"],
+            _ => return None,
+        };
+        Some((file, configuration.clone()))
+    });
+    found.collect()
+}
+
+fn resource(file: &str, kind: &str) -> Value {
+    parse(&read(file))
+        .into_iter()
+        .find(|resource| resource["kind"] == kind)
+        .unwrap_or_else(|| panic!("{file} has no {kind}"))
+}
+
+fn resources() -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for folder in FOLDERS {
+        let entries = fs::read_dir(workspace("envoy").join(folder)).expect(folder);
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect(folder).path()).collect();
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let file = format!("{folder}/{name}");
+            for resource in parse(&read(&file)) {
+                all.push((file.clone(), resource));
+            }
+        }
+    }
+    all
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(workspace("envoy").join(file)).expect(file)
+}
+
+fn parse(yaml: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(yaml).expect("YAML")
+}
+
+/// What is wrong with a resource, by the definition of its kind.
+fn problems(resource: &Value) -> Vec<String> {
+    let kind = resource["kind"].as_str().expect("a kind");
+    let path = workspace("tests/crds").join(format!("{kind}.json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    let mut definition: Value = serde_json::from_str(&text).expect("a definition in JSON");
+    let version = format!(
+        "{}/{}",
+        definition["group"].as_str().expect("a group"),
+        definition["version"].as_str().expect("a version")
+    );
+    let schema = &mut definition["schema"];
+    schema["properties"]["apiVersion"] = json!({"const": version});
+    schema["properties"]["kind"] = json!({"const": kind});
+    schema["properties"]["metadata"] = json!({
+        "type": "object",
+        "required": ["name", "namespace"],
+        "properties": {"name": {"type": "string"}, "namespace": {"type": "string"}},
+    });
+    close(schema);
+    let validator = jsonschema::validator_for(schema).expect("a schema");
+    let problems = validator.iter_errors(resource);
+    problems.map(|problem| problem.to_string()).collect()
+}
+
+/// Makes a schema of Kubernetes' one that says what Kubernetes does: no field but those that are named, and `null` where it is allowed.
+fn close(schema: &mut Value) {
+    let Value::Object(fields) = schema else {
+        return;
+    };
+    if fields.get("nullable") == Some(&json!(true)) {
+        let kind = fields.get("type").cloned().expect("a type");
+        fields.insert("type".to_owned(), json!([kind, "null"]));
+    }
+    let is_open = fields.contains_key("x-kubernetes-preserve-unknown-fields");
+    if fields.contains_key("properties") && !is_open {
+        fields.entry("additionalProperties").or_insert(json!(false));
+    }
+    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
+        properties.values_mut().for_each(close);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(key) {
+            close(inner);
+        }
+    }
+}
