@@ -176,10 +176,16 @@ fn unreachable(error: &ureq::Error, authority: &str, timeout_ms: u32) -> String 
     match error {
         ureq::Error::HostNotFound | ureq::Error::Io(_) if !has_address => "the DSN's host has no address: a typing error, or no DNS here".to_owned(),
         ureq::Error::Timeout(_) => format!("no answer within transport.timeout_ms ({timeout_ms}): a firewall, or a proxy that has to be named in HTTPS_PROXY"),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names"),
+        // A handshake that fails comes as an I/O error about its data.
+        ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => handshake(error),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => handshake(error),
         ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => "the connection was refused: nothing listens there, or a firewall".to_owned(),
         other => format!("no connection, or it broke: {other}"),
     }
+}
+
+fn handshake(error: &ureq::Error) -> String {
+    format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names")
 }
 
 /// Here is no Envoy to ask for the time.

@@ -273,6 +273,21 @@ fn each_answer_to_the_test_span_is_explained() {
     }
 }
 
+/// Answers a handshake with something else.
+fn no_tls() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut hello = [0; 64];
+        let _ = stream.read(&mut hello);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        // Not closed before all is read, or a reset would overtake the answer.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    port
+}
+
 #[test]
 fn no_answer_to_the_test_span_is_explained() {
     let free = TcpListener::bind("127.0.0.1:0")
@@ -281,6 +296,7 @@ fn no_answer_to_the_test_span_is_explained() {
         .expect("an address")
         .port();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain = no_tls();
     let silent_port = silent.local_addr().expect("an address").port();
     let rows = [
         (
