@@ -80,7 +80,7 @@ lint: target ## clippy
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-cli
 
 size: wasm ## the module's size against its budget, and its imports against Envoy's list
 	@$(CARGO) run --quiet --locked -p wasm-host --bin size

@@ -113,7 +113,7 @@ fn warnings(
     {
         warnings.push(format!("transport.cluster is {cluster:?}, and the file has no such cluster: spans would wait, and be lost when the queue is full"));
     }
-    if config.dsn.is_some() && config.traces_sample_rate.is_none() {
+    if config.dsn.is_some() && config.traces_sample_rate.is_none() && warnings.is_empty() {
         warnings.push("traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate".to_owned());
     }
     warnings

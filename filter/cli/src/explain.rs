@@ -48,7 +48,7 @@ impl Request {
     /// # Errors
     /// Which line is none of that.
     pub fn parse(text: &str, more: &[String]) -> Result<Self, String> {
-        let mut lines: Vec<&str> = text
+        let lines: Vec<&str> = text
             .lines()
             .chain(more.iter().map(String::as_str))
             .map(str::trim)
@@ -58,9 +58,9 @@ impl Request {
             let name = line.split(':').next().unwrap_or_default();
             line.contains(':') && !name.is_empty() && !name.contains([' ', '/'])
         };
-        let first = match lines.first() {
-            Some(line) if !is_header(line) => lines.drain(..1).next().unwrap_or_default(),
-            _ => "GET https://gateway.example/",
+        let (first, lines) = match lines.split_first() {
+            Some((line, rest)) if !is_header(line) => (*line, rest),
+            _ => ("GET https://gateway.example/", lines.as_slice()),
         };
         let (method, url) = first.split_once(' ').unwrap_or(("GET", first));
         let url = url.split(' ').next().unwrap_or_default();

@@ -24,7 +24,7 @@ pub struct Document {
     /// The gateway's own name. Unset: Envoy's node id.
     #[schemars(length(max = 256))]
     pub server_name: Option<String>,
-    /// The organisation's digits, as a text. Unset: the o<digits>. of the DSN's host. A trace of another organisation is not continued.
+    /// The organisation's digits, as a text. Unset: those of the DSN's host, as in `o1.ingest.sentry.io`. A trace of another organisation is not continued.
     #[schemars(regex(pattern = r"^\s*[0-9]*\s*$"))]
     pub org_id: Option<String>,
     /// The share of new traces that is sampled. Unset: SENTRY_TRACES_SAMPLE_RATE, else deferred mode: traces are passed on without a decision, nothing is recorded.

@@ -1,5 +1,6 @@
 //! Posts one span to Sentry as the filter would, but for Envoy, and says what the answer means.
 
+use std::net::ToSocketAddrs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry_filter_core::config::FilterConfig;
@@ -103,7 +104,10 @@ pub fn send_test(config: &FilterConfig) -> Test {
     match post.send(&callout.body) {
         Err(error) => Test {
             trace_id,
-            ..Test::failed(url, unreachable(&error, callout.timeout_ms))
+            ..Test::failed(
+                url,
+                unreachable(&error, &dsn.authority(), callout.timeout_ms),
+            )
         },
         Ok(mut answer) => {
             let status = answer.status().as_u16();
@@ -165,14 +169,23 @@ fn meaning(status: u16, limit: Option<u64>, is_otlp: bool) -> String {
     format!("{what}{}", limited.unwrap_or_default())
 }
 
-fn unreachable(error: &ureq::Error, timeout_ms: u32) -> String {
+fn unreachable(error: &ureq::Error, authority: &str, timeout_ms: u32) -> String {
+    // The resolver's own error is an I/O error like any other. The port does not matter; the authority may lack one.
+    let mut places = [authority.to_owned(), format!("{authority}:443")].into_iter();
+    let has_address = places.any(|place| place.to_socket_addrs().is_ok());
     match error {
-        ureq::Error::HostNotFound => "the DSN's host has no address: a typing error, or no DNS here".to_owned(),
+        ureq::Error::HostNotFound | ureq::Error::Io(_) if !has_address => "the DSN's host has no address: a typing error, or no DNS here".to_owned(),
         ureq::Error::Timeout(_) => format!("no answer within transport.timeout_ms ({timeout_ms}): a firewall, or a proxy that has to be named in HTTPS_PROXY"),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names"),
+        // A handshake that fails comes as an I/O error about its data.
+        ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => handshake(error),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => handshake(error),
         ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => "the connection was refused: nothing listens there, or a firewall".to_owned(),
         other => format!("no connection, or it broke: {other}"),
     }
+}
+
+fn handshake(error: &ureq::Error) -> String {
+    format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names")
 }
 
 /// Here is no Envoy to ask for the time.

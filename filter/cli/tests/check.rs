@@ -1,0 +1,358 @@
+//! The command as an operator runs it.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Runs `sentry-filter check`; its exit code, and what it printed.
+fn check(stdin: &str, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::cargo_bin("sentry-filter").expect("the binary");
+    let output = command
+        .current_dir(ROOT)
+        .arg("check")
+        .args(arguments)
+        .write_stdin(stdin)
+        .output()
+        .expect("a run");
+    let printed = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8(printed).expect("text");
+    (output.status.code().expect("an exit code"), text)
+}
+
+/// All YAML files below a folder.
+fn yaml_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut files = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            files.extend(yaml_files(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn every_file_that_is_shipped_passes_without_a_warning_about_its_traffic() {
+    let mut checked = 0;
+    for file in yaml_files(&std::path::Path::new(ROOT).join("envoy")) {
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let has_filter = [
+            "http.wasm.v3.Wasm",
+            "kind: WasmPlugin",
+            "kind: TrafficExtension",
+            "kind: EnvoyExtensionPolicy",
+        ];
+        if !has_filter.iter().any(|mark| text.contains(mark)) {
+            continue;
+        }
+        let (code, printed) = check("", &[file.to_str().expect("a path")]);
+        assert_eq!(code, 0, "{}\n{printed}", file.display());
+        for warning in ["FAIL_RELOAD", "failOpen", "behind", "no such cluster"] {
+            assert!(!printed.contains(warning), "{}\n{printed}", file.display());
+        }
+        checked += 1;
+    }
+    assert!(checked >= 3, "{checked}");
+}
+
+#[test]
+fn problems_are_named_with_their_paths_and_no_secret() {
+    let (code, printed) = check(
+        r#"{"dsn": "https://key:hush@host:99999/1", "traces_sample_rate": 2, "transport": {"retries": 3}}"#,
+        &["-"],
+    );
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(printed);
+}
+
+#[test]
+fn the_effective_configuration_has_no_secret() {
+    let yaml = "dsn: https://key:hush@o7.ingest.sentry.io/42\ntransport: {format: otlp}\n";
+    let (code, printed) = check(
+        yaml,
+        &[
+            "-",
+            "--env",
+            "SENTRY_TRACES_SAMPLE_RATE=0.25",
+            "--env",
+            "SENTRY_RELEASE=1.2",
+        ],
+    );
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(printed);
+}
+
+const BEHIND_CORS: &str = r#"
+static_resources:
+  listeners:
+  - filter_chains:
+    - filters:
+      - typed_config:
+          http_filters:
+          - name: cors
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}
+          - name: sentry
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: sentry
+                vm_config:
+                  environment_variables: {key_values: {SENTRY_DSN: "https://key@o1.ingest.sentry.io/1"}}
+                configuration:
+                  "@type": type.googleapis.com/google.protobuf.Struct
+                  value: {traces_sample_rate: "0.5", rules: [{ignore: true, match: {path: "^/health$"}}]}
+  clusters: [{name: upstream}]
+"#;
+
+#[test]
+fn a_struct_is_read_as_envoy_hands_it_over_and_what_will_be_regretted_is_said() {
+    let (code, printed) = check(BEHIND_CORS, &["-"]);
+    assert_eq!(code, 0, "{printed}");
+    insta::assert_snapshot!(printed);
+}
+
+#[test]
+fn several_documents_of_kubernetes_are_checked_each() {
+    let yaml = "
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: sentry}
+spec:
+  url: oci://r/sentry
+  failStrategy: FAIL_RELOAD
+  vmConfig: {env: [{name: SENTRY_DSN, value: \"https://k@h/1\"}]}
+  pluginConfig: {traces_sample_rate: 0.5}
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyExtensionPolicy
+metadata: {name: sentry}
+spec: {wasm: [{name: sentry, config: {trace_sample_rate: 1}}]}
+";
+    let (code, printed) = check(yaml, &["-", "--output", "json"]);
+    assert_eq!(code, 1);
+    let reports: Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(reports[0]["problems"], serde_json::json!([]));
+    assert_eq!(reports[0]["effective"]["dsn"], "https://k@h/1");
+    assert_eq!(reports[1]["problems"][0]["path"], "trace_sample_rate");
+    assert!(reports[1]["warnings"][0]
+        .as_str()
+        .expect("a warning")
+        .contains("failOpen"));
+}
+
+#[test]
+fn wrong_arguments_and_files_are_something_else_than_problems() {
+    let rows: [(&str, &[&str]); 6] = [
+        ("", &["/no/such/file"]),
+        ("a: [", &["-"]),
+        ("apiVersion: v1\nkind: Service\n", &["-"]),
+        ("{}", &["-", "--env", "HOME=/"]),
+        ("{}", &["-", "--explain", "GET /", "-H", "nothing"]),
+        ("{}", &["-", "-H", "a: b"]),
+    ];
+    for (stdin, arguments) in rows {
+        let (code, printed) = check(stdin, arguments);
+        assert_eq!(code, 2, "{arguments:?}: {printed}");
+    }
+}
+
+/// A trace that arrives, and what is said about it.
+const TRACE: &str = "bc6d53f15eb88f4320054569b8c553d4-b72fa28504b07285";
+
+#[test]
+fn decisions_are_explained() {
+    let dsn = r#""dsn": "https://key@o1.ingest.sentry.io/1""#;
+    let rate = r#""traces_sample_rate": 0.5"#;
+    let arrived = format!("GET https://shop.example/api/7\nsentry-trace: {TRACE}");
+    let rows: [(&str, String, String, &[&str]); 11] = [
+        ("no DSN", "{}".to_owned(), format!("{arrived}-1"), &["trace: continued", "there is no DSN"]),
+        ("no DSN, no trace", "{}".to_owned(), "GET /".to_owned(), &["trace: none: there is no DSN"]),
+        ("kept yes", format!("{{{dsn}, {rate}}}"), format!("{arrived}-1"), &["continued from sentry-trace", "sampled: the decision arrived", "span: http.server /api/7"]),
+        ("kept no", format!("{{{dsn}, {rate}}}"), format!("{arrived}-0"), &["not sampled: the decision arrived", "span: none", "as it is"]),
+        ("yes without a rate", format!("{{{dsn}}}"), format!("{arrived}-1"), &["no span is recorded, since traces_sample_rate is not set"]),
+        ("deferred", format!("{{{dsn}}}"), "GET /".to_owned(), &["trace: started", "deferred"]),
+        ("ours", format!("{{{dsn}, {rate}}}"), arrived.clone(), &["sampled: no decision arrived, so we decide: the trace's number 0.125080 is below traces_sample_rate 0.5"]),
+        ("refused", format!("{{{dsn}, {rate}}}"), format!("sentry-trace: {TRACE}-x"), &["restarted (refused)", "refused: sentry-trace (malformed_sampled): the sender"]),
+        ("another's", format!("{{{dsn}, {rate}}}"), format!("{arrived}-1\nbaggage: sentry-org_id=2,sentry-trace_id={}", &TRACE[..32]), &["restarted (organisation)"]),
+        ("a rule", format!("{{{dsn}, \"rules\": [{{\"match\": {{\"path\": \"^/api/\"}}, \"traces_sample_rate\": 1, \"transaction\": \"/api/{{id}}\"}}]}}"), arrived.clone(), &["is below a rule's traces_sample_rate 1", "span: http.server /api/{id} (source custom)"]),
+        ("OPTIONS", format!("{{{dsn}, {rate}}}"), "OPTIONS /".to_owned(), &["trace: none: with OPTIONS"]),
+    ];
+    for (name, config, request, expected) in rows {
+        let (code, printed) = check(&config, &["-", "--explain", &request]);
+        assert_eq!(code, 0, "{name}: {printed}");
+        for part in expected {
+            assert!(printed.contains(part), "{name}: no {part:?} in\n{printed}");
+        }
+    }
+}
+
+/// Answers one POST, and returns what it was.
+fn receiver(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let posted = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut request = Vec::new();
+        let mut buffer = [0; 4_096];
+        loop {
+            let text = String::from_utf8_lossy(&request).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let len = head.lines().find_map(|line| {
+                    line.to_lowercase()
+                        .strip_prefix("content-length: ")?
+                        .parse::<usize>()
+                        .ok()
+                });
+                if body.len() >= len.expect("a length") {
+                    break;
+                }
+            }
+            let read = stream.read(&mut buffer).expect("a request");
+            request.extend_from_slice(&buffer[..read]);
+        }
+        let (status, headers) = answer.split_once('\n').unwrap_or((answer, ""));
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-length: 4\r\nconnection: close\r\n\r\nwhy?"
+        );
+        stream.write_all(answer.as_bytes()).expect("an answer");
+        String::from_utf8_lossy(&request).into_owned()
+    });
+    (port, posted)
+}
+
+#[test]
+fn each_answer_to_the_test_span_is_explained() {
+    let rows = [
+        ("200 OK", 0, "the receiver took the span"),
+        ("302 Found\nlocation: /x\r\n", 3, "a redirect"),
+        ("400 Bad Request", 3, "could not read"),
+        ("401 Unauthorized", 3, "does not know the key"),
+        ("403 Forbidden", 3, "It says: why?"),
+        (
+            "404 Not Found",
+            3,
+            "the project id, or transport.path, is wrong",
+        ),
+        ("413 Payload Too Large", 3, "too large"),
+        (
+            "429 Too Many Requests\nretry-after: 17\r\n",
+            3,
+            "asks for a pause of 17 s",
+        ),
+        (
+            "429 Too Many Requests\nx-sentry-rate-limits: 23:transaction:key\r\n",
+            3,
+            "asks for a pause of 23 s",
+        ),
+        ("503 Service Unavailable", 3, "is failing"),
+    ];
+    for (answer, code, expected) in rows {
+        let (port, posted) = receiver(answer);
+        // What would leave the span out of production does not leave it out here.
+        let config = format!(
+            r#"{{"dsn": "http://key:hush@127.0.0.1:{port}/1", "traces_sample_rate": 0, "rules": [{{"ignore": true}}], "trace_ignore_status_codes": [200]}}"#
+        );
+        let (found, printed) = check(&config, &["-", "--send-test"]);
+        assert_eq!(found, code, "{answer}: {printed}");
+        assert!(printed.contains(expected), "{answer}: {printed}");
+        assert!(!printed.contains("hush"), "{printed}");
+        let posted = posted.join().expect("a request");
+        assert!(posted.starts_with("POST /api/1/envelope/ "), "{posted}");
+        assert!(posted.contains("sentry_key=key"), "{posted}");
+        assert!(posted.contains(r#""type":"transaction""#), "{posted}");
+    }
+}
+
+/// Answers a handshake with something else.
+fn no_tls() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut hello = [0; 64];
+        let _ = stream.read(&mut hello);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        // Not closed before all is read, or a reset would overtake the answer.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    port
+}
+
+#[test]
+fn no_answer_to_the_test_span_is_explained() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address")
+        .port();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plain = no_tls();
+    let silent_port = silent.local_addr().expect("an address").port();
+    let rows = [
+        (
+            format!("http://key@127.0.0.1:{free}/1"),
+            "the connection was refused",
+        ),
+        (
+            format!("http://key@127.0.0.1:{silent_port}/1"),
+            "no answer within transport.timeout_ms (300)",
+        ),
+        ("http://key@sentry.invalid/1".to_owned(), "has no address"),
+        (String::new(), "there is no DSN"),
+    ];
+    for (dsn, expected) in rows {
+        // Only the one that never answers is not waited for.
+        let timeout_ms = if expected.contains("300") {
+            300
+        } else {
+            20_000
+        };
+        let config = format!(r#"{{"dsn": "{dsn}", "transport": {{"timeout_ms": {timeout_ms}}}}}"#);
+        let (code, printed) = check(&config, &["-", "--send-test"]);
+        assert_eq!(code, 3, "{printed}");
+        assert!(printed.contains(expected), "{dsn}: {printed}");
+    }
+}
+
+#[test]
+fn the_readmes_example_is_what_it_prints() {
+    let readme = include_str!("../../../README.md");
+    let (_, chapter) = readme
+        .split_once("\n## Check a configuration\n")
+        .expect("the chapter");
+    let (_, example) = chapter.split_once("```text\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let trace = format!("sentry-trace: {TRACE}-x");
+    let (code, printed) = check(
+        "",
+        &[
+            "envoy/envoy.yaml",
+            "--explain",
+            "GET https://shop.example/api/7",
+            "-H",
+            &trace,
+        ],
+    );
+    assert_eq!(code, 0);
+    let shown: String = printed
+        .lines()
+        .filter(|line| !line.starts_with("    "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let example: String = example
+        .lines()
+        .filter(|line| !line.starts_with("    "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(example, shown);
+}
