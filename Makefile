@@ -9,7 +9,7 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p vectors -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p sentry-filter-cli -p vectors -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
@@ -40,13 +40,13 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 	$(CARGO) build --quiet --release --locked --target $(TARGET) -p sentry-filter
 	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(WASM)
 
-run: wasm envoy scene ## start Envoy, Spotlight and a service, send two requests, show their traces (ONCE=1: check and end)
+run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
 test: check test-unit test-host size test-e2e test-image test-chaos test-browser test-scene ## everything that CI runs
 
-test-unit: ## the core's tests, with the tables of tests/vectors and their summary
-	$(CARGO) test --locked -p sentry-filter-core -p vectors
+test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
+	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
@@ -64,9 +64,11 @@ test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (wit
 test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --features browser --test browser
 
-test-scene: wasm envoy scene ## `make run`, once, with its checks
+test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
-	ONCE=1 $(PYTHON) tests/scene/run.py
+	@[ "$$CI" != true ] || sh tests/scene/install.sh browser ruby
+	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
+	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
 check: fmt lint docs ## format, clippy and documentation, warnings denied
 
@@ -97,6 +99,10 @@ dist: image ## what a release is made of (target/dist): module, images, list of 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/scene/matrix.sh $(MATRIX_TESTS)
 
+schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
+	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
+	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
+
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
 
@@ -120,6 +126,9 @@ envoy: ## install Envoy below .tools
 scene: ## install Spotlight and the service's packages below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh scene
 
+full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; elsewhere it says what to install)
+	@sh tests/scene/install.sh browser ruby
+
 judges: ## install what tests ask and talk to, below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
 
@@ -131,4 +140,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size chaos soak bench fuzz picture envoy scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench fuzz picture envoy scene full-scene judges target clean

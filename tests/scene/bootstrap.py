@@ -9,18 +9,34 @@ SOURCE = ROOT / "envoy" / "envoy-local.yaml"
 
 
 def bootstrap(settings: Settings) -> str:
+    text = SOURCE.read_text()
+    if settings.without_filter:
+        text = remove_filter(text)
     return replace_texts(
-        SOURCE.read_text(),
+        text,
         {
             "port_value: 9901": f"port_value: {settings.admin.number}",
             "port_value: 10000": f"port_value: {settings.gateway.number}",
             "port_value: 8081": f"port_value: {settings.service.number}",
+            "port_value: 8082": f"port_value: {settings.microservice.number}",
             "port_value: 8969": f"port_value: {settings.spotlight.number}",
-            "@127.0.0.1:8969/": f"@127.0.0.1:{settings.spotlight.number}/",
-            # A JSON string is a YAML string too, whatever characters the path has.
-            "target/wasm32-wasip1/release/sentry_filter.wasm": json.dumps(str(settings.module)),
+            **({} if settings.without_filter else filter_texts(settings)),
         },
     )
+
+
+def filter_texts(settings: Settings) -> dict[str, str]:
+    return {
+        "@127.0.0.1:8969/": f"@127.0.0.1:{settings.spotlight.number}/",
+        # A JSON string is a YAML string too, whatever characters the path has.
+        "target/wasm32-wasip1/release/sentry_filter.wasm": json.dumps(str(settings.module)),
+    }
+
+
+def remove_filter(text: str) -> str:
+    """The same gateway with only its router: what stands between the two is the filter."""
+    before, rest = text.split("          - name: sentry\n            typed_config", 1)
+    return before + "          - name: envoy.filters.http.router" + rest.split("          - name: envoy.filters.http.router", 1)[1]
 
 
 def replace_texts(text: str, replacements: dict[str, str]) -> str:

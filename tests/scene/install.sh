@@ -2,12 +2,13 @@
 # Installs what the scene and the end-to-end tests run on, below the git-ignored .tools folder of the project:
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
-#   install.sh scene   Spotlight, Playwright, the browser SDK and the service's SDK (needs Python and Node)
+#   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
 #   install.sh judges  Relay's normaliser and OpenTelemetry's types (needs Python)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
+#   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #
@@ -27,15 +28,17 @@ main() {
             scene)
                 install_service
                 npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
+                npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
                 ;;
             judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
+            ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) install_sbom ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, load, image and sbom" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, ruby, load, image and sbom" ;;
         esac
     done
 }
@@ -55,7 +58,7 @@ install_sbom() {
 }
 
 install_service() {
-    python_environment "$tools/scene/python" "$here/service/requirements.txt" "the service's Python packages"
+    python_environment "$tools/scene/python" "$here/../apps/python/requirements.txt" "the service's Python packages"
 }
 
 # npm_packages FROM FOLDER WHAT: exactly the packages of a lockfile.
@@ -72,12 +75,12 @@ npm_packages() {
     cp "$1/package-lock.json" "$2/node_modules/.installed"
 }
 
-# system_package PROGRAM PACKAGE VARIABLE: a program of the system's, unless the variable names another.
+# system_package PROGRAM PACKAGES VARIABLE: a program of the system's, with what it needs, unless the variable names another.
 system_package() {
     [ ! -x "$1" ] || return 0
     if eval "[ -z \"\${$3:-}\" ]" && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "installing $2 from the system's packages"
-        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$2" >/dev/null; } ||
+        { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $2 >/dev/null; } ||
             fail "apt-get could not install $2: see above"
         return
     fi

@@ -126,6 +126,12 @@ class Stage:
         self.children.remove(child)
         return child.process.returncode
 
+    def end(self, child: Child) -> None:
+        """Ends a program, and waits until it is gone."""
+        child.signal(signal.SIGKILL)
+        child.process.wait()
+        self.children.remove(child)
+
     def check_alive(self, *children: Child) -> None:
         for child in children or self.children:
             status = child.process.poll()

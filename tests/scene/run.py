@@ -1,33 +1,41 @@
 #!/usr/bin/env python3
-"""The scene: a request goes through a real Envoy with the filter and becomes a trace in a real Sentry viewer.
+"""The scene of Sentry's documentation: a page in Vue calls a Python service, and that a Ruby one, both through the gateway.
 
-Starts Spotlight, a service with Sentry's Python SDK, and Envoy; sends one request as a browser SDK would and one with
-no headers; waits until Spotlight has both traces with the service's span below the gateway's; prints them, and stays
-up until Ctrl-C. `install.sh` has put the parts in place, and the module is built.
+Starts Spotlight, the services, the page, and Envoy with the filter. Opens the page in Chromium, and sends requests as
+a browser's SDK would, sampled and not, and one with no headers. Waits until Spotlight has each of the traces without a hole, prints them,
+and stays up until Ctrl-C. `install.sh` has put the parts in place, and the module is built. Without Chromium nobody opens
+the page, and without Ruby a second Python service takes its place; both is said.
 
-Environment: ONCE=1 ends after the check (status 1 with what was missing). PICTURE=<file.png> also takes a picture of
-the trace in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT, GATEWAY_PORT, ADMIN_PORT
-choose other ports; ENVOY_BIN and SENTRY_FILTER_WASM choose another Envoy and another module.
+Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHOUT_FILTER=1 takes the filter out of the
+gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
+go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
+picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
+MICROSERVICE_PORT, PAGE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
+choose another Envoy, another module, another Chromium.
 """
 
 import http.client
+import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Optional
 
 import web
 from bootstrap import bootstrap
 from processes import POLL_SECONDS, Stage, Stopped, StopSignal
-from settings import SCENE_TOOLS, SceneError, Settings, read_settings
+from settings import ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
 from spotlight import read_spans
-from tree import Span, render
-from verdict import Verdict, judge
+from tree import Span, render, role_of
+from verdict import Verdict, judge, sampled_all_the_same
 from visits import PATH, Visit, bare_visit, browser_visit, send
 
 HERE = Path(__file__).resolve().parent
+APPS = ROOT / "tests" / "apps"
 START_SECONDS = 30
 TRACE_SECONDS = 20
 PICTURE_SECONDS = 60
@@ -49,26 +57,91 @@ def main() -> int:
 
 def play(settings: Settings, stage: Stage) -> int:
     start_spotlight(settings, stage)
-    start_service(settings, stage)
+    start_services(settings, stage)
+    page = start_page(settings, stage)
     start_envoy(settings, stage)
 
-    say("sending two requests through the gateway: as a browser's SDK sends it, and with no headers")
-    browser, bare = browser_visit(), bare_visit()
-    for visit in (browser, bare):
+    visits: list[tuple[Visit, list[str]]] = []
+    behind = behind_gateway(settings)
+    shown = open_page(settings, stage) if page else None
+    if settings.without_filter:
+        return show_what_breaks(settings, stage, shown)
+    if shown:
+        if shown["items"] != 2 or shown["problem"]:
+            raise SceneError(f"the page does not show the items: {shown}")
+        visits.append((Visit("the page in Chromium"), ["page", *behind]))
+        # The others have traces of their own; this one is known as the first to be there.
+        spans, verdicts = await_traces(settings, stage, visits)
+        visits = [(replace(visits[0][0], trace_id=verdicts[0].trace_id), visits[0][1])]
+    say("sending requests through the gateway: as a browser's SDK sends it, not sampled and sampled, and with no headers")
+    unsampled = browser_visit(sampled=False)
+    send(unsampled, settings.gateway.number)
+    visits += [(browser_visit(), behind), (bare_visit(), behind)]
+    for visit, _ in visits[-2:]:
         send(visit, settings.gateway.number)
+    if settings.failing_days:
+        visits += live_through_failing_days(settings, stage, behind)
 
-    say("waiting for both traces in Spotlight")
-    spans, verdicts = await_traces(settings, stage, browser, bare)
+    say("waiting for the traces in Spotlight")
+    spans, verdicts = await_traces(settings, stage, visits)
     missing = [verdict for verdict in verdicts if verdict.missing]
     show_traces(spans, verdicts)
     if missing:
         explain(missing, settings, stage)
         return 1
-    show_addresses(settings, verdicts)
-    status = take_picture(settings, stage, verdicts[-1]) if settings.picture else 0
+    if recorded := sampled_all_the_same(unsampled, spans):
+        complain(f"the browser's decision against sampling trace {unsampled.trace_id} was not kept: {recorded}")
+        return 1
+    show_addresses(settings, verdicts, page)
+    status = take_picture(settings, stage, started_by_gateway(verdicts)) if settings.picture else 0
     if not settings.once:
         stay(stage)
     return status
+
+
+def live_through_failing_days(settings: Settings, stage: Stage, behind: list[str]) -> list[tuple[Visit, list[str]]]:
+    """Requests that go wrong, each with the line of calls that its trace must have all the same."""
+    say("sending requests that go wrong: the service has a bug, the client leaves, the microservice is down")
+    broken = browser_visit("the Python service answers 500", "/api/broken", 500)
+    left = replace(browser_visit("the client leaves before the answer", "/api/slow"), leaves=True)
+    visits = [(broken, behind), (left, behind)]
+    for visit, _ in visits:
+        send(visit, settings.gateway.number)
+    # The one that was left is still on its way to the microservice.
+    await_traces(settings, stage, visits)
+    stage.end(next(child for child in stage.children if child.name.endswith("microservice")))
+    down = browser_visit("the microservice is down: Envoy answers 503, and the Python service 500", status=500)
+    send(down, settings.gateway.number)
+    return [*visits, (down, ["gateway", "python", "gateway"])]
+
+
+def behind_gateway(settings: Settings) -> list[str]:
+    return ["gateway", "python", "gateway", "ruby" if settings.puma else "python"]
+
+
+def show_what_breaks(settings: Settings, stage: Stage, shown: Optional[dict[str, Any]]) -> int:
+    """The counterpart: without the filter, the browser blocks the page's call and nobody reports for the gateway."""
+    if shown is None:
+        raise SceneError("WITHOUT_FILTER needs Chromium: run `sh tests/scene/install.sh browser`")
+    blocked = [complaint for complaint in shown["console"] if "blocked by CORS policy" in complaint]
+    send(browser_visit(), settings.gateway.number)
+    deadline = time.monotonic() + TRACE_SECONDS
+    spans: list[Span] = []
+    while not any(role_of(span) == "python" for span in spans):
+        if time.monotonic() > deadline:
+            raise SceneError("the service reports nothing, so the gateway's silence says nothing")
+        stage.stop.pause(POLL_SECONDS)
+        spans = read_spans(settings.spotlight.number)
+    wrong = []
+    if shown["items"] or not blocked:
+        wrong.append(f"the page was not blocked by CORS: {shown}")
+    wrong += [f"there is a span of the gateway's, {span.span_id}" for span in spans if role_of(span) == "gateway"]
+    for what in wrong:
+        complain(f"without the filter: {what}")
+    if not wrong:
+        say(f"without the filter, the page shows \"{shown['problem']}\", and the browser says: {blocked[0]}")
+        say("without the filter, the gateway is in no trace")
+    return 1 if wrong else 0
 
 
 def start_spotlight(settings: Settings, stage: Stage) -> None:
@@ -78,13 +151,68 @@ def start_spotlight(settings: Settings, stage: Stage) -> None:
     start(stage, "Spotlight", f"http://localhost:{port}", command, lambda: web.answers_200(port, "/health"))
 
 
-def start_service(settings: Settings, stage: Stage) -> None:
-    port = settings.service.number
-    command = [SCENE_TOOLS / "python" / "bin" / "python", HERE / "service" / "app.py"]
-    dsn = f"http://00000000000000000000000000000003@127.0.0.1:{settings.spotlight.number}/2"
-    variables = {"SERVICE_PORT": str(port), "SENTRY_DSN": dsn}
+def start_services(settings: Settings, stage: Stage) -> None:
+    start_python(settings, stage, "Python service", settings.service.number, 2)
+    number = settings.microservice.number
+    if settings.puma is None:
+        say("there is no Ruby with Puma and Sentry's SDK: a second Python service stands in for the Ruby one")
+        start_python(settings, stage, "Python microservice", number, 3, ROLE="microservice")
+        return
+    command = [settings.puma, "--quiet", "--threads", "1:4", "--bind", f"tcp://127.0.0.1:{number}"]
+    dsn = dsn_of(settings, 3)
+    ready = lambda: web.accepts(number)  # noqa: E731
+    start(stage, "Ruby microservice", f"http://127.0.0.1:{number}", [*command, APPS / "ruby" / "config.ru"], ready, SENTRY_DSN=dsn)
+
+
+def start_python(settings: Settings, stage: Stage, name: str, port: int, project: int, **role: str) -> None:
+    command = [SCENE_TOOLS / "python" / "bin" / "python", APPS / "python" / "app.py"]
+    variables = {
+        "SERVICE_PORT": str(port),
+        "SENTRY_DSN": dsn_of(settings, project),
+        "GATEWAY_URL": f"http://127.0.0.1:{settings.gateway.number}",
+        "PAGE_ORIGIN": f"http://localhost:{settings.page.number}",
+        **role,
+    }
     # Only connecting tells that it is ready: a request would become a trace of its own.
-    start(stage, "Service", f"http://127.0.0.1:{port}", command, lambda: web.accepts(port), **variables)
+    start(stage, name, f"http://127.0.0.1:{port}", command, lambda: web.accepts(port), **variables)
+
+
+def start_page(settings: Settings, stage: Stage) -> str:
+    """Builds the page for this run's addresses, and serves it on an origin of its own. Returns its address."""
+    number = settings.page.number
+    for file in (APPS / "vue").iterdir():
+        if file.name in ("index.html", "vite.config.js"):
+            shutil.copy(file, VUE_TOOLS)
+    shutil.copytree(APPS / "vue" / "src", VUE_TOOLS / "src", dirs_exist_ok=True)
+    vite = ["node", VUE_TOOLS / "node_modules" / "vite" / "bin" / "vite.js"]
+    built = stage.folder / "page"
+    variables = {
+        "VITE_SENTRY_DSN": dsn_of(settings, 4),
+        "VITE_GATEWAY": f"http://127.0.0.1:{settings.gateway.number}",
+    }
+    build = stage.start("Vite", [*vite, "build", VUE_TOOLS, "--outDir", built, "--emptyOutDir"], **variables)
+    if stage.wait_end(build, START_SECONDS):
+        raise SceneError(f"the page was not built; {build.tail()}")
+    serve = [*vite, "preview", VUE_TOOLS, "--outDir", built, "--host", "localhost", "--port", number, "--strictPort"]
+    address = f"http://localhost:{number}"
+    start(stage, "Page", address, serve, lambda: web.accepts(number, "localhost"))
+    return address
+
+
+def open_page(settings: Settings, stage: Stage) -> Optional[dict[str, Any]]:
+    """What the page shows in Chromium; None, said aloud, on a machine without it."""
+    if not settings.chromium.exists():
+        say(f"there is no Chromium at {settings.chromium}: nobody opens the page (`sh tests/scene/install.sh browser`)")
+        return None
+    say("opening the page in Chromium")
+    visit = stage.start("Chromium", ["node", HERE / "visit.mjs", SCENE_TOOLS, f"http://localhost:{settings.page.number}/"])
+    if stage.wait_end(visit, PICTURE_SECONDS):
+        raise SceneError(f"the page could not be opened; {visit.tail()}")
+    return json.loads(visit.log.read_text().splitlines()[-1])
+
+
+def dsn_of(settings: Settings, project: int) -> str:
+    return f"http://0000000000000000000000000000000{project}@127.0.0.1:{settings.spotlight.number}/{project}"
 
 
 def start_envoy(settings: Settings, stage: Stage) -> None:
@@ -106,12 +234,15 @@ def start(
     stage.wait_ready(child, ready, START_SECONDS)
 
 
-def await_traces(settings: Settings, stage: Stage, browser: Visit, bare: Visit) -> tuple[list[Span], list[Verdict]]:
+def await_traces(
+    settings: Settings, stage: Stage, visits: Sequence[tuple[Visit, list[str]]]
+) -> tuple[list[Span], list[Verdict]]:
     """Reads Spotlight until nothing is missing or the time is up; returns what it held last, and what that means."""
+    known = [visit.trace_id for visit, _ in visits]
     deadline = time.monotonic() + TRACE_SECONDS
     while True:
         spans = read_spans(settings.spotlight.number)
-        verdicts = [judge(browser, spans, []), judge(bare, spans, [browser.trace_id])]
+        verdicts = [judge(visit, path, spans, known) for visit, path in visits]
         if not any(verdict.missing for verdict in verdicts) or time.monotonic() > deadline:
             return spans, verdicts
         stage.check_alive()
@@ -146,22 +277,27 @@ def explain(missing: list[Verdict], settings: Settings, stage: Stage) -> None:
         complain(child.tail())
 
 
-def show_addresses(settings: Settings, verdicts: list[Verdict]) -> None:
+def show_addresses(settings: Settings, verdicts: list[Verdict], page: str) -> None:
     viewer = f"http://localhost:{settings.spotlight.number}/telemetry/traces"
     gateway = f"http://127.0.0.1:{settings.gateway.number}"
     print(f"viewer   {viewer}")
     for verdict in verdicts:
         print(f"         {viewer}/{verdict.trace_id}  ({verdict.visit.title})")
+    print(f"page     {page}")
     print(f"gateway  {gateway}")
     print(f"try      curl -i {gateway}{PATH}", flush=True)
 
 
+def started_by_gateway(verdicts: list[Verdict]) -> Verdict:
+    """The trace for the picture: that of the page has so many spans that the viewer folds it below the gateway."""
+    return next(verdict for verdict in verdicts if role_of(verdict.line[0]) == "gateway" and not verdict.visit.span_id)
+
+
 def take_picture(settings: Settings, stage: Stage, verdict: Verdict) -> int:
     """Has the viewer photographed, at the trace that has its root here. Returns 0, or `SKIPPED` without Chromium."""
-    assert verdict.gateway and verdict.service, "a verdict that lacks nothing has both"
     say(f"taking a picture: {settings.picture}")
     trace = f"http://localhost:{settings.spotlight.number}/telemetry/traces/{verdict.trace_id}"
-    command = ["node", HERE / "picture.mjs", SCENE_TOOLS, trace, verdict.gateway.span_id, verdict.service.span_id]
+    command = ["node", HERE / "picture.mjs", SCENE_TOOLS, trace, verdict.line[0].span_id, verdict.line[-1].span_id]
     child = stage.start("Picture", [*command, settings.picture])
     status = stage.wait_end(child, PICTURE_SECONDS)
     if status not in (0, SKIPPED):

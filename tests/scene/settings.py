@@ -1,7 +1,9 @@
 """What a person can choose about the scene, where its parts lie, and whether it can start at all."""
 
 import errno
+import shutil
 import socket
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE_TOOLS = ROOT / ".tools" / "scene"
+VUE_TOOLS = ROOT / ".tools" / "vue"
 
 
 class SceneError(Exception):
@@ -26,16 +29,22 @@ class Port:
 class Settings:
     spotlight: Port
     service: Port
+    microservice: Port
+    page: Port
     gateway: Port
     admin: Port
     envoy: Path
     module: Path
     once: bool
+    without_filter: bool
+    failing_days: bool
+    chromium: Path
+    puma: Optional[Path]
     picture: Optional[Path]
 
     @property
     def ports(self) -> list[Port]:
-        return [self.spotlight, self.service, self.gateway, self.admin]
+        return [self.spotlight, self.service, self.microservice, self.page, self.gateway, self.admin]
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -64,14 +73,29 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     settings = Settings(
         spotlight=port("SPOTLIGHT_PORT", 8969, "Spotlight, the local Sentry"),
         service=port("SERVICE_PORT", 8081, "the service behind the gateway"),
+        microservice=port("MICROSERVICE_PORT", 8082, "the service that the first one calls"),
+        page=port("PAGE_PORT", 5173, "the page"),
         gateway=port("GATEWAY_PORT", 10000, "the gateway"),
         admin=port("ADMIN_PORT", 9901, "Envoy's admin interface"),
         envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
         module=path("SENTRY_FILTER_WASM", ROOT / "target" / "wasm32-wasip1" / "release" / "sentry_filter.wasm"),
+        without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
+        failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
+        chromium=path("CHROMIUM", Path("/usr/bin/chromium")),
+        puma=puma(),
         once=environ.get("ONCE", "") not in ("", "0"),
         picture=Path(environ["PICTURE"]).resolve() if environ.get("PICTURE") else None,
     )
     return settings, problems
+
+
+def puma() -> Optional[Path]:
+    """Ruby's server, if it and Sentry's SDK are on the machine."""
+    server, ruby = shutil.which("puma"), shutil.which("ruby")
+    if not (server and ruby):
+        return None
+    sdk = subprocess.run([ruby, "-e", 'require "rack"; require "sentry-ruby"'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return Path(server) if sdk.returncode == 0 else None
 
 
 def missing_parts(settings: Settings) -> list[str]:
@@ -81,6 +105,7 @@ def missing_parts(settings: Settings) -> list[str]:
         (settings.envoy, "Envoy", "run `make envoy`, or name it in ENVOY_BIN"),
         (SCENE_TOOLS / "node_modules" / ".installed", "Spotlight", "run `make scene`"),
         (SCENE_TOOLS / "python" / ".installed", "the service's SDK", "run `make scene`"),
+        (VUE_TOOLS / "node_modules" / ".installed", "the page's Vue and SDK", "run `make scene`"),
     ]
     return [f"{what} is missing: {remedy}" for file, what, remedy in parts if not file.exists()]
 

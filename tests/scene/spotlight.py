@@ -14,6 +14,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -70,7 +71,8 @@ def spans_of(envelope: Any) -> Iterator[Span]:
         reporter = sdk.get("name", "unknown SDK")
         try:
             segment = {**payload, **payload["contexts"]["trace"], "description": payload.get("transaction")}
-            yield span_of(segment, reporter, is_segment=True)
+            span = span_of(segment, reporter, is_segment=True)
+            yield replace(span, dsc=header.get("trace"))
             for child in payload.get("spans") or []:
                 yield span_of(child, reporter, is_segment=False)
         except (KeyError, TypeError, ValueError) as error:  # Spotlight takes anything; Sentry would not.

@@ -7,41 +7,43 @@ import time
 import unittest
 from dataclasses import replace
 
-from bootstrap import bootstrap, replace_texts
+from bootstrap import SOURCE, bootstrap, remove_filter, replace_texts
 from processes import Stage
 from settings import Port, SceneError, clashing_ports, missing_parts, parse_settings
 from spotlight import event_data, seconds, spans_of
 from tree import Span, render
-from verdict import GATEWAY, judge
+from verdict import GATEWAY, judge, sampled_all_the_same
 from visits import Visit, bare_visit, browser_visit
 from web import accepts
 
 BROWSER = Visit("continued from the browser", trace_id="t1", span_id="browser")
 BARE = bare_visit()
+DSC = {"trace_id": "t1", "sampled": "true"}
 
 
 def gateway(span_id="gateway", parent="browser", **changes) -> Span:
-    span = Span("t1", span_id, parent, "http.server", "/api/{id}", 10.0, 10.004, GATEWAY, is_segment=True)
+    span = Span("t1", span_id, parent, "http.server", "/api/{id}", 10.0, 10.004, GATEWAY, True, DSC)
     return replace(span, **changes)
 
 
 def upstream() -> Span:
-    return gateway("upstream", "gateway", op="http.client", name="GET", start=10.001, is_segment=False)
+    return gateway("upstream", "gateway", op="http.client", name="GET", start=10.001, is_segment=False, dsc=None)
 
 
 def service(parent="gateway", **changes) -> Span:
-    span = Span("t1", "service", parent, "http.server", "items", 10.001, 10.003, "sentry.python.flask", is_segment=True)
+    span = Span("t1", "service", parent, "http.server", "items", 10.001, 10.003, "sentry.python.flask", True, DSC)
     return replace(span, **changes)
 
 
 class Judging(unittest.TestCase):
-    def assert_whole(self, visit, *spans):
-        self.assertEqual(judge(visit, list(spans), []).missing, [])
+    def assert_whole(self, visit, *spans, path=("gateway", "python")):
+        self.assertEqual(judge(visit, path, list(spans), []).missing, [])
 
-    def assert_lacks(self, text, visit, *spans, foreign=()):
-        missing = judge(visit, list(spans), list(foreign)).missing
-        self.assertEqual(len(missing), 1, missing)
-        self.assertIn(text, missing[0])
+    def assert_lacks(self, texts, visit, *spans, foreign=()):
+        missing = judge(visit, ["gateway", "python"], list(spans), list(foreign)).missing
+        self.assertEqual(len(missing), len(texts), missing)
+        for text, found in zip(texts, missing):
+            self.assertIn(text, found)
 
     def test_a_continued_trace(self):
         self.assert_whole(BROWSER, gateway(), service())
@@ -55,37 +57,60 @@ class Judging(unittest.TestCase):
     def test_a_started_trace(self):
         self.assert_whole(BARE, gateway(parent=None), service())
 
+    def test_the_gateway_twice(self):
+        again = gateway("again", "service")
+        below = service("again", span_id="below", reporter="sentry.ruby", dsc=None)
+        self.assert_whole(BROWSER, gateway(), service(), again, below, path=["gateway", "python", "gateway", "ruby"])
+
     def test_a_started_trace_is_not_the_other_visits(self):
-        self.assert_lacks("a first span of the gateway's", BARE, gateway(parent=None), service(), foreign=["t1"])
+        self.assert_lacks(["any span"], BARE, gateway(parent=None), service(), foreign=["t1"])
 
     def test_nothing_there(self):
-        self.assert_lacks("a first span of the gateway's", BARE)
-        self.assertEqual(len(judge(BROWSER, [], []).missing), 2)
+        self.assert_lacks(["any span"], BARE)
+        self.assert_lacks(["a single first span: there are 0", "found nothing"], BROWSER)
 
     def test_no_span_of_the_gateway(self):
-        self.assert_lacks("the gateway's span (", BROWSER, service())
+        lacks = ["span gateway, parent of python's", "a single first span: there are 0", "found python"]
+        self.assert_lacks(lacks, BROWSER, service())
 
     def test_no_span_of_the_service(self):
-        self.assert_lacks("the service's span (", BROWSER, gateway())
+        self.assert_lacks(["found gateway"], BROWSER, gateway())
 
     def test_a_span_of_another_trace_does_not_count(self):
-        self.assert_lacks("the service's span (", BROWSER, gateway(), service(trace_id="t2"))
+        self.assert_lacks(["found gateway"], BROWSER, gateway(), service(trace_id="t2"))
 
     def test_the_gateway_below_somebody_else(self):
-        self.assert_lacks("as child of browser: its parent is x", BROWSER, gateway(parent="x"), service())
+        lacks = ["span x, parent of gateway's", "there are 0"]
+        self.assert_lacks(lacks, BROWSER, gateway(parent="x"), service())
 
     def test_the_service_beside_the_gateway(self):
-        self.assert_lacks("below the gateway's gateway", BROWSER, gateway(), service(parent="browser"))
+        self.assert_lacks(["there are 2", "found gateway"], BROWSER, gateway(), service(parent="browser"))
 
     def test_the_service_below_a_hole(self):
-        self.assert_lacks("its parent is hole", BROWSER, gateway(), service(parent="hole"))
+        self.assert_lacks(["span hole, parent of python's", "found gateway"], BROWSER, gateway(), service(parent="hole"))
 
     def test_a_span_that_was_sent_twice(self):
-        self.assert_lacks("one span gateway instead of 2", BROWSER, gateway(), gateway(), service())
+        self.assert_lacks(["one span gateway instead of 2", "there are 2"], BROWSER, gateway(), gateway(), service())
 
     def test_a_circle_ends(self):
         circle = replace(upstream(), parent_span_id="upstream")
-        self.assert_lacks("its parent is upstream", BROWSER, gateway(), circle, service(parent="upstream"))
+        found = judge(BROWSER, ["gateway", "python"], [circle, service(parent="upstream")], []).missing
+        self.assertIn("a single first span: there are 0", found)
+
+    def test_another_dynamic_sampling_context(self):
+        other = service(dsc={**DSC, "release": "1"})
+        self.assert_lacks(["one dynamic sampling context"], BROWSER, gateway(), other)
+
+    def test_no_dynamic_sampling_context(self):
+        lacks = ["the dynamic sampling context in the envelope of python"]
+        self.assert_lacks(lacks, BROWSER, gateway(), service(dsc=None))
+
+    def test_a_members_type_does_not_matter(self):
+        self.assert_whole(BROWSER, gateway(), service(dsc={"trace_id": "t1", "sampled": True}))
+
+    def test_a_visit_that_was_not_to_be_sampled(self):
+        self.assertEqual(sampled_all_the_same(BROWSER, [gateway(trace_id="t2")]), [])
+        self.assertEqual(sampled_all_the_same(BROWSER, [service()]), ["python's http.server service"])
 
 
 class Drawing(unittest.TestCase):
@@ -97,7 +122,7 @@ class Drawing(unittest.TestCase):
                 "trace t1  (continued)",
                 "└─ span browser               (in the caller)",
                 "   └─ http.server  /api/{id}  gateway (sentry-filter.rust.proxy-wasm)  4.0 ms",
-                "      └─ http.server  items   service (sentry.python.flask)            2.0 ms",
+                "      └─ http.server  items   python (sentry.python.flask)             2.0 ms",
             ],
         )
 
@@ -110,7 +135,7 @@ class Drawing(unittest.TestCase):
                 "trace t1  (broken)",
                 "├─ http.server  /api/{id}  gateway (sentry-filter.rust.proxy-wasm)    4.0 ms",
                 "├─ span hole               (missing)",
-                "│  └─ http.server  items   service (sentry.python.flask)              2.0 ms",
+                "│  └─ http.server  items   python (sentry.python.flask)               2.0 ms",
                 "└─ http.server  /api/{id}  x                                        500.0 ms",
             ],
         )
@@ -134,11 +159,11 @@ class Reading(unittest.TestCase):
             "contexts": {"trace": trace},
             "spans": [child],
         }
-        envelope = [{"sdk": {"name": "sdk"}}, [[{"type": "transaction"}, payload], [{"type": "sessions"}, {}]]]
+        envelope = [{"sdk": {"name": "sdk"}, "trace": DSC}, [[{"type": "transaction"}, payload], [{"type": "sessions"}, {}]]]
         self.assertEqual(
             list(spans_of(envelope)),
             [
-                Span("t1", "s1", None, "http.server", "/api/{id}", 1.5, 2.5, "sdk", True),
+                Span("t1", "s1", None, "http.server", "/api/{id}", 1.5, 2.5, "sdk", True, DSC),
                 Span("t1", "s2", "s1", "default", "(no name)", 1.0, 2.0, "sdk", False),
             ],
         )
@@ -178,6 +203,11 @@ class Replacing(unittest.TestCase):
         text = bootstrap(chosen)
         self.assertIn("port_value: 10001", text)
         self.assertIn('b, c.wasm"', text)
+
+    def test_the_real_file_without_the_filter(self):
+        text = remove_filter(SOURCE.read_text())
+        self.assertNotIn("wasm", text)
+        self.assertEqual(text.count("- name: envoy.filters.http.router"), 1)
 
 
 class Settling(unittest.TestCase):

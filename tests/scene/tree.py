@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 # Who reports under which SDK name; the first prefix that fits.
-REPORTERS = (("sentry-filter", "gateway"), ("sentry.python", "service"))
+REPORTERS = (
+    ("sentry-filter", "gateway"),
+    ("sentry.javascript", "page"),
+    ("sentry.python", "python"),
+    ("sentry.ruby", "ruby"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,8 @@ class Span:
     end: float
     reporter: str
     is_segment: bool
+    # The dynamic sampling context of its envelope; None if the SDK is of before there was one.
+    dsc: Optional[Mapping[str, object]] = None
 
 
 def render(title: str, trace_id: str, spans: list[Span], outside: Mapping[Optional[str], str]) -> str:
@@ -62,8 +69,12 @@ def draw(nodes: Sequence[Node], indent: str, spans: list[Span], outside: Mapping
 
 
 def who(span: Span) -> str:
-    role = next((role for prefix, role in REPORTERS if span.reporter.startswith(prefix)), None)
-    return f"{role} ({span.reporter})" if role else span.reporter
+    role = role_of(span)
+    return span.reporter if role == span.reporter else f"{role} ({span.reporter})"
+
+
+def role_of(span: Span) -> str:
+    return next((role for prefix, role in REPORTERS if span.reporter.startswith(prefix)), span.reporter)
 
 
 def duration(span: Span) -> str:

@@ -5,7 +5,10 @@ import socket
 from collections.abc import Mapping
 from typing import Optional
 
+from settings import SceneError
+
 TIMEOUT_SECONDS = 5
+LEAVE_SECONDS = 0.3
 
 
 def get(port: int, path: str, headers: Optional[Mapping[str, str]] = None) -> tuple[int, bytes]:
@@ -19,6 +22,19 @@ def get(port: int, path: str, headers: Optional[Mapping[str, str]] = None) -> tu
         connection.close()
 
 
+def ask_and_leave(port: int, path: str, headers: Mapping[str, str]) -> None:
+    """Sends a request and hangs up while the service behind the gateway is at work on it. Raises `SceneError` if the answer was there first."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LEAVE_SECONDS)
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        connection.getresponse()
+    except TimeoutError:
+        return
+    finally:
+        connection.close()
+    raise SceneError(f"{path} was answered within {LEAVE_SECONDS} s: nobody could leave before")
+
+
 def answers_200(port: int, path: str) -> bool:
     try:
         return get(port, path)[0] == 200
@@ -26,10 +42,10 @@ def answers_200(port: int, path: str) -> bool:
         return False
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """Whether something accepts connections. Asks nothing, so an instrumented server records no span for it."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS).close()
+        socket.create_connection((host, port), timeout=TIMEOUT_SECONDS).close()
         return True
     except OSError:
         return False

@@ -1,0 +1,311 @@
+//! What the filter decides about one request, and why: the filter's own line of code, with a clock that stands still and numbers that are not random.
+
+use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::route;
+use sentry_filter_core::rules::{IncomingSampled, Settings};
+use sentry_filter_core::trace::baggage::Baggage;
+use sentry_filter_core::trace::continuation::Restart;
+use sentry_filter_core::trace::sampling::SampleRand;
+use sentry_filter_core::trace::sentry_trace::SentryTrace;
+use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::trace::{self, Sources, TraceDecision, TraceOrigin};
+use serde::Serialize;
+
+/// The time of every explanation: 2026-01-01 00:00:00 UTC.
+const NOW_NS: u64 = 1_767_225_600_000_000_000;
+
+/// A request as a person writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    headers: Vec<(String, String)>,
+    /// The name of Envoy's route.
+    pub route: Option<String>,
+    /// The name of Envoy's cluster.
+    pub cluster: Option<String>,
+}
+
+/// A decision, for people.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// What becomes of the trace, and why.
+    pub trace: String,
+    /// Headers that were refused, and what to do.
+    pub refused: Vec<String>,
+    /// Whether it is sampled, and why.
+    pub sampling: String,
+    /// The gateway's span.
+    pub span: Option<String>,
+    /// The request headers that the filter writes or removes.
+    pub headers: Vec<String>,
+}
+
+impl Request {
+    /// Reads a request: lines `name: value`, after a first line `METHOD URL` if there is one; `more` are more headers.
+    ///
+    /// # Errors
+    /// Which line is none of that.
+    pub fn parse(text: &str, more: &[String]) -> Result<Self, String> {
+        let mut lines: Vec<&str> = text
+            .lines()
+            .chain(more.iter().map(String::as_str))
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let is_header = |line: &str| {
+            let name = line.split(':').next().unwrap_or_default();
+            line.contains(':') && !name.is_empty() && !name.contains([' ', '/'])
+        };
+        let first = match lines.first() {
+            Some(line) if !is_header(line) => lines.drain(..1).next().unwrap_or_default(),
+            _ => "GET https://gateway.example/",
+        };
+        let (method, url) = first.split_once(' ').unwrap_or(("GET", first));
+        let url = url.split(' ').next().unwrap_or_default();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+        let (authority, path) = match rest.find('/') {
+            Some(slash) => rest.split_at_checked(slash).unwrap_or((rest, "/")),
+            None => (rest, "/"),
+        };
+        if !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return Err(format!(
+                "expected METHOD URL or name: value, found {first:?}"
+            ));
+        }
+        let mut headers = vec![
+            (":method", method.to_owned()),
+            (":scheme", scheme.to_owned()),
+            (":authority", authority.to_owned()),
+            (":path", path.to_owned()),
+        ];
+        let mut own = Vec::new();
+        for line in lines {
+            let pair = line.split_once(':').filter(|_| is_header(line));
+            let (name, value) =
+                pair.ok_or_else(|| format!("expected name: value, found {line:?}"))?;
+            own.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        if let Some((_, host)) = own.extract_if(.., |(name, _)| name == "host").next() {
+            headers[2].1 = host;
+        }
+        let pseudo = headers
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Ok(Self {
+            headers: pseudo.chain(own).collect(),
+            route: None,
+            cluster: None,
+        })
+    }
+
+    fn headers(&self) -> Headers {
+        let pairs = self.headers.iter();
+        Headers::from_pairs(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    }
+
+    fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
+        let text = match attribute {
+            Attribute::RouteName => self.route.as_ref(),
+            Attribute::ClusterName => self.cluster.as_ref(),
+            _ => None,
+        };
+        text.map(|text| text.clone().into_bytes())
+    }
+}
+
+/// Fixed sources for one request.
+fn with_sources<T>(request: &Request, serve: impl FnOnce(&mut Sources<'_>) -> T) -> T {
+    let mut state = 0x5eed_u64;
+    serve(&mut Sources {
+        entropy: &mut |bytes| {
+            for byte in bytes {
+                // A step of Knuth's linear generator: looks random, and is the same each time.
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                *byte = state.to_be_bytes()[0];
+            }
+            true
+        },
+        now_ns: &mut || NOW_NS,
+        attribute: &mut |attribute| request.attribute(attribute),
+    })
+}
+
+/// Explains what becomes of a request.
+pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
+    let headers = request.headers();
+    let decision = with_sources(request, |sources| {
+        trace::decide(&headers, config, None, None, sources)
+    });
+    let outcome = with_sources(request, |sources| {
+        Pipeline::new(config.clone()).on_request_headers(&headers, sources)
+    });
+    let settings = Settings::of(&config.rules, &headers, &mut |attribute| {
+        request.attribute(attribute)
+    });
+    let may_start = config
+        .dsn
+        .as_ref()
+        .map(|dsn| route::may_start(&headers, dsn));
+    Explanation {
+        trace: origin(&decision, may_start),
+        refused: refused(&decision),
+        sampling: sampling(config, &settings, &decision, &headers, may_start),
+        span: outcome.span.as_ref().map(|span| {
+            let name = span.transaction.as_ref().map_or_else(
+                || format!("{} (source url; a route's name with a / in it, or a rule's transaction would be better)", span.request.path),
+                |name| format!("{} (source {})", name.name, name.source.word()),
+            );
+            match span.context.upstream_span_id {
+                Some(_) => format!("http.server {name}, and http.client below it"),
+                None => format!("http.server {name}"),
+            }
+        }),
+        headers: outcome
+            .mutations
+            .iter()
+            .map(|mutation| match mutation {
+                HeaderMutation::Set { name, value } => {
+                    format!("{name}: {}", String::from_utf8_lossy(value))
+                }
+                HeaderMutation::Remove { name } => format!("{name} is removed"),
+            })
+            .collect(),
+    }
+}
+
+fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
+    match (decision.origin, may_start) {
+        (TraceOrigin::None, None) => "none: there is no DSN, so none begins",
+        (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own host, none begins",
+        (TraceOrigin::SentryTrace, _) => "continued from sentry-trace",
+        (TraceOrigin::Traceparent, _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
+        (TraceOrigin::Started, _) => "started, since none arrived",
+        (TraceOrigin::Restarted(Restart::Refused), _) => "restarted (refused): the sentry-trace that arrived was refused",
+        (TraceOrigin::Restarted(Restart::Organisation), _) => "restarted (organisation): the trace that arrived is another organisation's, or strict_trace_continuation is on and only one side names its organisation",
+        (TraceOrigin::Restarted(Restart::Configured), _) => "restarted (configured): incoming.trace is restart",
+    }
+    .to_owned()
+}
+
+/// What to do about a refused header: the words of the README.
+fn advice(reason: &str) -> &'static str {
+    match reason {
+        "empty" => "find the client or proxy that blanks it; a header that is not wanted must be left out",
+        "not_utf8" => "usually a scanner; nothing",
+        "wrong_length" => "compare the sender with an SDK: `sentry-trace` is 32 digits, dash, 16 digits, and dash 0 or 1; `traceparent` has 55 characters",
+        "malformed_trace_id" | "malformed_span_id" | "malformed_parent_id" => "the sender makes its ids by hand: let an SDK do it",
+        "zero_trace_id" | "zero_span_id" | "zero_parent_id" => "a sender with tracing switched off: have it send no header",
+        "malformed_sampled" => "the sender appends something, or speaks a dialect; SDKs would read it in four different ways",
+        "conflicting" => "two proxies or SDKs write the same header: let one of them replace instead of append",
+        _ => "update the sender",
+    }
+}
+
+fn refused(decision: &TraceDecision) -> Vec<String> {
+    let damage = &decision.damage;
+    let mut refused = Vec::new();
+    let sentry_trace = damage.sentry_trace.map(|error| error.reason());
+    let traceparent = damage.traceparent.map(|error| error.reason());
+    for (name, reason) in [("sentry-trace", sentry_trace), ("traceparent", traceparent)] {
+        if let Some(reason) = reason {
+            refused.push(format!("{name} ({reason}): {}", advice(reason)));
+        }
+    }
+    for (count, what) in [
+        (damage.malformed_members, "are malformed"),
+        (
+            damage.dropped_members,
+            "are over the limits of baggage, 64 members and 8192 bytes",
+        ),
+    ] {
+        if count > 0 {
+            refused.push(format!("baggage: members left out that {what}: {count}"));
+        }
+    }
+    refused
+}
+
+fn sampling(
+    config: &FilterConfig,
+    settings: &Settings,
+    decision: &TraceDecision,
+    headers: &Headers,
+    may_start: Option<bool>,
+) -> String {
+    let sampled = decision.context.and_then(|context| context.sampled);
+    let is_recorded = decision.span.is_some();
+    match may_start {
+        None => return "nothing is decided or recorded: there is no DSN".to_owned(),
+        Some(false) => return "nothing is recorded: OPTIONS, or the DSN's own host".to_owned(),
+        Some(true) => {}
+    }
+    let (rate, from) = match settings.traces_sample_rate {
+        Some(rate) => (Some(rate), "a rule's traces_sample_rate"),
+        None => (config.traces_sample_rate, "traces_sample_rate"),
+    };
+    let ignores =
+        settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
+    let arrived = match decision.origin {
+        TraceOrigin::SentryTrace => SentryTrace::read(headers.values(SENTRY_TRACE))
+            .ok()
+            .flatten()
+            .and_then(|received| received.value.sampled),
+        TraceOrigin::Traceparent => sampled.filter(|_| is_inherited(headers)),
+        _ => None,
+    };
+    if let Some(arrived) = arrived.filter(|_| !ignores) {
+        let flag = if arrived { "sampled" } else { "not sampled" };
+        return match (arrived, is_recorded, rate) {
+            (true, true, _) => format!("{flag}: the decision arrived with the request, and is kept; a span is recorded"),
+            (true, false, None) => format!("{flag}: the decision arrived with the request, and is kept; no span is recorded, since traces_sample_rate is not set"),
+            (true, false, Some(_)) => format!("{flag}: the decision arrived with the request, and is kept; no span is recorded, since a rule ignores the request"),
+            (false, ..) => format!("{flag}: the decision arrived with the request, and is kept"),
+        };
+    }
+    let Some(rate) = rate else {
+        return "deferred: no decision arrived, and traces_sample_rate is not set; nothing is recorded".to_owned();
+    };
+    if settings.ignore == Some(true) {
+        return "not sampled: a rule ignores the request".to_owned();
+    }
+    let written = decision
+        .mutations
+        .iter()
+        .find_map(|mutation| match mutation {
+            HeaderMutation::Set { name, value } if *name == BAGGAGE => Some(value.as_slice()),
+            _ => None,
+        });
+    let lines = written.map_or_else(|| headers.values(BAGGAGE).collect(), |value| vec![value]);
+    let baggage = Baggage::read(lines.into_iter());
+    let rand = baggage
+        .sentry()
+        .find(|(key, _)| *key == "sample_rand")
+        .map(|(_, value)| value.to_owned());
+    let rand = rand.or_else(|| Some(SampleRand::of(decision.context?.trace_id).to_string()));
+    let rand = rand.unwrap_or_default();
+    let (word, sign) = match is_recorded {
+        true => ("sampled", "below"),
+        false => ("not sampled", "not below"),
+    };
+    let whose = match decision.origin {
+        TraceOrigin::SentryTrace if !ignores => "the trace's number",
+        TraceOrigin::Traceparent if !ignores => "the trace's number",
+        _ => "the number drawn here (another request draws another)",
+    };
+    let why = if ignores {
+        "incoming.sampled is ignore, so we decide: "
+    } else {
+        "no decision arrived, so we decide: "
+    };
+    format!("{word}: {why}{whose} {rand} is {sign} {from} {rate}")
+}
+
+/// Whether a `traceparent` says that its trace is sampled.
+fn is_inherited(headers: &Headers) -> bool {
+    let value = headers.value(TRACEPARENT).unwrap_or_default();
+    Traceparent::parse(value).is_ok_and(|value| value.sampled)
+}

@@ -1,0 +1,203 @@
+//! `sentry-filter`: checks configurations of the Sentry filter for Envoy.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sentry_filter_cli::check::{check, Report};
+use sentry_filter_cli::explain::{explain, Request};
+use sentry_filter_cli::find::find;
+use sentry_filter_cli::schema::schema;
+use sentry_filter_cli::send_test::send_test;
+use serde_json::{json, Value};
+
+/// Checks configurations of the Sentry filter for Envoy.
+#[derive(Debug, Parser)]
+#[command(name = "sentry-filter", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration: every problem, or what it comes to; explain a decision; send a test span
+    Check(Check),
+    /// Print the JSON schema of the configuration
+    Schema,
+}
+
+/// Check a configuration, with the code of the filter itself.
+///
+/// It is found in a file of its own (JSON or YAML), and in a WasmPlugin, TrafficExtension, EnvoyFilter or EnvoyExtensionPolicy, an Envoy bootstrap or a
+/// listener, also in several documents.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes:\n  0  the filter takes every configuration, and the receiver the test span\n  1  a configuration has problems\n  2  wrong arguments, or nothing to check\n  3  the receiver did not take the test span"
+)]
+struct Check {
+    /// The file, or - for standard input
+    file: PathBuf,
+    /// Say what is decided about a request, and why: lines `name: value`, the first may be `METHOD URL`
+    #[arg(long, value_name = "HEADERS")]
+    explain: Option<String>,
+    /// A header of that request, as `name: value`
+    #[arg(short = 'H', long = "header", requires = "explain")]
+    headers: Vec<String>,
+    /// The name of the Envoy route of that request
+    #[arg(long, requires = "explain")]
+    route: Option<String>,
+    /// The name of the Envoy cluster of that request
+    #[arg(long, requires = "explain")]
+    cluster: Option<String>,
+    /// Post one span to the DSN, in the configured format, and explain the answer
+    #[arg(long)]
+    send_test: bool,
+    /// A variable of the VM, as SENTRY_DSN=…; wins over those in the file (vmConfig.env, environment_variables). This command's own environment is not read
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    const NAMES: [&str; 4] = [
+        "SENTRY_DSN",
+        "SENTRY_ENVIRONMENT",
+        "SENTRY_RELEASE",
+        "SENTRY_TRACES_SAMPLE_RATE",
+    ];
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    match NAMES.contains(&name) {
+        true => Ok((name.to_owned(), value.to_owned())),
+        false => Err(format!("expected one of {}", NAMES.join(", "))),
+    }
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Schema => {
+            print!("{}", schema());
+            ExitCode::SUCCESS
+        }
+        Command::Check(arguments) => match run(&arguments) {
+            Ok(reports) => {
+                print(&reports, arguments.output);
+                exit_code(&reports)
+            }
+            Err(message) => {
+                eprintln!("sentry-filter: {message}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+fn exit_code(reports: &[Report]) -> ExitCode {
+    if reports.iter().any(|report| !report.problems.is_empty()) {
+        return ExitCode::from(1);
+    }
+    let failed = |report: &Report| report.test.as_ref().is_some_and(|test| !test.accepted);
+    ExitCode::from(if reports.iter().any(failed) { 3 } else { 0 })
+}
+
+fn run(arguments: &Check) -> Result<Vec<Report>, String> {
+    let request = match &arguments.explain {
+        None => None,
+        Some(text) => {
+            let mut request = Request::parse(text, &arguments.headers)?;
+            request.route.clone_from(&arguments.route);
+            request.cluster.clone_from(&arguments.cluster);
+            Some(request)
+        }
+    };
+    let file = arguments.file.display();
+    let text = read(&arguments.file).map_err(|error| format!("{file}: {error}"))?;
+    let all = find(&text).map_err(|message| format!("{file}: {message}"))?;
+    let variables: BTreeMap<_, _> = arguments.env.iter().cloned().collect();
+    let reports = all.iter().map(|found| {
+        let (mut report, config) = check(found, &variables);
+        if let Some(config) = config {
+            report.explanation = request.as_ref().map(|request| explain(&config, request));
+            report.test = arguments.send_test.then(|| send_test(&config));
+        }
+        report
+    });
+    Ok(reports.collect())
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    if file != Path::new("-") {
+        return std::fs::read_to_string(file);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn print(reports: &[Report], output: Output) {
+    match output {
+        Output::Json => println!("{:#}", json!(reports)),
+        Output::Text => reports.iter().for_each(print_text),
+    }
+}
+
+fn print_text(report: &Report) {
+    println!("{}", report.place);
+    for problem in &report.problems {
+        println!("  problem: {}: {}", problem.path, problem.message);
+    }
+    for warning in &report.warnings {
+        println!("  warning: {warning}");
+    }
+    if let Some(effective) = &report.effective {
+        println!("  the filter takes it; in effect:");
+        print_options("", effective);
+    }
+    if let Some(explanation) = &report.explanation {
+        println!("  trace: {}", explanation.trace);
+        for refused in &explanation.refused {
+            println!("  refused: {refused}");
+        }
+        println!("  sampling: {}", explanation.sampling);
+        println!("  span: {}", explanation.span.as_deref().unwrap_or("none"));
+        for header in &explanation.headers {
+            println!("  upstream gets: {header}");
+        }
+        if explanation.headers.is_empty() {
+            println!("  upstream gets the request as it is");
+        }
+    }
+    if let Some(test) = &report.test {
+        let status = test
+            .status
+            .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        println!("  test span to {}: {status}: {}", test.url, test.meaning);
+        if let Some(trace_id) = test.trace_id.as_ref().filter(|_| test.accepted) {
+            println!("  its trace: {trace_id}");
+        }
+    }
+}
+
+/// Options as `key: value`, in the order of their names; what is not set is left out.
+fn print_options(prefix: &str, options: &Value) {
+    for (key, value) in options.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::Object(_) => print_options(&format!("{prefix}{key}."), value),
+            other => println!("    {prefix}{key}: {other}"),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The configuration as a document: what an operator may write, as a JSON schema. The filter reads it with `sentry_filter_core::config`, which has to name
+//! every problem at once and to stay small; the tests of this crate hold the two together, at every bound.
+
+use schemars::generate::SchemaSettings;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The plugin configuration of the Sentry filter for Envoy. What a schema cannot say is checked by the filter and by `sentry-filter check`: whether a regular
+/// expression compiles, whether `transaction` names groups that `match.path` has, the parts of a DSN, that a range begins below its end, and lengths in bytes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Sentry filter for Envoy")]
+pub struct Document {
+    /// Where spans go. Unset: the VM's variable SENTRY_DSN. Without one the filter validates, repairs and forwards headers; nothing is started, recorded or sent.
+    #[schemars(regex(pattern = r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$"))]
+    pub dsn: Option<String>,
+    /// The environment of spans and new traces. Unset: SENTRY_ENVIRONMENT, else production.
+    #[schemars(length(max = 64))]
+    pub environment: Option<String>,
+    /// The release. Unset: SENTRY_RELEASE.
+    #[schemars(length(max = 200))]
+    pub release: Option<String>,
+    /// The gateway's own name. Unset: Envoy's node id.
+    #[schemars(length(max = 256))]
+    pub server_name: Option<String>,
+    /// The organisation's digits, as a text. Unset: the o<digits>. of the DSN's host. A trace of another organisation is not continued.
+    #[schemars(regex(pattern = r"^\s*[0-9]*\s*$"))]
+    pub org_id: Option<String>,
+    /// The share of new traces that is sampled. Unset: SENTRY_TRACES_SAMPLE_RATE, else deferred mode: traces are passed on without a decision, nothing is recorded.
+    #[schemars(range(min = 0, max = 1))]
+    pub traces_sample_rate: Option<f64>,
+    /// Also start a new trace where only one side knows its organisation.
+    pub strict_trace_continuation: Option<bool>,
+    /// What outside callers may decide.
+    pub incoming: Option<Incoming>,
+    /// What is recorded at most in a second, per worker. Unset: any number.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub max_traces_per_second: Option<f64>,
+    /// Where no valid sentry-trace arrives, continue a valid traceparent.
+    pub continue_traceparent: Option<bool>,
+    /// Also write traceparent, to agree with sentry-trace.
+    pub propagate_traceparent: Option<bool>,
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and regular expressions. Unset: all. An empty list: none.
+    pub trace_propagation_targets: Option<Vec<Target>>,
+    /// What differs from request to request. For each field the first rule counts that matches and sets it.
+    pub rules: Option<Vec<Rule>>,
+    /// Which lists of CORS answers the trace headers are added to.
+    pub cors: Option<Cors>,
+    /// Which trace headers the client gets.
+    pub response_headers: Option<Vec<ResponseHeader>>,
+    /// Whether page loads are told their trace, by Server-Timing.
+    pub server_timing: Option<bool>,
+    /// Write X-Request-Start where none arrived.
+    pub request_start_header: Option<bool>,
+    /// Record the call to the upstream as a span of its own.
+    pub upstream_spans: Option<bool>,
+    /// Status codes and ranges, both ends included, whose spans are not sent.
+    #[schemars(length(max = 500))]
+    pub trace_ignore_status_codes: Option<Vec<StatusCodes>>,
+    /// Also send client addresses, user agents, values of queries, and cookies that are recorded.
+    pub send_default_pii: Option<bool>,
+    /// Names of request headers to record.
+    #[schemars(length(max = 32))]
+    pub capture_request_headers: Option<Vec<HeaderName>>,
+    /// Names of response headers to record.
+    #[schemars(length(max = 32))]
+    pub capture_response_headers: Option<Vec<HeaderName>>,
+    /// Tell Sentry what was lost, with the next envelope.
+    pub client_reports: Option<bool>,
+    /// One log line for each decision, at level info.
+    pub debug: Option<bool>,
+    /// How spans get to Sentry.
+    pub transport: Option<Transport>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            dsn: None,
+            environment: None,
+            release: None,
+            server_name: None,
+            org_id: None,
+            traces_sample_rate: None,
+            strict_trace_continuation: Some(false),
+            incoming: Some(Incoming::default()),
+            max_traces_per_second: None,
+            continue_traceparent: Some(true),
+            propagate_traceparent: Some(false),
+            trace_propagation_targets: None,
+            rules: Some(Vec::new()),
+            cors: Some(Cors::default()),
+            response_headers: Some(vec![ResponseHeader::SentryTrace]),
+            server_timing: Some(false),
+            request_start_header: Some(false),
+            upstream_spans: Some(true),
+            trace_ignore_status_codes: Some(Vec::new()),
+            send_default_pii: Some(false),
+            capture_request_headers: Some(Vec::new()),
+            capture_response_headers: Some(Vec::new()),
+            client_reports: Some(true),
+            debug: Some(false),
+            transport: Some(Transport::default()),
+        }
+    }
+}
+
+/// What outside callers may decide.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Incoming {
+    /// restart: they never decide the trace id; every request begins a trace.
+    pub trace: Option<IncomingTrace>,
+    /// ignore: they never decide sampling.
+    pub sampled: Option<IncomingSampled>,
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self {
+            trace: Some(IncomingTrace::Continue),
+            sampled: Some(IncomingSampled::Inherit),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+#[allow(missing_docs)]
+pub enum IncomingTrace {
+    Continue,
+    Restart,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+#[allow(missing_docs)]
+pub enum IncomingSampled {
+    Inherit,
+    Ignore,
+}
+
+/// A text that the URL contains, or a regular expression.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum Target {
+    Text(String),
+    Pattern(Pattern),
+}
+
+/// A regular expression that the URL matches.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// In the syntax of Rust's crate regex; without look-around and back-references.
+    pub regex: String,
+}
+
+/// What is different for some requests.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The requests it is about. Without one: all.
+    #[serde(rename = "match")]
+    pub matching: Option<Match>,
+    /// The share of new traces that is sampled.
+    #[schemars(range(min = 0, max = 1))]
+    pub traces_sample_rate: Option<f64>,
+    /// The transaction's name; $1 or $name is a group of match.path.
+    #[schemars(length(min = 1))]
+    pub transaction: Option<String>,
+    /// Record no span.
+    pub ignore: Option<bool>,
+    /// What outside callers may decide.
+    pub incoming: Option<RuleIncoming>,
+    /// Whether the upstream gets the trace.
+    pub propagate: Option<bool>,
+    /// Whether page loads are told their trace.
+    pub server_timing: Option<bool>,
+}
+
+/// What outside callers may decide about these requests. Unset: as everywhere.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleIncoming {
+    /// Whether they decide the trace id.
+    pub trace: Option<IncomingTrace>,
+    /// Whether they decide sampling.
+    pub sampled: Option<IncomingSampled>,
+}
+
+/// Regular expressions, all of which a request has to match.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// The method.
+    pub method: Option<String>,
+    /// The host, as the request names it.
+    pub host: Option<String>,
+    /// The path without its query.
+    pub path: Option<String>,
+    /// The name of Envoy's route.
+    pub route: Option<String>,
+    /// The name of Envoy's cluster.
+    pub cluster: Option<String>,
+    /// Headers by name.
+    pub header: Option<BTreeMap<String, String>>,
+}
+
+/// Which lists of CORS answers the trace headers are added to.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Access-Control-Allow-Headers of preflight answers.
+    pub allow_headers: Option<bool>,
+    /// Access-Control-Expose-Headers of all other answers.
+    pub expose_headers: Option<bool>,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self {
+            allow_headers: Some(true),
+            expose_headers: Some(true),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+#[allow(missing_docs)]
+pub enum ResponseHeader {
+    SentryTrace,
+    Baggage,
+    Traceparent,
+}
+
+/// A status code, or a range of them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum StatusCodes {
+    One(StatusCode),
+    Range(StatusCode, StatusCode),
+}
+
+/// An HTTP status code.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("minimum" = 100, "maximum" = 599))]
+pub struct StatusCode(pub u16);
+
+/// The name of a header.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("pattern" = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"))]
+pub struct HeaderName(pub String);
+
+/// How spans get to Sentry.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transport {
+    /// The Envoy cluster that takes the spans.
+    #[schemars(length(min = 1))]
+    pub cluster: Option<String>,
+    /// In which form spans are sent.
+    pub format: Option<Format>,
+    /// Another path than the DSN's, for a proxy or a collector.
+    #[schemars(regex(pattern = "^/[!-~]*$"))]
+    pub path: Option<String>,
+    /// How long one POST may take, in milliseconds.
+    #[schemars(range(min = 1, max = 600_000))]
+    pub timeout_ms: Option<u32>,
+    /// How often waiting spans are sent, in milliseconds.
+    #[schemars(range(min = 10, max = 60_000))]
+    pub flush_interval_ms: Option<u32>,
+    /// What may wait or be under way, in bytes, per worker.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub max_queue_bytes: Option<u64>,
+    /// POSTs under way at once, per worker.
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_in_flight: Option<u32>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self {
+            cluster: Some("sentry".to_owned()),
+            format: Some(Format::Transaction),
+            path: None,
+            timeout_ms: Some(5_000),
+            flush_interval_ms: Some(1_000),
+            max_queue_bytes: Some(4_194_304),
+            max_in_flight: Some(16),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+#[allow(missing_docs)]
+pub enum Format {
+    Transaction,
+    SpanV2,
+    Otlp,
+}
+
+/// The schema, JSON Schema 2020-12, with a line's end at its end.
+pub fn schema() -> String {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let schema = generator.into_root_schema_for::<Document>();
+    format!("{schema:#}\n", schema = schema.as_value())
+}

@@ -1,0 +1,185 @@
+//! Posts one span to Sentry as the filter would, but for Envoy, and says what the answer means.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::trace::sampling::SampleRate;
+use sentry_filter_core::trace::Sources;
+use sentry_filter_core::transport::rate_limit::limit_s;
+use serde::Serialize;
+
+/// What became of the test span.
+#[derive(Debug, Serialize)]
+pub struct Test {
+    /// Whether the receiver took it.
+    pub accepted: bool,
+    /// Where it was posted.
+    pub url: String,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// The trace it is in.
+    pub trace_id: Option<String>,
+    /// What that means, and what to do.
+    pub meaning: String,
+}
+
+impl Test {
+    fn failed(url: String, meaning: String) -> Self {
+        Self {
+            accepted: false,
+            url,
+            status: None,
+            trace_id: None,
+            meaning,
+        }
+    }
+}
+
+/// Posts a test span.
+pub fn send_test(config: &FilterConfig) -> Test {
+    let Some(dsn) = config.dsn.clone() else {
+        return Test::failed(String::new(), "there is no DSN to send to".to_owned());
+    };
+    let now_ns = now_ns();
+    let mut pipeline = Pipeline::new(FilterConfig {
+        traces_sample_rate: SampleRate::new(1.0),
+        max_traces_per_second: None,
+        rules: Vec::new(),
+        trace_ignore_status_codes: Vec::new(),
+        ..config.clone()
+    });
+    let request: [(&[u8], &[u8]); 4] = [
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", b"sentry-filter.invalid"),
+        (b":path", b"/sentry-filter-test"),
+    ];
+    let outcome = pipeline.on_request_headers(
+        &Headers::from_pairs(request),
+        &mut Sources {
+            entropy: &mut |bytes| getrandom::fill(bytes).is_ok(),
+            now_ns: &mut || now_ns,
+            attribute: &mut |_| None,
+        },
+    );
+    let trace_id = outcome.context.map(|context| context.trace_id.to_string());
+    if let Some(span) = outcome.span {
+        let end = StreamEnd {
+            start_ns: Some(now_ns.saturating_sub(1_000_000)),
+            duration_ns: Some(1_000_000),
+            response_code: Some(200),
+            now_ns,
+            ..StreamEnd::default()
+        };
+        pipeline.on_stream_end(*span, end, || None);
+    }
+    let url_of = |path: &str| format!("{}://{}{path}", dsn.scheme(), dsn.authority());
+    let Some(callout) = pipeline.next_callout(now_ns) else {
+        return Test::failed(
+            url_of(""),
+            "no random numbers to make a trace of".to_owned(),
+        );
+    };
+    let path = callout.headers.iter().find(|(name, _)| *name == ":path");
+    let url = url_of(path.map_or("/", |(_, path)| path));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(Duration::from_millis(callout.timeout_ms.into())))
+        .build()
+        .into();
+    let mut post = agent.post(&url);
+    for (name, value) in callout
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.starts_with(':'))
+    {
+        post = post.header(*name, value);
+    }
+    match post.send(&callout.body) {
+        Err(error) => Test {
+            trace_id,
+            ..Test::failed(url, unreachable(&error, callout.timeout_ms))
+        },
+        Ok(mut answer) => {
+            let status = answer.status().as_u16();
+            let headers = Headers::from_pairs(
+                answer
+                    .headers()
+                    .iter()
+                    .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+            );
+            let limit = limit_s(
+                &headers,
+                Some(status),
+                config.transport.format.category(),
+                now_ns / 1_000_000_000,
+            );
+            let is_otlp =
+                config.transport.path.is_none() && !config.transport.format.carries_reports();
+            let mut meaning = meaning(status, limit, is_otlp);
+            let why = answer
+                .body_mut()
+                .with_config()
+                .limit(2_048)
+                .read_to_string()
+                .unwrap_or_default();
+            let why = why.trim();
+            if !(200..=299).contains(&status) && !why.is_empty() {
+                let why: String = why
+                    .chars()
+                    .filter(|char| !char.is_control())
+                    .take(200)
+                    .collect();
+                meaning = format!("{meaning}. It says: {why}");
+            }
+            Test {
+                accepted: (200..=299).contains(&status),
+                url,
+                status: Some(status),
+                trace_id,
+                meaning,
+            }
+        }
+    }
+}
+
+fn meaning(status: u16, limit: Option<u64>, is_otlp: bool) -> String {
+    let limited = limit.map(|seconds| format!(" and asks for a pause of {seconds} s"));
+    let what = match status {
+        200..=299 => "the receiver took the span. Sentry answers before it has looked inside: search for the trace in the project; if it is not there within a minute, see the project's Stats page for what was filtered",
+        300..=399 => "a redirect, which the filter does not follow: the DSN's host or scheme is not the receiver's own",
+        400 => "the receiver could not read the request: is the address a Sentry's, and does it know the format? transport.format: transaction is understood by all",
+        401 | 403 => "the receiver does not know the key, or the key is disabled: compare the DSN with Settings > Projects > Client Keys",
+        404 if is_otlp => "nothing takes OTLP at this path: this Sentry is too old for it, or a collector needs transport.path",
+        404 => "nothing takes envelopes at this path: the project id, or transport.path, is wrong",
+        413 => "the receiver, or a proxy before it, finds the body too large",
+        429 => "the key or the project is limited, or the quota is used up",
+        500..=599 => "the receiver, or a proxy before it, is failing: try again, and see its status",
+        _ => "not an answer that Sentry gives: is the address a Sentry's?",
+    };
+    format!("{what}{}", limited.unwrap_or_default())
+}
+
+fn unreachable(error: &ureq::Error, timeout_ms: u32) -> String {
+    match error {
+        ureq::Error::HostNotFound => "the DSN's host has no address: a typing error, or no DNS here".to_owned(),
+        ureq::Error::Timeout(_) => format!("no answer within transport.timeout_ms ({timeout_ms}): a firewall, or a proxy that has to be named in HTTPS_PROXY"),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names"),
+        ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => "the connection was refused: nothing listens there, or a firewall".to_owned(),
+        other => format!("no connection, or it broke: {other}"),
+    }
+}
+
+/// Here is no Envoy to ask for the time.
+#[allow(clippy::disallowed_methods)]
+fn now_ns() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
+}

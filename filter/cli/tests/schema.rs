@@ -1,0 +1,277 @@
+//! `envoy/config.schema.json` is what the types say, and the filter's reader agrees with it.
+
+use jsonschema::Validator;
+use sentry_filter_core::config::{FilterConfig, Surroundings};
+use serde_json::{json, Map, Value};
+
+const COMMITTED: &str = include_str!("../../../envoy/config.schema.json");
+const README: &str = include_str!("../../../README.md");
+
+fn schema() -> Value {
+    serde_json::from_str(COMMITTED).expect("JSON")
+}
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&schema()).expect("a schema")
+}
+
+fn is_read(config: &Value) -> bool {
+    FilterConfig::parse(config.to_string().as_bytes(), &Surroundings::default()).is_ok()
+}
+
+#[test]
+fn the_committed_schema_is_the_generated_one() {
+    assert!(
+        COMMITTED == sentry_filter_cli::schema::schema(),
+        "envoy/config.schema.json is out of date: run `make schema`"
+    );
+}
+
+/// Configurations that are right.
+const GOOD: &[&str] = &[
+    "{}",
+    r#"{"dsn": null, "rules": null, "transport": null, "cors": {"allow_headers": null}}"#,
+    r#"{"dsn": ""}"#,
+    r#"{"dsn": " HTTPS://key:secret@o1.ingest.sentry.io:8443/a/42 "}"#,
+    r#"{"org_id": "0012"}"#,
+    r#"{"org_id": " "}"#,
+    r#"{"traces_sample_rate": 0}"#,
+    r#"{"traces_sample_rate": 1.0}"#,
+    r#"{"transport": {"timeout_ms": 5000.0, "path": "/x?y=z", "format": "otlp"}}"#,
+    r#"{"trace_propagation_targets": []}"#,
+    r#"{"trace_propagation_targets": ["", {"regex": "^https:"}]}"#,
+    r#"{"rules": [{}, {"match": {"header": {"x-team": "^web$"}}, "transaction": "a"}]}"#,
+    r#"{"rules": [{"match": {"path": "^/(a)/"}, "transaction": "/$1", "ignore": null}]}"#,
+    r#"{"incoming": {"trace": "restart", "sampled": "ignore"}}"#,
+    r#"{"response_headers": []}"#,
+    r#"{"response_headers": ["baggage", "baggage"]}"#,
+    r#"{"trace_ignore_status_codes": [404.0, [500, 599], [100, 100]]}"#,
+    r#"{"capture_request_headers": ["Accept", "x_y", "accept"]}"#,
+];
+
+/// Configurations that are wrong, for a reason that a schema can say.
+const BAD: &[&str] = &[
+    "[]",
+    "7",
+    "null",
+    r#"{"tracesSampleRate": 1}"#,
+    r#"{"cors": {"max_age": 1}}"#,
+    r#"{"transport": {"retries": 1}}"#,
+    r#"{"incoming": {"x": 1}}"#,
+    r#"{"rules": [{"rate": 1}]}"#,
+    r#"{"rules": [{"match": {"paths": "x"}}]}"#,
+    r#"{"rules": [{"match": {"header": {"x": 1}}}]}"#,
+    r#"{"rules": [{"match": {"header": {"x": null}}}]}"#,
+    r#"{"rules": [{"match": 1}]}"#,
+    r#"{"rules": [null]}"#,
+    r#"{"rules": {}}"#,
+    r#"{"rules": [{"transaction": ""}]}"#,
+    r#"{"rules": [{"incoming": {"trace": "stop"}}]}"#,
+    r#"{"rules": [{"traces_sample_rate": 2}]}"#,
+    r#"{"dsn": 1}"#,
+    r#"{"dsn": "ftp://key@host/1"}"#,
+    r#"{"dsn": "https://host/1"}"#,
+    r#"{"org_id": "acme"}"#,
+    r#"{"org_id": 7}"#,
+    r#"{"traces_sample_rate": "0.5"}"#,
+    r#"{"max_traces_per_second": 0}"#,
+    r#"{"max_traces_per_second": -1}"#,
+    r#"{"debug": "yes"}"#,
+    r#"{"debug": 1}"#,
+    r#"{"incoming": {"trace": "stop"}}"#,
+    r#"{"incoming": "restart"}"#,
+    r#"{"trace_propagation_targets": [1]}"#,
+    r#"{"trace_propagation_targets": [{}]}"#,
+    r#"{"trace_propagation_targets": [{"regex": null}]}"#,
+    r#"{"trace_propagation_targets": [{"regex": "a", "flags": "i"}]}"#,
+    r#"{"response_headers": ["tracestate"]}"#,
+    r#"{"response_headers": [null]}"#,
+    r#"{"response_headers": "baggage"}"#,
+    r#"{"trace_ignore_status_codes": [99]}"#,
+    r#"{"trace_ignore_status_codes": [600]}"#,
+    r#"{"trace_ignore_status_codes": [404.5]}"#,
+    r#"{"trace_ignore_status_codes": ["404"]}"#,
+    r#"{"trace_ignore_status_codes": [[500]]}"#,
+    r#"{"trace_ignore_status_codes": [[500, 501, 502]]}"#,
+    r#"{"capture_request_headers": [""]}"#,
+    r#"{"capture_request_headers": ["a b"]}"#,
+    r#"{"capture_response_headers": [7]}"#,
+    r#"{"transport": {"cluster": ""}}"#,
+    r#"{"transport": {"path": "x"}}"#,
+    r#"{"transport": {"path": "/a b"}}"#,
+    r#"{"transport": {"format": "json"}}"#,
+    r#"{"transport": {"timeout_ms": 1.5}}"#,
+];
+
+/// What a schema cannot say: the filter alone refuses these. The schema's own description lists them.
+const ONLY_THE_FILTER: &[&str] = &[
+    r#"{"rules": [{"match": {"path": "("}}]}"#,
+    r#"{"trace_propagation_targets": [{"regex": "a{1000}{1000}"}]}"#,
+    r#"{"rules": [{"match": {"path": "(a)"}, "transaction": "$2"}]}"#,
+    r#"{"dsn": "https://key@host:99999/1"}"#,
+    r#"{"trace_ignore_status_codes": [[500, 400]]}"#,
+    r#"{"environment": "üüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüü"}"#,
+];
+
+#[test]
+fn schema_and_filter_agree() {
+    let validator = validator();
+    let rows = [
+        (GOOD, true, true),
+        (BAD, false, false),
+        (ONLY_THE_FILTER, true, false),
+    ];
+    for (configs, in_schema, in_filter) in rows {
+        for text in configs {
+            let config: Value = serde_json::from_str(text).expect("JSON");
+            assert_eq!(validator.is_valid(&config), in_schema, "schema: {text}");
+            assert_eq!(is_read(&config), in_filter, "filter: {text}");
+        }
+    }
+}
+
+/// A document with one value in it, at a path of keys.
+fn document(path: &[String], value: Value) -> Value {
+    path.iter()
+        .rev()
+        .fold(value, |value, key| json!({ key.as_str(): value }))
+}
+
+/// Calls back for every option, with its path and its part of the schema.
+fn each_option(schema: &Value, path: &[String], visit: &mut dyn FnMut(&[String], &Value)) {
+    let root = self::schema();
+    for (key, part) in schema["properties"].as_object().into_iter().flatten() {
+        let path = [path, std::slice::from_ref(key)].concat();
+        let reference = part["$ref"].as_str().or(part["anyOf"][0]["$ref"].as_str());
+        match reference.and_then(|reference| root.pointer(reference.trim_start_matches('#'))) {
+            Some(section) => each_option(section, &path, visit),
+            None => visit(&path, part),
+        }
+    }
+}
+
+#[test]
+fn schema_and_filter_agree_at_every_bound() {
+    let validator = validator();
+    let mut bounds = 0;
+    each_option(&schema(), &[], &mut |path, part| {
+        let mut rows = Vec::new();
+        if let Some(least) = part["minimum"].as_i64() {
+            rows.extend([(json!(least), true), (json!(least - 1), false)]);
+        }
+        if let Some(most) = part["maximum"].as_i64() {
+            rows.extend([(json!(most), true), (json!(most + 1), false)]);
+        }
+        if let Some(most) = part["maxLength"].as_u64() {
+            let text = |len: u64| json!("x".repeat(usize::try_from(len).expect("a length")));
+            rows.extend([(text(most), true), (text(most + 1), false)]);
+        }
+        if let Some(least) = part["minLength"].as_u64() {
+            assert_eq!(least, 1);
+            rows.extend([(json!("x"), true), (json!(""), false)]);
+        }
+        if let Some(most) = part["maxItems"].as_u64() {
+            let is_code = path == ["trace_ignore_status_codes"];
+            let item = if is_code { json!(404) } else { json!("x") };
+            let list =
+                |len: u64| json!(vec![item.clone(); usize::try_from(len).expect("a length")]);
+            rows.extend([(list(most), true), (list(most + 1), false)]);
+        }
+        for word in part["enum"].as_array().into_iter().flatten() {
+            rows.push((word.clone(), true));
+        }
+        for (value, is_right) in rows {
+            bounds += 1;
+            let config = document(path, value);
+            assert_eq!(validator.is_valid(&config), is_right, "schema: {config}");
+            assert_eq!(is_read(&config), is_right, "filter: {config}");
+        }
+        // What is of no type of its own is refused by both.
+        let config = document(path, json!({"no": {"such": "option"}}));
+        assert!(
+            !validator.is_valid(&config) && !is_read(&config),
+            "{config}"
+        );
+    });
+    assert!(bounds > 30, "{bounds}");
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_the_filters() {
+    let mut defaults = json!({});
+    each_option(&schema(), &[], &mut |path, part| {
+        let mut object = &mut defaults;
+        for key in path {
+            object = object
+                .as_object_mut()
+                .expect("an object")
+                .entry(key.as_str())
+                .or_insert_with(|| Value::Object(Map::new()));
+        }
+        *object = part["default"].clone();
+    });
+    assert!(defaults["transport"]["timeout_ms"].is_number());
+    let read = |config: &Value| {
+        FilterConfig::parse(config.to_string().as_bytes(), &Surroundings::default()).expect("right")
+    };
+    assert_eq!(read(&defaults), read(&json!({})));
+}
+
+/// The keys that the reader asks for, in its order, as it lists them where one is unknown.
+fn keys_of_the_filter(config: &str) -> Vec<String> {
+    let problems = FilterConfig::parse(config.as_bytes(), &Surroundings::default());
+    let problems = problems.expect_err("an unknown key");
+    let (_, keys) = problems[0]
+        .message
+        .split_once("expected one of ")
+        .expect("a list of keys");
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readmes_table_has_the_same_keys_and_defaults() {
+    let (_, chapter) = README
+        .split_once("\n## Configuration\n")
+        .expect("the chapter");
+    let (_, table) = chapter
+        .split_once("| key | default | meaning |\n|---|---|---|\n")
+        .expect("the table");
+    let rows: Vec<(String, String)> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let mut cells = line.split(" | ");
+            let key = cells.next().expect("a key").trim_start_matches("| ");
+            let default = cells.next().expect("a default");
+            (key.trim_matches('`').to_owned(), default.to_owned())
+        })
+        .collect();
+
+    let mut expected = Vec::new();
+    for key in keys_of_the_filter(r#"{"x": 1}"#) {
+        match key.as_str() {
+            "incoming" | "cors" | "transport" => {
+                let keys = keys_of_the_filter(&format!(r#"{{"{key}": {{"x": 1}}}}"#));
+                expected.extend(keys.into_iter().map(|inner| format!("{key}.{inner}")));
+            }
+            _ => expected.push(key),
+        }
+    }
+    let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, expected);
+
+    let mut options = 0;
+    each_option(&schema(), &[], &mut |path, part| {
+        options += 1;
+        let key = path.join(".");
+        let row = rows.iter().find(|(known, _)| *known == key);
+        let (_, shown) = row.unwrap_or_else(|| panic!("{key} is in the schema alone"));
+        match &part["default"] {
+            // Where nothing is the default, the table says in words what that is.
+            Value::Null => assert!(shown.parse::<f64>().is_err() && !shown.is_empty(), "{key}"),
+            Value::String(text) => assert_eq!(shown, &format!("`{text}`"), "{key}"),
+            other => assert_eq!(shown, &format!("`{other}`"), "{key}"),
+        }
+    });
+    assert_eq!(options, rows.len());
+}

@@ -1,0 +1,32 @@
+// Opens the scene's page in Chromium, waits until its SDK has reported the page load, and says as JSON what the page showed:
+//   node visit.mjs <folder with node_modules> <address>
+//
+// {"items": how many, "problem": text or null, "console": [what the browser complained of]}; status 77 without Chromium.
+
+import { launch } from "./chromium.mjs";
+
+const [tools, address] = process.argv.slice(2);
+const browser = await launch(tools);
+try {
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  const reported = page.waitForResponse((response) => {
+    const body = response.request().postData();
+    return response.url().includes("/envelope/") && body?.includes('"type":"transaction"');
+  });
+  await page.goto(address);
+  await page.locator("#items li, #problem").first().waitFor();
+  await reported;
+  const problem = page.locator("#problem");
+  console.log(
+    JSON.stringify({
+      items: await page.locator("#items li").count(),
+      problem: (await problem.count()) ? await problem.textContent() : null,
+      console: complaints,
+    }),
+  );
+} finally {
+  await browser.close();
+}
