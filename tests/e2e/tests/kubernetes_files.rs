@@ -38,10 +38,15 @@ fn a_wrong_resource_is_refused() {
 }
 
 #[test]
-fn every_plugin_configuration_is_accepted_by_the_filter() {
+fn every_plugin_configuration_is_accepted_by_the_filter_and_its_schema() {
+    let schema = serde_json::from_str(&read("config.schema.json")).expect("a schema in JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    assert!(!schema.is_valid(&json!({"traces_sample_rat": 1})));
     let configurations = configurations();
     assert_eq!(configurations.len(), 5);
     for (file, configuration) in configurations {
+        let problems: Vec<_> = schema.iter_errors(&configuration).collect();
+        assert!(problems.is_empty(), "{file}: {problems:?}");
         let text = configuration.to_string();
         let config = FilterConfig::parse(text.as_bytes(), &Surroundings::default());
         assert!(config.is_ok(), "{file}: {:?}", config.err());
