@@ -8,6 +8,7 @@
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
+#   install.sh bench   Matplotlib, for the chart of the benchmark  (needs Python)
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
@@ -30,8 +31,9 @@ main() {
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
+            bench) python_environment "$tools/bench" "$here/../bench/requirements.txt" "Matplotlib" ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser and load" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, bench, browser and load" ;;
         esac
     done
 }
