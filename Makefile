@@ -109,7 +109,13 @@ chaos: wasm envoy ## the receiver on its worst days, under load: prints a table 
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
 	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
 
-bench: ## what the core's steps cost, side by side in one run
+bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 6 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= README=1)
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
+	@$(CARGO) build --quiet --release --locked --target $(TARGET) -p empty-filter
+	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(TARGET_DIR)/$(TARGET)/release/empty_filter.wasm
+	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py
+
+bench-core: ## what the core's steps cost, side by side in one run
 	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line
 
 fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
@@ -140,4 +146,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench fuzz picture envoy scene full-scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-core fuzz picture envoy scene full-scene judges target clean

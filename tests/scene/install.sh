@@ -11,6 +11,7 @@
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
+#   install.sh bench   Matplotlib, for the chart of the benchmark  (needs Python)
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
 # beside each installation lies a copy of the files that pinned it, written last, so that a broken-off one starts over.
@@ -34,11 +35,12 @@ main() {
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
+            bench) python_environment "$tools/bench" "$here/../bench/requirements.txt" "Matplotlib" ;;
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) install_sbom ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, browser, ruby, load, image and sbom" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, bench, browser, ruby, load, image and sbom" ;;
         esac
     done
 }

@@ -1,0 +1,140 @@
+"""Who is measured: each contestant is one Envoy configuration, and a way to tell from its stats that it did its job."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TRACE = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0-0"
+BAGGAGE = "sentry-trace_id=d49d9bf66f13450b81f65bc51cf49c03,sentry-sampled=false,sentry-environment=production,other=1"
+# What a browser sends, the same for all.
+BROWSER = {
+    "accept": "application/json",
+    "accept-language": "en-US,en;q=0.5",
+    "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "cookie": "a=1; b=2",
+}
+TRACED = {"sentry-trace": TRACE, "baggage": BAGGAGE}
+FILTER = "wasmcustom.sentry_filter."
+ENVOY = "type.googleapis.com/envoy."
+
+
+@dataclass
+class Contestant:
+    name: str
+    what: str
+    filters: list = field(default_factory=list)
+    tracing: dict | None = None
+    headers: dict = field(default_factory=dict)
+    # A header that the service must have got, and how many spans a request makes, by which of Envoy's stats.
+    forwards: str | None = None
+    spans: int = 0
+    sent: str | None = None
+    lost: str | None = None
+
+
+def wasm(module: Path, configuration: dict | None = None) -> dict:
+    config = {
+        "failure_policy": "FAIL_RELOAD",
+        "vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": str(module)}}},
+    }
+    if configuration:
+        config["configuration"] = {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": json.dumps(configuration),
+        }
+    return {"name": "wasm", "typed_config": {"@type": ENVOY + "extensions.filters.http.wasm.v3.Wasm", "config": config}}
+
+
+def filter_of(module: Path, name: str, what: str, rate: float, headers: dict | None = None, **configuration) -> Contestant:
+    configuration = {
+        "dsn": "http://49d0f7386ad645858ae85020e393bef3@receiver.example/1", "traces_sample_rate": rate, **configuration
+    }
+    contestant = Contestant(name, what, [wasm(module, configuration)], headers=headers or {}, forwards="sentry-trace")
+    contestant.sent, contestant.lost = FILTER + "spans_sent", FILTER + "spans_discarded."
+    contestant.spans = 2 if rate else 0
+    return contestant
+
+
+def ours(module: Path) -> list[Contestant]:
+    def recorded(transport: str) -> Contestant:
+        what = f"this filter, every request recorded, `{transport}`"
+        return filter_of(module, transport, what, 1, transport={"format": transport})
+
+    return [
+        filter_of(module, "forwarded", "this filter, a trace arrives that is not sampled", 0, TRACED),
+        filter_of(module, "unsampled", "this filter, begins traces and samples none", 0),
+        recorded("otlp"),
+        recorded("span_v2"),
+        recorded("transaction"),
+    ]
+
+
+def opentelemetry(name: str, what: str, with_upstream: bool) -> Contestant:
+    grpc = {"envoy_grpc": {"cluster_name": "sentry"}, "timeout": "5s"}
+    provider = {
+        "name": "envoy.tracers.opentelemetry",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+            "grpc_service": grpc,
+            "service_name": "gateway",
+        },
+    }
+    tracing = {"provider": provider, "spawn_upstream_span": with_upstream}
+    return Contestant(
+        name, what, tracing=tracing, forwards="traceparent", spans=1 + with_upstream, sent="tracing.opentelemetry.spans_sent",
+        lost="tracing.opentelemetry.spans_dropped",
+    )
+
+
+def zipkin() -> Contestant:
+    provider = {
+        "name": "envoy.tracers.zipkin",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+            "collector_cluster": "sentry",
+            "collector_endpoint": "/api/v2/spans",
+            "collector_endpoint_version": "HTTP_JSON",
+        },
+    }
+    return Contestant(
+        "zipkin", "Envoy's Zipkin tracer", tracing={"provider": provider}, forwards="x-b3-traceid", spans=1,
+        sent="tracing.zipkin.spans_sent", lost="tracing.zipkin.reports_dropped",
+    )
+
+
+def lua() -> Contestant:
+    code = """
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  for _, name in ipairs({"sentry-trace", "baggage"}) do
+    local value = headers:get(name)
+    if value then headers:replace(name, value) end
+  end
+end
+"""
+    script = {
+        "name": "lua",
+        "typed_config": {
+            "@type": ENVOY + "extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": code},
+        },
+    }
+    return Contestant("lua", "a Lua filter that copies two headers", [script], headers=TRACED, forwards="sentry-trace")
+
+
+def everybody(module: Path, empty: Path, baseline: Path | None) -> list[Contestant]:
+    filters = ours(module)
+    if baseline:
+        for contestant in ours(baseline):
+            contestant.name += "@baseline"
+            contestant.what += ", the baseline's module"
+            filters.append(contestant)
+    return [
+        Contestant("none", "no filter, no tracer"),
+        Contestant("empty", "a Wasm filter that does nothing", [wasm(empty)]),
+        *filters,
+        opentelemetry("otel", "Envoy's OpenTelemetry tracer", False),
+        opentelemetry("otel+upstream", "Envoy's OpenTelemetry tracer, with `spawn_upstream_span`", True),
+        zipkin(),
+        lua(),
+    ]

@@ -1,0 +1,127 @@
+//! What the module computes, in wasmi's fuel: a count of what was executed, the same on every machine. Not a time: calls into the host are free here, and
+//! `host_calls.rs` counts those.
+
+use wasm_host::{config, Exchange, Gateway};
+
+const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0";
+const BAGGAGE: &str = "sentry-trace_id=d49d9bf66f13450b81f65bc51cf49c03,other=1";
+/// Not the first ones, for which tables grow; then as many as smooth what happens only now and then.
+const WARM_UP: u64 = 100;
+const REQUESTS: u64 = 100;
+/// A new compiler may be a little better or worse; a change of ours that is shows.
+const TOLERANCE_PERCENT: u64 = 8;
+
+/// Fuel a request, from its headers to its end, and fuel for its share of a flush with the answer.
+struct Cost {
+    request: u64,
+    flush: u64,
+}
+
+fn measure(configuration: &str, exchange: &Exchange) -> Cost {
+    let mut gateway = Gateway::start(configuration);
+    for _ in 0..WARM_UP {
+        gateway.serve(exchange);
+    }
+    // Some go when the batch is full and not at a tick, so all answers have to be awaited.
+    for _ in 0..WARM_UP {
+        gateway.flush();
+        gateway.answer_all(200);
+    }
+    let request = (0..REQUESTS)
+        .map(|_| gateway.serve(exchange).fuel())
+        .sum::<u64>();
+    let mut flush = 0;
+    gateway.flush();
+    flush += gateway.host.last().fuel;
+    while !gateway.host.outstanding().is_empty() {
+        for token in gateway.host.outstanding() {
+            let answered = gateway.host.answer(token, &wasm_host::Answer::status(200));
+            answered.unwrap_or_else(|trap| panic!("{trap}"));
+            flush += gateway.host.last().fuel;
+        }
+    }
+    assert_eq!(gateway.metric("spans_queued"), 0, "all has left");
+    Cost {
+        request: request / REQUESTS,
+        flush: flush / REQUESTS,
+    }
+}
+
+#[test]
+fn no_path_computes_more_than_it_did() {
+    let plain = Exchange::get("/api/7");
+    let arrives = |sampled: &str| {
+        let line = format!("{TRACE}-{sampled}");
+        plain
+            .clone()
+            .header("sentry-trace", line)
+            .header("baggage", BAGGAGE)
+    };
+    let streamed = config::OTLP.replace("otlp", "span_v2");
+    // The path, its configuration and request; the fuel of a request and of its share of a flush, as measured when it last changed for a reason.
+    let paths = [
+        (
+            "forwarded, not sampled",
+            config::UNSAMPLED,
+            arrives("0"),
+            94_219,
+            56,
+        ),
+        (
+            "begun, not sampled",
+            config::UNSAMPLED,
+            plain.clone(),
+            149_265,
+            55,
+        ),
+        (
+            "continued and recorded, transaction",
+            config::SAMPLED,
+            arrives("1"),
+            447_175,
+            42_876,
+        ),
+        (
+            "begun and recorded, transaction",
+            config::SAMPLED,
+            plain.clone(),
+            510_789,
+            42_162,
+        ),
+        (
+            "begun and recorded, span_v2",
+            &streamed,
+            plain.clone(),
+            547_129,
+            75_016,
+        ),
+        (
+            "begun and recorded, otlp",
+            config::OTLP,
+            plain,
+            627_712,
+            2_140,
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (path, configuration, exchange, request, flush) in paths {
+        let cost = measure(configuration, &exchange);
+        println!(
+            "{path}: {} a request, {} for its flush",
+            cost.request, cost.flush
+        );
+        for (what, is, was) in [
+            ("request", cost.request, request),
+            ("flush", cost.flush, flush),
+        ] {
+            let allowed = was * TOLERANCE_PERCENT / 100;
+            if is.abs_diff(was) > allowed {
+                wrong.push(format!("{path}: {what}: {is} fuel, was {was}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{wrong:#?}\nIf that is for a reason (or better), write the new numbers into this file"
+    );
+}
