@@ -307,6 +307,7 @@ fn no_answer_to_the_test_span_is_explained() {
             format!("http://key@127.0.0.1:{silent_port}/1"),
             "no answer within transport.timeout_ms (300)",
         ),
+        (format!("https://key@127.0.0.1:{plain}/1"), "TLS"),
         ("http://key@sentry.invalid/1".to_owned(), "has no address"),
         (String::new(), "there is no DSN"),
     ];
