@@ -14,7 +14,7 @@ try {
   page.on("pageerror", (error) => complaints.push(String(error)));
   const reported = page.waitForResponse((response) => {
     const body = response.request().postData();
-    return response.url().includes("/envelope/") && body?.includes('"type":"transaction"');
+    return /\/(envelope\/|monitoring$)/.test(new URL(response.url()).pathname) && body?.includes('"type":"transaction"');
   });
   await page.goto(address);
   await page.locator("#items li, #problem").first().waitFor();
