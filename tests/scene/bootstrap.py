@@ -19,6 +19,7 @@ def bootstrap(settings: Settings) -> str:
             "port_value: 10000": f"port_value: {settings.gateway.number}",
             "port_value: 8081": f"port_value: {settings.service.number}",
             "port_value: 8082": f"port_value: {settings.microservice.number}",
+            "port_value: 8083": f"port_value: {settings.site.number}",
             "port_value: 8969": f"port_value: {settings.spotlight.number}",
             **({} if settings.without_filter else filter_texts(settings)),
         },

@@ -30,6 +30,7 @@ main() {
                 install_service
                 npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
                 npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
+                npm_packages "$here/../apps/astro" "$tools/astro" "Astro and its Sentry SDK"
                 ;;
             judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;

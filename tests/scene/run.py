@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The scene of Sentry's documentation: a page in Vue calls a Python service, and that a Ruby one, both through the gateway.
+"""The scene of Sentry's documentation: a page in Vue calls a Python service, and that a Ruby one, both through the gateway;
+and an Astro site behind the same gateway calls them, too.
 
-Starts Spotlight, the services, the page, and Envoy with the filter. Opens the page in Chromium, and sends requests as
+Starts Spotlight, the services, the page, the site, and Envoy with the filter. Opens page and site in Chromium, and sends requests as
 a browser's SDK would, sampled and not, and one with no headers. Waits until Spotlight has each of the traces without a hole, prints them,
 and stays up until Ctrl-C. `install.sh` has put the parts in place, and the module is built. Without Chromium nobody opens
 the page, and without Ruby a second Python service takes its place; both is said.
@@ -10,7 +11,7 @@ Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHO
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
 picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
-MICROSERVICE_PORT, PAGE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
+MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
 choose another Envoy, another module, another Chromium.
 """
 
@@ -28,7 +29,7 @@ from typing import Any, Callable, Optional
 import web
 from bootstrap import bootstrap
 from processes import POLL_SECONDS, Stage, Stopped, StopSignal
-from settings import ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
+from settings import ASTRO_TOOLS, ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
 from spotlight import read_spans
 from tree import Span, render, role_of
 from verdict import Verdict, judge, sampled_all_the_same
@@ -59,20 +60,23 @@ def play(settings: Settings, stage: Stage) -> int:
     start_spotlight(settings, stage)
     start_services(settings, stage)
     page = start_page(settings, stage)
+    start_site(settings, stage)
     start_envoy(settings, stage)
 
     visits: list[tuple[Visit, list[str]]] = []
     behind = behind_gateway(settings)
-    shown = open_page(settings, stage) if page else None
+    shown = open_page(settings, stage, page)
     if settings.without_filter:
         return show_what_breaks(settings, stage, shown)
     if shown:
         if shown["items"] != 2 or shown["problem"]:
             raise SceneError(f"the page does not show the items: {shown}")
-        visits.append((Visit("the page in Chromium"), ["page", *behind]))
-        # The others have traces of their own; this one is known as the first to be there.
-        spans, verdicts = await_traces(settings, stage, visits)
-        visits = [(replace(visits[0][0], trace_id=verdicts[0].trace_id), visits[0][1])]
+        visits.append((Visit("the page in Chromium", shown["trace"]), ["page", *behind]))
+        # The gateway starts a trace, the server that renders the page continues it, and the page goes on from there.
+        site = open_page(settings, stage, f"http://site.localhost:{settings.gateway.number}/")
+        if site["items"] != 2 or site["loaded"] != site["trace"]:
+            raise SceneError(f"the site's page does not show the items, or is not in the trace of its answer: {site}")
+        visits.append((Visit("the site in Chromium", site["trace"]), ["gateway", "site", "page", *behind]))
     say("sending requests through the gateway: as a browser's SDK sends it, not sampled and sampled, and with no headers")
     unsampled = browser_visit(sampled=False)
     send(unsampled, settings.gateway.number)
@@ -199,13 +203,35 @@ def start_page(settings: Settings, stage: Stage) -> str:
     return address
 
 
-def open_page(settings: Settings, stage: Stage) -> Optional[dict[str, Any]]:
-    """What the page shows in Chromium; None, said aloud, on a machine without it."""
+def start_site(settings: Settings, stage: Stage) -> None:
+    """Builds the site, and serves it by Astro's own server."""
+    apps = APPS / "astro"
+    for file in ("package.json", "astro.config.mjs", "sentry.client.config.js", "sentry.server.config.js"):
+        shutil.copy(apps / file, ASTRO_TOOLS)
+    shutil.copytree(apps / "src", ASTRO_TOOLS / "src", dirs_exist_ok=True)
+    variables = {
+        "PUBLIC_SENTRY_DSN": dsn_of(settings, 5),
+        "SENTRY_DSN": dsn_of(settings, 5),
+        "ASTRO_TELEMETRY_DISABLED": "1",
+    }
+    # From its own folder, as npm does it: the SDK looks for its two files in the current one.
+    command = ["npm", "--prefix", ASTRO_TOOLS, "run", "build"]
+    build = stage.start("Astro", command, **variables)
+    if stage.wait_end(build, START_SECONDS):
+        raise SceneError(f"the site was not built; {build.tail()}")
+    number = settings.site.number
+    serve = ["node", ASTRO_TOOLS / "dist" / "server" / "entry.mjs"]
+    variables |= {"HOST": "127.0.0.1", "PORT": str(number)}
+    start(stage, "Site", f"http://127.0.0.1:{number}", serve, lambda: web.accepts(number), **variables)
+
+
+def open_page(settings: Settings, stage: Stage, address: str) -> Optional[dict[str, Any]]:
+    """What a page shows in Chromium; None, said aloud, on a machine without it."""
     if not settings.chromium.exists():
-        say(f"there is no Chromium at {settings.chromium}: nobody opens the page (`sh tests/scene/install.sh browser`)")
+        say(f"there is no Chromium at {settings.chromium}: nobody opens {address} (`make full-scene`)")
         return None
-    say("opening the page in Chromium")
-    visit = stage.start("Chromium", ["node", HERE / "visit.mjs", SCENE_TOOLS, f"http://localhost:{settings.page.number}/"])
+    say(f"opening {address} in Chromium")
+    visit = stage.start("Chromium", ["node", HERE / "visit.mjs", SCENE_TOOLS, address])
     if stage.wait_end(visit, PICTURE_SECONDS):
         raise SceneError(f"the page could not be opened; {visit.tail()}")
     return json.loads(visit.log.read_text().splitlines()[-1])

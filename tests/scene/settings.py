@@ -12,6 +12,7 @@ from typing import Optional
 ROOT = Path(__file__).resolve().parents[2]
 SCENE_TOOLS = ROOT / ".tools" / "scene"
 VUE_TOOLS = ROOT / ".tools" / "vue"
+ASTRO_TOOLS = ROOT / ".tools" / "astro"
 
 
 class SceneError(Exception):
@@ -31,6 +32,7 @@ class Settings:
     service: Port
     microservice: Port
     page: Port
+    site: Port
     gateway: Port
     admin: Port
     envoy: Path
@@ -44,7 +46,7 @@ class Settings:
 
     @property
     def ports(self) -> list[Port]:
-        return [self.spotlight, self.service, self.microservice, self.page, self.gateway, self.admin]
+        return [self.spotlight, self.service, self.microservice, self.page, self.site, self.gateway, self.admin]
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -75,6 +77,7 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         service=port("SERVICE_PORT", 8081, "the service behind the gateway"),
         microservice=port("MICROSERVICE_PORT", 8082, "the service that the first one calls"),
         page=port("PAGE_PORT", 5173, "the page"),
+        site=port("SITE_PORT", 8083, "the site behind the gateway"),
         gateway=port("GATEWAY_PORT", 10000, "the gateway"),
         admin=port("ADMIN_PORT", 9901, "Envoy's admin interface"),
         envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
@@ -106,6 +109,7 @@ def missing_parts(settings: Settings) -> list[str]:
         (SCENE_TOOLS / "node_modules" / ".installed", "Spotlight", "run `make scene`"),
         (SCENE_TOOLS / "python" / ".installed", "the service's SDK", "run `make scene`"),
         (VUE_TOOLS / "node_modules" / ".installed", "the page's Vue and SDK", "run `make scene`"),
+        (ASTRO_TOOLS / "node_modules" / ".installed", "the site's Astro and SDK", "run `make scene`"),
     ]
     return [f"{what} is missing: {remedy}" for file, what, remedy in parts if not file.exists()]
 

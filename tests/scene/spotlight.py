@@ -69,6 +69,8 @@ def spans_of(envelope: Any) -> Iterator[Span]:
             continue
         sdk = payload.get("sdk") or header.get("sdk") or {}
         reporter = sdk.get("name", "unknown SDK")
+        if payload.get("platform") == "node":  # Astro's SDK has one name on the server and in the browser.
+            reporter += " on node"
         try:
             segment = {**payload, **payload["contexts"]["trace"], "description": payload.get("transaction")}
             span = span_of(segment, reporter, is_segment=True)

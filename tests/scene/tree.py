@@ -7,6 +7,7 @@ from typing import Optional
 # Who reports under which SDK name; the first prefix that fits.
 REPORTERS = (
     ("sentry-filter", "gateway"),
+    ("sentry.javascript.astro on node", "site"),
     ("sentry.javascript", "page"),
     ("sentry.python", "python"),
     ("sentry.ruby", "ruby"),

@@ -1,7 +1,8 @@
 // Opens the scene's page in Chromium, waits until its SDK has reported the page load, and says as JSON what the page showed:
 //   node visit.mjs <folder with node_modules> <address>
 //
-// {"items": how many, "problem": text or null, "console": [what the browser complained of]}; status 77 without Chromium.
+// {"items": how many, "problem": text or null, "trace": id that the SDK reported, "loaded": id in the answer's Server-Timing or null,
+// "console": [what the browser complained of]}; status 77 without Chromium.
 
 import { launch } from "./chromium.mjs";
 
@@ -14,16 +15,18 @@ try {
   page.on("pageerror", (error) => complaints.push(String(error)));
   const reported = page.waitForResponse((response) => {
     const body = response.request().postData();
-    return response.url().includes("/envelope/") && body?.includes('"type":"transaction"');
+    return /\/(envelope\/|monitoring$)/.test(new URL(response.url()).pathname) && body?.includes('"type":"transaction"');
   });
-  await page.goto(address);
+  const answer = await page.goto(address);
   await page.locator("#items li, #problem").first().waitFor();
-  await reported;
+  const [header] = (await reported).request().postData().split("\n");
   const problem = page.locator("#problem");
   console.log(
     JSON.stringify({
       items: await page.locator("#items li").count(),
       problem: (await problem.count()) ? await problem.textContent() : null,
+      trace: JSON.parse(header).trace?.trace_id ?? null,
+      loaded: /sentry-trace;desc="([0-9a-f]{32})-/.exec((await answer.allHeaders())["server-timing"] ?? "")?.[1] ?? null,
       console: complaints,
     }),
   );

@@ -126,7 +126,7 @@ async fn the_readmes_example_carries_a_request_to_a_transaction() {
 #[test]
 fn the_local_file_has_every_text_that_make_run_replaces_once() {
     let mut launch = Launch::shipped("envoy-local.yaml");
-    for text in ["10000", "9901", "8969", "8081", "8082"] {
+    for text in ["10000", "9901", "8969", "8081", "8082", "8083"] {
         launch = launch.replace(&format!("port_value: {text}"), "");
     }
     launch
