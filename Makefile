@@ -88,13 +88,14 @@ size: wasm ## the module's size against its budget, and its imports against Envo
 image: wasm ## OCI images of the module (target/dist/images), for Istio and Envoy Gateway; prints their digests
 	@$(PYTHON) filter/tools/image.py $(WASM) $(DIST)/images $(VERSION)
 
-dist: image ## what a release is made of (target/dist): module, images, list of parts (SBOM), checksums
+dist: image ## what a release is made of (target/dist): module, schema of the configuration, images, list of parts (SBOM), checksums
 	@sh tests/scene/install.sh sbom
 	cp $(WASM) $(DIST)/sentry_filter.wasm
+	cp envoy/config.schema.json $(DIST)/
 	cp $(DIST)/images/artifact.tar $(DIST)/sentry-filter-$(VERSION)-artifact.tar
 	cp $(DIST)/images/image.tar $(DIST)/sentry-filter-$(VERSION)-image.tar
 	.tools/sbom/bin/cargo-sbom --cargo-package sentry-filter --output-format cyclone_dx_json_1_6 > $(DIST)/sbom.cdx.json
-	cd $(DIST) && sha256sum sentry_filter.wasm sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+	cd $(DIST) && sha256sum sentry_filter.wasm config.schema.json sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/scene/matrix.sh $(MATRIX_TESTS)
