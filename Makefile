@@ -124,7 +124,7 @@ fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=
 	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
-picture: wasm envoy scene ## take the README's picture of a trace (needs Chromium)
+picture: wasm envoy scene ## take the README's pictures of a page and of a trace (needs Chromium)
 	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
 
 envoy: ## install Envoy below .tools

@@ -10,7 +10,7 @@ the page, and without Ruby a second Python service takes its place; both is said
 Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHOUT_FILTER=1 takes the filter out of the
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
-picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium). SPOTLIGHT_PORT, SERVICE_PORT,
+picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page. SPOTLIGHT_PORT, SERVICE_PORT,
 MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
 choose another Envoy, another module, another Chromium.
 """
@@ -65,7 +65,7 @@ def play(settings: Settings, stage: Stage) -> int:
 
     visits: list[tuple[Visit, list[str]]] = []
     behind = behind_gateway(settings)
-    shown = open_page(settings, stage, page)
+    shown = open_page(settings, stage, page, settings.picture and settings.picture.with_name("page.png"))
     if settings.without_filter:
         return show_what_breaks(settings, stage, shown)
     if shown:
@@ -225,13 +225,16 @@ def start_site(settings: Settings, stage: Stage) -> None:
     start(stage, "Site", f"http://127.0.0.1:{number}", serve, lambda: web.accepts(number), **variables)
 
 
-def open_page(settings: Settings, stage: Stage, address: str) -> Optional[dict[str, Any]]:
-    """What a page shows in Chromium; None, said aloud, on a machine without it."""
+def open_page(
+    settings: Settings, stage: Stage, address: str, picture: Optional[Path] = None
+) -> Optional[dict[str, Any]]:
+    """What a page shows in Chromium; None, said aloud, on a machine without it. May take a picture of it."""
     if not settings.chromium.exists():
         say(f"there is no Chromium at {settings.chromium}: nobody opens {address} (`make full-scene`)")
         return None
     say(f"opening {address} in Chromium")
-    visit = stage.start("Chromium", ["node", HERE / "visit.mjs", SCENE_TOOLS, address])
+    command = ["node", HERE / "visit.mjs", SCENE_TOOLS, address]
+    visit = stage.start("Chromium", command + ([picture] if picture else []))
     if stage.wait_end(visit, PICTURE_SECONDS):
         raise SceneError(f"the page could not be opened; {visit.tail()}")
     return json.loads(visit.log.read_text().splitlines()[-1])
@@ -316,7 +319,7 @@ def show_addresses(settings: Settings, verdicts: list[Verdict], page: str) -> No
 
 def started_by_gateway(verdicts: list[Verdict]) -> Verdict:
     """The trace for the picture: that of the page has so many spans that the viewer folds it below the gateway."""
-    return next(verdict for verdict in verdicts if role_of(verdict.line[0]) == "gateway" and not verdict.visit.span_id)
+    return next(verdict for verdict in verdicts if verdict.visit.trace_id is None)
 
 
 def take_picture(settings: Settings, stage: Stage, verdict: Verdict) -> int:
