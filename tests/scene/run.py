@@ -11,8 +11,8 @@ Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHO
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
 picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page. SPOTLIGHT_PORT, SERVICE_PORT,
-MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM and CHROMIUM
-choose another Envoy, another module, another Chromium.
+MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, CHROMIUM and PUMA
+choose another Envoy, another module, another Chromium, another Puma. CI=true makes an error of what is missing.
 """
 
 import http.client
@@ -159,7 +159,7 @@ def start_services(settings: Settings, stage: Stage) -> None:
     start_python(settings, stage, "Python service", settings.service.number, 2)
     number = settings.microservice.number
     if settings.puma is None:
-        say("there is no Ruby with Puma and Sentry's SDK: a second Python service stands in for the Ruby one")
+        do_without(settings, "there is no Ruby with Puma and Sentry's SDK: a second Python service stands in for the Ruby one")
         start_python(settings, stage, "Python microservice", number, 3, ROLE="microservice")
         return
     command = [settings.puma, "--quiet", "--threads", "1:4", "--bind", f"tcp://127.0.0.1:{number}"]
@@ -230,7 +230,7 @@ def open_page(
 ) -> Optional[dict[str, Any]]:
     """What a page shows in Chromium; None, said aloud, on a machine without it. May take a picture of it."""
     if not settings.chromium.exists():
-        say(f"there is no Chromium at {settings.chromium}: nobody opens {address} (`make full-scene`)")
+        do_without(settings, f"there is no Chromium at {settings.chromium}: nobody opens {address} (`make full-scene`)")
         return None
     say(f"opening {address} in Chromium")
     command = ["node", HERE / "visit.mjs", SCENE_TOOLS, address]
@@ -343,6 +343,13 @@ def stay(stage: Stage) -> None:
             stage.stop.pause(POLL_SECONDS)
     except Stopped:
         say("ending")
+
+
+def do_without(settings: Settings, what: str) -> None:
+    """Says what the scene does without; in CI nothing may be missing."""
+    if settings.must_be_whole:
+        raise SceneError(what)
+    say(what)
 
 
 def say(what: str) -> None:

@@ -42,6 +42,8 @@ class Settings:
     failing_days: bool
     chromium: Path
     puma: Optional[Path]
+    # Whether a language or a browser that is missing is an error.
+    must_be_whole: bool
     picture: Optional[Path]
 
     @property
@@ -85,16 +87,17 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
         failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
         chromium=path("CHROMIUM", Path("/usr/bin/chromium")),
-        puma=puma(),
+        puma=puma(environ.get("PUMA", "puma")),
         once=environ.get("ONCE", "") not in ("", "0"),
+        must_be_whole=environ.get("CI") == "true",
         picture=Path(environ["PICTURE"]).resolve() if environ.get("PICTURE") else None,
     )
     return settings, problems
 
 
-def puma() -> Optional[Path]:
+def puma(program: str) -> Optional[Path]:
     """Ruby's server, if it and Sentry's SDK are on the machine."""
-    server, ruby = shutil.which("puma"), shutil.which("ruby")
+    server, ruby = shutil.which(program), shutil.which("ruby")
     if not (server and ruby):
         return None
     sdk = subprocess.run([ruby, "-e", 'require "rack"; require "sentry-ruby"'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
