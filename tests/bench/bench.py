@@ -120,7 +120,9 @@ class Bench:
         if contestant.sent and (sent := grown(contestant.sent)) != contestant.spans * self.requests:
             raise BenchError(f"{contestant.name}: {sent} spans were sent instead of {contestant.spans * self.requests}")
         posts, failed = grown("cluster.sentry.upstream_rq_total"), grown("cluster.sentry.upstream_rq_total") - grown("cluster.sentry.upstream_rq_2xx")
-        if bool(contestant.spans) != bool(posts) or failed:
+        # Who records nothing may still report, once a minute, that it did not.
+        allowed = posts > 0 if contestant.spans else posts <= 1
+        if not allowed or failed:
             raise BenchError(f"{contestant.name}: {posts} requests to the receiver, {failed} of them failed")
 
     def load(self, contestant: Contestant, envoy: Envoy, requests: int) -> tuple[float, list[float]]:
