@@ -101,6 +101,13 @@ class Judging(unittest.TestCase):
         other = service(dsc={**DSC, "release": "1"})
         self.assert_lacks(["one dynamic sampling context"], BROWSER, gateway(), other)
 
+    def test_another_dynamic_sampling_context_in_the_first_of_two_envelopes(self):
+        first, again = gateway(dsc={**DSC, "release": "1"}), gateway("again", "service")
+        below = service("again", span_id="below")
+        found = judge(BROWSER, ["gateway", "python"] * 2, [first, service(), again, below], []).missing
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("one dynamic sampling context", found[0])
+
     def test_no_dynamic_sampling_context(self):
         lacks = ["the dynamic sampling context in the envelope of python"]
         self.assert_lacks(lacks, BROWSER, gateway(), service(dsc=None))

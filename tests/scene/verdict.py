@@ -76,8 +76,8 @@ def contexts(trace: list[Span]) -> list[str]:
         for span in segments
         if span.dsc is None and role_of(span) != "ruby"
     ]
-    told = {role_of(span): sorted((key, text(value)) for key, value in span.dsc.items()) for span in segments if span.dsc}
-    if len({tuple(context) for context in told.values()}) > 1:
+    told = [(role_of(span), sorted((key, text(value)) for key, value in span.dsc.items())) for span in segments if span.dsc]
+    if len({tuple(context) for _, context in told}) > 1:
         missing.append(f"one dynamic sampling context in all envelopes: {told}")
     return missing
 
