@@ -192,7 +192,7 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
 }
 
 /// What to do about a refused header: the words of the README.
-fn advice(reason: &str) -> &'static str {
+pub fn advice(reason: &str) -> &'static str {
     match reason {
         "empty" => "find the client or proxy that blanks it; a header that is not wanted must be left out",
         "not_utf8" => "usually a scanner; nothing",

@@ -357,3 +357,26 @@ fn the_readmes_example_is_what_it_prints() {
         .collect();
     assert_eq!(example, shown);
 }
+
+/// The README's table of refused headers and the command say the same.
+#[test]
+fn the_advice_is_the_readmes() {
+    let readme = include_str!("../../../README.md");
+    let (_, chapter) = readme
+        .split_once("### Refused headers")
+        .expect("the chapter");
+    let (table, _) = chapter.split_once("\n#").expect("its end");
+    let mut count = 0;
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [reasons, _, todo] = cells.as_slice() else {
+            panic!("{row}");
+        };
+        for reason in reasons.split('`').skip(1).step_by(2) {
+            let told = sentry_filter_cli::explain::advice(reason);
+            assert_eq!(told, todo.trim_end_matches(" |"), "{reason}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 14, "a row for every reason");
+}
