@@ -98,7 +98,7 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 	cd $(DIST) && sha256sum sentry_filter.wasm config.schema.json sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
-	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/scene/matrix.sh $(MATRIX_TESTS)
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
 schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json

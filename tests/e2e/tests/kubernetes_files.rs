@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 
 use e2e::{cluster_at, envoy::workspace, Gateway, Request};
 use sentry_filter_core::config::{FilterConfig, Surroundings};
+use serde::Deserialize as _;
 use serde_json::{json, Value};
 
 const FOLDERS: [&str; 2] = ["istio", "envoy-gateway"];
@@ -188,7 +189,9 @@ fn read(file: &str) -> String {
 }
 
 fn parse(yaml: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(yaml).expect("YAML")
+    let documents = serde_norway::Deserializer::from_str(yaml);
+    let documents = documents.map(Value::deserialize).collect::<Result<_, _>>();
+    documents.expect("YAML")
 }
 
 /// What is wrong with a resource, by the definition of its kind.
