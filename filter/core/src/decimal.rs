@@ -38,7 +38,11 @@ pub fn number(text: &str) -> Option<f64> {
     if !text.bytes().all(is_part) {
         return None;
     }
-    let text = text.strip_suffix('.').unwrap_or(text);
+    // Behind an exponent a point is no number's.
+    let text = match Decimal::parse(text) {
+        Some(_) => text.strip_suffix('.').unwrap_or(text),
+        None => text,
+    };
     match text.strip_prefix('.') {
         Some(fraction) => serde_json::from_str(&["0.", fraction].concat()).ok(),
         None => serde_json::from_str(text).ok(),
@@ -64,6 +68,8 @@ mod tests {
             ("", None),
             (".", None),
             ("..5", None),
+            (".5.", None),
+            ("0E0.", None),
             (" 1", None),
             ("1\n", None),
             ("nan", None),
