@@ -137,10 +137,10 @@ fn effective(found: &Found, config: &FilterConfig, rate: Option<&str>) -> Value 
         }
     }
     effective["dsn"] = json!(config.dsn.as_ref().map(ToString::to_string));
-    effective["environment"] = json!(config.environment);
-    effective["release"] = json!(config.release);
+    effective["environment"] = json!(&*config.environment);
+    effective["release"] = json!(config.release.as_deref());
     effective["server_name"] = json!(config.server_name);
-    effective["org_id"] = json!(config.org_id);
+    effective["org_id"] = json!(config.org_id.as_deref());
     if effective["traces_sample_rate"].is_null() {
         effective["traces_sample_rate"] =
             json!(rate.and_then(|rate| rate.trim().parse::<f64>().ok()));

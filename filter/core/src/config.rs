@@ -7,6 +7,7 @@ mod spans;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::cors::CorsConfig;
 use crate::dsn::{normalize_org_id, Dsn};
@@ -39,13 +40,13 @@ pub struct FilterConfig {
     /// Where spans go; without it the filter only validates, repairs and forwards.
     pub dsn: Option<Dsn>,
     /// The environment that spans and new traces belong to.
-    pub environment: String,
+    pub environment: Arc<str>,
     /// The release, if known.
-    pub release: Option<String>,
+    pub release: Option<Arc<str>>,
     /// The gateway's own name.
     pub server_name: Option<String>,
     /// The organisation: the option, else the DSN's host.
-    pub org_id: Option<String>,
+    pub org_id: Option<Arc<str>>,
     /// The share of new traces that is sampled; `None` is deferred mode, which is not the same as 0.
     pub traces_sample_rate: Option<SampleRate>,
     /// Whether traces are continued only if the organisation is known on both sides or on none.
@@ -195,11 +196,11 @@ impl FilterConfig {
         Self {
             environment: environment
                 .filter(|text| !text.is_empty())
-                .unwrap_or_else(|| "production".to_owned()),
-            release: release.filter(|text| !text.is_empty()),
+                .map_or_else(|| "production".into(), Arc::from),
+            release: release.filter(|text| !text.is_empty()).map(Arc::from),
             server_name: server_name.filter(|text| !text.is_empty()),
             dsn,
-            org_id,
+            org_id: org_id.map(Arc::from),
             traces_sample_rate,
             strict_trace_continuation,
             incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),

@@ -7,12 +7,13 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 /// A DSN that was read and is usable.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
     scheme: Scheme,
-    public_key: String,
+    public_key: Arc<str>,
     secret: Option<String>,
     host: String,
     port: Option<u16>,
@@ -91,7 +92,7 @@ impl Dsn {
         };
         Ok(Self {
             scheme,
-            public_key: public_key.to_owned(),
+            public_key: public_key.into(),
             secret: (!secret.is_empty()).then(|| secret.to_owned()),
             host,
             port: port.filter(|port| *port != default_port),
@@ -101,7 +102,7 @@ impl Dsn {
     }
 
     /// The key that names the account; it is no secret.
-    pub fn public_key(&self) -> &str {
+    pub fn public_key(&self) -> &Arc<str> {
         &self.public_key
     }
 
@@ -361,7 +362,7 @@ mod tests {
         ] {
             let ours = Dsn::parse(text).unwrap();
             let theirs: sentry_types::Dsn = text.parse().unwrap();
-            assert_eq!(ours.public_key(), theirs.public_key());
+            assert_eq!(&**ours.public_key(), theirs.public_key());
             let port = theirs.port();
             let url = theirs.envelope_api_url().to_string();
             assert_eq!(

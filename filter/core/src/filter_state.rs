@@ -1,6 +1,8 @@
 //! What an access log can tell of a request's trace, as Envoy's filter state: `%FILTER_STATE(wasm.sentry.trace_id:PLAIN)%` (envoy-wasm.md, "Attributes,
 //! seen"). Envoy puts `wasm.` before the names.
 
+use crate::trace::id::Hex;
+use crate::trace::sampling::word;
 use crate::trace::sentry_trace::SentryTrace;
 
 /// The trace's id, in 32 lower-case hex digits.
@@ -9,9 +11,24 @@ pub const TRACE_ID: &str = "sentry.trace_id";
 pub const SAMPLED: &str = "sentry.sampled";
 
 /// The names and values for one request.
-pub fn of(context: SentryTrace) -> impl Iterator<Item = (&'static str, String)> {
-    let sampled = context
-        .sampled
-        .map(|sampled| (SAMPLED, sampled.to_string()));
-    std::iter::once((TRACE_ID, context.trace_id.to_string())).chain(sampled)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterState {
+    trace_id: Hex<32>,
+    sampled: Option<&'static str>,
+}
+
+impl FilterState {
+    /// What a request's context says.
+    pub fn of(context: SentryTrace) -> Self {
+        Self {
+            trace_id: context.trace_id.hex(),
+            sampled: context.sampled.map(word),
+        }
+    }
+
+    /// Each name with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let sampled = self.sampled.map(|sampled| (SAMPLED, sampled));
+        std::iter::once((TRACE_ID, self.trace_id.as_str())).chain(sampled)
+    }
 }

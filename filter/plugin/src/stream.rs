@@ -7,7 +7,7 @@ use log::{info, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use sentry_filter_core::cors::filter_order::FilterOrder;
-use sentry_filter_core::filter_state;
+use sentry_filter_core::filter_state::FilterState;
 use sentry_filter_core::pipeline::RequestOutcome;
 use sentry_filter_core::response::{Answer, PendingResponse};
 use sentry_filter_core::span::{OpenSpan, StreamEnd};
@@ -110,9 +110,11 @@ impl Worker {
             let result = host::mutate_request_headers(mutation);
             self.accept(result);
         }
-        for (name, value) in outcome.context.into_iter().flat_map(filter_state::of) {
-            let result = host::set_filter_state(name, &value);
-            self.accept(result);
+        if let Some(state) = outcome.context.map(FilterState::of) {
+            for (name, value) in state.iter() {
+                let result = host::set_filter_state(name, value);
+                self.accept(result);
+            }
         }
         Some(outcome)
     }

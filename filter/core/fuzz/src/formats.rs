@@ -94,13 +94,13 @@ pub fn baggage(data: &[u8]) {
     assert_eq!(baggage.malformed() as usize, all.len() - usable.len());
     assert_eq!(baggage.is_over_limits(), !strict::fits(&usable));
 
-    let changes = [("sampled", Some("false".to_owned())), ("sample_rate", None)];
-    let replaced = [b"sentry-release=1".to_vec()];
+    let changes = [("sampled", Some("false".into())), ("sample_rate", None)];
+    let replaced = b"sentry-release=1";
     for sentry in [
         SentryMembers::Kept,
         SentryMembers::Changed(&changes),
         SentryMembers::Replaced(&[]),
-        SentryMembers::Replaced(&replaced),
+        SentryMembers::Replaced(replaced),
     ] {
         let written = baggage.write(sentry);
         let Some(value) = written.value else {
@@ -303,7 +303,7 @@ pub fn dsn(data: &[u8]) {
     };
     assert_eq!(parts(&again), parts(&dsn));
     let path = dsn.envelope_path();
-    for part in [dsn.authority(), path.clone(), dsn.public_key().to_owned()] {
+    for part in [dsn.authority(), path.clone(), dsn.public_key().to_string()] {
         assert!(part.bytes().all(|byte| byte.is_ascii_graphic()), "{part:?}");
     }
     assert!(path.starts_with('/') && !path.contains("//"), "{path}");

@@ -16,7 +16,7 @@ fn an_empty_object_only_forwards() {
     let config = parse("{}").unwrap();
     assert_eq!(config.dsn, None);
     assert_eq!(config.traces_sample_rate, None);
-    assert_eq!(config.environment, "production");
+    assert_eq!(&*config.environment, "production");
     assert!(config.cors.allow_headers && config.cors.expose_headers);
     assert!(config.response_headers.sentry_trace && !config.response_headers.baggage);
     assert!(!config.server_timing);
@@ -73,10 +73,10 @@ fn every_key_is_read() {
     .unwrap();
     let expected = FilterConfig {
         dsn: Dsn::parse("https://key@o7.ingest.sentry.io/42").ok(),
-        environment: "staging".to_owned(),
-        release: Some("1.2".to_owned()),
+        environment: "staging".into(),
+        release: Some("1.2".into()),
         server_name: Some("edge".to_owned()),
-        org_id: Some("12".to_owned()),
+        org_id: Some("12".into()),
         traces_sample_rate: SampleRate::new(0.5),
         strict_trace_continuation: true,
         incoming_trace: IncomingTrace::Restart,
@@ -149,18 +149,18 @@ fn the_surroundings_fill_what_is_not_configured() {
         node_id: some("node-1"),
     };
     let config = parse_in("{}", &surroundings).unwrap();
-    assert_eq!(config.dsn.unwrap().public_key(), "env");
-    assert_eq!(config.environment, "from-env");
-    assert_eq!(config.release, some("2.0"));
+    assert_eq!(&**config.dsn.unwrap().public_key(), "env");
+    assert_eq!(&*config.environment, "from-env");
+    assert_eq!(config.release.as_deref(), Some("2.0"));
     assert_eq!(config.server_name, some("node-1"));
-    assert_eq!(config.org_id, some("7"));
+    assert_eq!(config.org_id.as_deref(), Some("7"));
     assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
 
     let own = r#"{"dsn": "", "environment": "own", "release": "3", "server_name": "n", "traces_sample_rate": 0}"#;
     let config = parse_in(own, &surroundings).unwrap();
     assert_eq!(config.dsn, None, "an empty DSN switches the export off");
-    assert_eq!(config.environment, "own");
-    assert_eq!(config.release, some("3"));
+    assert_eq!(&*config.environment, "own");
+    assert_eq!(config.release.as_deref(), Some("3"));
     assert_eq!(config.server_name, some("n"));
     assert_eq!(config.traces_sample_rate, SampleRate::new(0.0));
 }

@@ -125,7 +125,7 @@ fn streamed<'a>(
         ("sentry.platform", Some(PLATFORM)),
         ("sentry.sdk.name", Some(SDK_NAME)),
         ("sentry.sdk.version", Some(SDK_VERSION)),
-        ("sentry.environment", Some(config.environment.as_str())),
+        ("sentry.environment", Some(&*config.environment)),
         ("sentry.release", config.release.as_deref()),
         ("service.name", config.server_name.as_deref()),
     ];

@@ -8,6 +8,8 @@
 //! written anew only if something of ours changes or there is too much of it. What is no member at all (no `=`, no key, a key that is no token) is then
 //! left out, since one of them makes some readers drop the whole header.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 
 use crate::headers::trim;
@@ -18,7 +20,7 @@ pub const MAX_MEMBERS: usize = 64;
 pub const MAX_BYTES: usize = 8_192;
 
 /// What the keys of the dynamic sampling context begin with.
-const PREFIX: &[u8] = b"sentry-";
+pub(super) const PREFIX: &[u8] = b"sentry-";
 
 /// The members of all `baggage` lines of a message that may be passed on, in order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -46,10 +48,13 @@ pub enum SentryMembers<'a> {
     /// The same, byte for byte.
     Kept,
     /// The same, but for these keys: what they had is taken out, what they get is added behind.
-    Changed(&'a [(&'a str, Option<String>)]),
-    /// Others, behind the members of third parties. None at all is an empty list.
-    Replaced(&'a [Vec<u8>]),
+    Changed(&'a [Change]),
+    /// Others, joined by commas, behind the members of third parties. None at all is an empty list.
+    Replaced(&'a [u8]),
 }
+
+/// A key of ours, without its prefix, and the value that it gets, if any.
+pub type Change = (&'static str, Option<Cow<'static, str>>);
 
 impl<'a> Baggage<'a> {
     /// Reads the lines: as many members of ours, and as many of others, as the limits allow to either. Nothing is allocated for what is not kept.
@@ -101,18 +106,22 @@ impl<'a> Baggage<'a> {
 
     /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
     pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
-        let mut new = sentry.added();
         let stays = |member: &&Member<'_>| sentry.keeps(member);
         // What is new has its room first, then what of ours arrived, then theirs.
-        let (mut room, before) = (Room::default(), new.len());
-        new.retain(|member| room.take(member.len()));
+        let (mut room, mut lost) = (Room::default(), 0_usize);
+        let added = sentry.added();
+        let mut new = Vec::with_capacity(added.len());
+        for member in members(&added) {
+            match room.take(member.len()) {
+                true => push(&mut new, member),
+                false => lost = lost.saturating_add(1),
+            }
+        }
         let arrived = || self.members.iter().filter(stays);
         let mut kept = arrived()
             .take_while(|member| room.take(member.raw.len()))
             .count();
-        let lost = before
-            .saturating_sub(new.len())
-            .saturating_add(arrived().count().saturating_sub(kept));
+        let lost = lost.saturating_add(arrived().count().saturating_sub(kept));
         let mut too_many = self
             .too_many
             .saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
@@ -131,8 +140,10 @@ impl<'a> Baggage<'a> {
                 too_many = too_many.saturating_add(1);
             }
         }
-        for member in &new {
-            push(&mut value, member);
+        if value.is_empty() {
+            value = new;
+        } else if !new.is_empty() {
+            push(&mut value, &new);
         }
         Written {
             value: (!value.is_empty()).then_some(value),
@@ -146,9 +157,7 @@ impl<'a> Baggage<'a> {
         let is_visible = |member: &&[u8]| member.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let (added, mut room) = (sentry.added(), Room::default());
         // Room for what is new first, as in the header.
-        let added: Vec<&[u8]> = added
-            .iter()
-            .map(Vec::as_slice)
+        let added: Vec<&[u8]> = members(&added)
             .filter(|member| is_visible(member) && room.take(member.len()))
             .collect();
         let arrived = self.members.iter().filter(|member| sentry.keeps(member));
@@ -165,12 +174,15 @@ impl<'a> Baggage<'a> {
 }
 
 impl SentryMembers<'_> {
-    /// What did not arrive.
-    fn added(&self) -> Vec<Vec<u8>> {
+    /// What did not arrive, joined by commas.
+    fn added(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Kept => Vec::new(),
-            Self::Changed(changes) => changes.iter().filter_map(write_change).collect(),
-            Self::Replaced(members) => members.to_vec(),
+            Self::Kept => Cow::default(),
+            Self::Changed(changes) => {
+                let members: Vec<_> = changes.iter().filter_map(write_change).collect();
+                members.join(&b","[..]).into()
+            }
+            Self::Replaced(members) => Cow::Borrowed(members),
         }
     }
 
@@ -224,13 +236,19 @@ fn is_sentry(member: &Member<'_>) -> bool {
     member.raw.starts_with(PREFIX)
 }
 
-fn is_unchanged(member: &Member<'_>, changes: &[(&str, Option<String>)]) -> bool {
+fn is_unchanged(member: &Member<'_>, changes: &[Change]) -> bool {
     let changed = |key: &str| changes.iter().any(|(changed, _)| *changed == key);
     is_sentry(member) && !member.sentry.as_ref().is_some_and(|(key, _)| changed(key))
 }
 
-fn write_change((key, value): &(&str, Option<String>)) -> Option<Vec<u8>> {
+fn write_change((key, value): &Change) -> Option<Vec<u8>> {
     Some(format!("sentry-{key}={}", value.as_ref()?).into_bytes())
+}
+
+/// The members of a list of ours, which has no empty ones.
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',')
+        .filter(|member| !member.is_empty())
 }
 
 fn push(value: &mut Vec<u8>, member: &[u8]) {
@@ -294,9 +312,9 @@ mod tests {
     #[test]
     fn third_party_members_keep_bytes_and_order_over_several_lines() {
         let baggage = read(&["b=2;p=%20,sentry-release=1", " a = 1 ,,", "c=\t"]);
-        let ours = [b"sentry-x=y".to_vec()];
+        let ours = b"sentry-x=y";
         assert_eq!(
-            written(&baggage, SentryMembers::Replaced(&ours)).as_deref(),
+            written(&baggage, SentryMembers::Replaced(ours)).as_deref(),
             Some("b=2;p=%20,a = 1,c=,sentry-x=y")
         );
         assert_eq!(
@@ -309,7 +327,7 @@ mod tests {
     #[test]
     fn single_keys_change_and_the_rest_of_ours_stays() {
         let baggage = read(&["sentry-sampled=true,a=1,sentry-release=r%20,sentry-sample_rate=1"]);
-        let changes = [("sampled", Some("false".to_owned())), ("sample_rate", None)];
+        let changes = [("sampled", Some("false".into())), ("sample_rate", None)];
         assert_eq!(
             written(&baggage, SentryMembers::Changed(&changes)).as_deref(),
             Some("a=1,sentry-release=r%20,sentry-sampled=false")
@@ -369,15 +387,15 @@ mod tests {
             written(&read(&[&exact]), SentryMembers::Kept),
             Some(exact.clone())
         );
-        let ours = [b"s=1".to_vec()];
+        let ours = b"s=1";
         assert_eq!(
             read(&[&exact])
-                .write(SentryMembers::Replaced(&ours))
+                .write(SentryMembers::Replaced(ours))
                 .too_many,
             1
         );
         assert_eq!(
-            written(&read(&[&exact]), SentryMembers::Replaced(&ours)).as_deref(),
+            written(&read(&[&exact]), SentryMembers::Replaced(ours)).as_deref(),
             Some("s=1")
         );
         let one_more = format!("{exact}v");

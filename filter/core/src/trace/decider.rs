@@ -1,11 +1,11 @@
 //! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of what is recorded (filter.md §3).
 
-use super::baggage::Baggage;
+use super::baggage::{Baggage, Change};
 use super::continuation::{self, Restart};
 use super::dsc::{Dsc, Head};
 use super::id::{SpanId, TraceId};
 use super::outgoing::Members;
-use super::sampling::{SampleRand, SampleRate};
+use super::sampling::{word, SampleRand, SampleRate};
 use super::sentry_trace::SentryTrace;
 use super::throttle::Throttle;
 use super::traceparent::Traceparent;
@@ -346,8 +346,8 @@ impl Decider<'_, '_> {
             sample_rate: sampling.rate.filter(|_| inherited.is_none()),
             sampled,
             environment: &self.config.environment,
-            release: self.config.release.as_deref(),
-            org_id: self.config.org_id.as_deref(),
+            release: self.config.release.as_ref(),
+            org_id: self.config.org_id.as_ref(),
             transaction: transaction.map(|transaction| transaction.name.as_str()),
         })
     }
@@ -403,11 +403,11 @@ impl Decider<'_, '_> {
 
 impl Sampling {
     /// What becomes ours in a DSC whose decision does not count.
-    fn changes(self) -> [(&'static str, Option<String>); 3] {
+    fn changes(self) -> [Change; 3] {
         [
-            ("sampled", self.sampled.map(|sampled| sampled.to_string())),
-            ("sample_rate", self.rate.map(|rate| rate.to_string())),
-            ("sample_rand", Some(self.rand.to_string())),
+            ("sampled", self.sampled.map(|sampled| word(sampled).into())),
+            ("sample_rate", self.rate.map(SampleRate::text)),
+            ("sample_rand", Some(self.rand.text().into())),
         ]
     }
 }

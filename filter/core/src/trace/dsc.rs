@@ -4,12 +4,14 @@
 //! is frozen: it is forwarded and reported with exactly the values it came with (§2.7).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::baggage::{Change, PREFIX};
 use super::id::TraceId;
-use super::sampling::{SampleRand, SampleRate};
+use super::sampling::{word, SampleRand, SampleRate};
 
 /// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -21,8 +23,32 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// The values of a DSC, in the order in which they are written. All of them are texts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Dsc {
-    entries: Vec<(String, String)>,
+    entries: Vec<(Cow<'static, str>, Value)>,
 }
+
+/// A value that is one trace's alone, or one that the configuration gives to all of them.
+#[derive(Debug, Clone)]
+enum Value {
+    Own(Cow<'static, str>),
+    Shared(Arc<str>),
+}
+
+impl Value {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Own(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Value {}
 
 /// What the head of a trace puts into the DSC, filter.md §3.6.
 #[derive(Debug)]
@@ -30,7 +56,7 @@ pub struct Head<'a> {
     /// The trace that begins here.
     pub trace_id: TraceId,
     /// The public key of the DSN.
-    pub public_key: &'a str,
+    pub public_key: &'a Arc<str>,
     /// The number that every sampling decision of this trace is made with.
     pub sample_rand: SampleRand,
     /// The rate that decided; `None` in deferred mode (sentry-protocol.md §3.4), and where others decided at a rate that nobody knows.
@@ -38,11 +64,11 @@ pub struct Head<'a> {
     /// The decision; `None` in deferred mode.
     pub sampled: Option<bool>,
     /// The environment.
-    pub environment: &'a str,
+    pub environment: &'a Arc<str>,
     /// The release, if known.
-    pub release: Option<&'a str>,
+    pub release: Option<&'a Arc<str>>,
     /// The organisation, if known.
-    pub org_id: Option<&'a str>,
+    pub org_id: Option<&'a Arc<str>>,
     /// The transaction's name, if it is a template or chosen by a person, never a path.
     pub transaction: Option<&'a str>,
 }
@@ -52,13 +78,13 @@ impl Dsc {
     pub fn frozen<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut dsc = Self::default();
         for (key, value) in members {
-            dsc.set(key, value.to_owned());
+            dsc.set(key, value.to_owned().into());
         }
         dsc
     }
 
     /// Replaces values, or takes them out. Only for a decision that is ours although the trace is not (`incoming.sampled: ignore`).
-    pub fn change(&mut self, changes: &[(&str, Option<String>)]) {
+    pub fn change(&mut self, changes: &[Change]) {
         for (key, value) in changes {
             match value {
                 Some(value) => self.set(key, value.clone()),
@@ -67,10 +93,11 @@ impl Dsc {
         }
     }
 
-    fn set(&mut self, key: &str, value: String) {
+    fn set(&mut self, key: &str, value: Cow<'static, str>) {
+        let value = Value::Own(value);
         match self.entries.iter_mut().find(|(known, _)| known == key) {
             Some((_, known)) => *known = value,
-            None => self.entries.push((key.to_owned(), value)),
+            None => self.entries.push((key.to_owned().into(), value)),
         }
     }
 
@@ -92,24 +119,35 @@ impl Dsc {
             org_id,
             transaction,
         } = head;
-        let entries = [
-            ("trace_id", Some(trace_id.to_string())),
-            ("public_key", Some((*public_key).to_owned())),
-            ("sample_rand", Some(sample_rand.to_string())),
-            ("sample_rate", sample_rate.map(|rate| rate.to_string())),
-            ("sampled", sampled.map(|sampled| sampled.to_string())),
-            ("environment", Some((*environment).to_owned())),
-            ("release", release.map(str::to_owned)),
-            ("org_id", org_id.map(str::to_owned)),
-            ("transaction", transaction.map(str::to_owned)),
+        let own = |text: Cow<'static, str>| Some(Value::Own(text));
+        let shared = |text: &Arc<str>| Value::Shared(Arc::clone(text));
+        let all = [
+            ("trace_id", own(trace_id.hex().as_str().to_owned().into())),
+            ("public_key", Some(shared(public_key))),
+            ("sample_rand", own(sample_rand.text().into())),
+            (
+                "sample_rate",
+                sample_rate.map(|rate| Value::Own(rate.text())),
+            ),
+            (
+                "sampled",
+                sampled.map(|sampled| Value::Own(word(sampled).into())),
+            ),
+            ("environment", Some(shared(environment))),
+            ("release", release.map(shared)),
+            ("org_id", org_id.map(shared)),
+            (
+                "transaction",
+                transaction.map(|name| Value::Own(name.to_owned().into())),
+            ),
         ];
-        Self {
-            entries: entries
-                .into_iter()
-                .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-                .filter(|(_, value)| !value.is_empty())
-                .collect(),
-        }
+        let mut entries = Vec::with_capacity(all.len());
+        let known = all
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.into(), value?)))
+            .filter(|(_, value)| !value.as_str().is_empty());
+        entries.extend(known);
+        Self { entries }
     }
 
     /// Whether Relay would discard it (sentry-protocol.md §2.2): without an id or a key, as from a service that sends no baggage or parts of one, or
@@ -132,16 +170,10 @@ impl Dsc {
         if own == Some(Ok(trace_id)) && !self.is_unreadable() {
             return Cow::Borrowed(self);
         }
-        let entries = [
-            ("trace_id", trace_id.to_string()),
-            ("public_key", public_key.to_owned()),
-        ];
-        Cow::Owned(Self {
-            entries: entries
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value))
-                .collect(),
-        })
+        let mut least = Self::default();
+        least.set("trace_id", trace_id.to_string().into());
+        least.set("public_key", public_key.to_owned().into());
+        Cow::Owned(least)
     }
 
     /// One value.
@@ -152,14 +184,27 @@ impl Dsc {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The values as `baggage` members.
-    pub fn to_members(&self) -> Vec<Vec<u8>> {
-        self.entries
-            .iter()
-            .map(|(key, value)| {
-                format!("sentry-{key}={}", utf8_percent_encode(value, ENCODED)).into_bytes()
-            })
-            .collect()
+    /// The values as `baggage` members, joined by commas.
+    pub fn to_members(&self) -> Vec<u8> {
+        let len = |len: usize, (key, value): &(Cow<'_, str>, Value)| {
+            let member = key.len().saturating_add(value.as_str().len());
+            len.saturating_add(member)
+                .saturating_add(PREFIX.len())
+                .saturating_add(2)
+        };
+        let mut members = Vec::with_capacity(self.entries.iter().fold(0, len));
+        for (key, value) in &self.entries {
+            if !members.is_empty() {
+                members.push(b',');
+            }
+            members.extend_from_slice(PREFIX);
+            members.extend_from_slice(key.as_bytes());
+            members.push(b'=');
+            for part in utf8_percent_encode(value.as_str(), ENCODED) {
+                members.extend_from_slice(part.as_bytes());
+            }
+        }
+        members
     }
 }
 
@@ -167,7 +212,7 @@ impl Serialize for Dsc {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.entries.len()))?;
         for (key, value) in &self.entries {
-            map.serialize_entry(key, value)?;
+            map.serialize_entry(key, value.as_str())?;
         }
         map.end()
     }
@@ -181,22 +226,20 @@ mod tests {
         let trace_id = TraceId::from_hex(b"771a43a4192642f0b136d5159a501700").unwrap();
         Dsc::head(&Head {
             trace_id,
-            public_key: "49d0f7386ad645858ae85020e393bef3",
+            public_key: &"49d0f7386ad645858ae85020e393bef3".into(),
             sample_rand: SampleRand::of(trace_id),
             sample_rate,
             sampled,
-            environment: "pro duction",
+            environment: &"pro duction".into(),
             release: None,
-            org_id: Some("1"),
+            org_id: Some(&"1".into()),
             transaction: Some("/api/{id}"),
         })
     }
 
     #[test]
     fn a_head_writes_every_value_it_knows_percent_encoded() {
-        let members = head(SampleRate::new(0.25), Some(true))
-            .to_members()
-            .join(&b","[..]);
+        let members = head(SampleRate::new(0.25), Some(true)).to_members();
         let members = String::from_utf8(members).unwrap();
         assert_eq!(
             members,

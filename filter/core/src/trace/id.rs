@@ -12,7 +12,7 @@ pub enum ParseIdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $digits:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $bytes]);
@@ -44,15 +44,15 @@ macro_rules! id {
                 &self.0
             }
 
-            /// Appends the id as lower-case hex.
-            pub fn write_hex(&self, out: &mut Vec<u8>) {
-                write_hex(&self.0, out);
+            /// The id in lower-case hex digits.
+            pub fn hex(&self) -> Hex<$digits> {
+                Hex::of(&self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(self.hex().as_str())
             }
         }
 
@@ -64,7 +64,7 @@ macro_rules! id {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(self.hex().as_str())
             }
         }
     };
@@ -73,17 +73,20 @@ macro_rules! id {
 id!(
     /// The 128-bit id that all spans of a trace share.
     TraceId,
-    16
+    16,
+    32
 );
 id!(
     /// The 64-bit id of one span.
     SpanId,
-    8
+    8,
+    16
 );
 id!(
     /// The 128-bit id of one event, here of one transaction.
     EventId,
-    16
+    16,
+    32
 );
 
 impl EventId {
@@ -106,17 +109,35 @@ fn digit(character: u8) -> Result<u8, ParseIdError> {
     }
 }
 
-fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    let nibble = |n: u8| {
-        if n < 10 {
-            n.wrapping_add(b'0')
-        } else {
-            n.wrapping_add(b'a').wrapping_sub(10)
+/// Lower-case hex digits, two for each byte. They need no memory of their own: ids are written several times for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hex<const DIGITS: usize>([u8; DIGITS]);
+
+impl<const DIGITS: usize> Hex<DIGITS> {
+    fn of(bytes: &[u8]) -> Self {
+        let mut digits = [b'0'; DIGITS];
+        let (pairs, _) = digits.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(bytes) {
+            *pair = [nibble(byte >> 4), nibble(byte & 15)];
         }
-    };
-    for byte in bytes {
-        out.push(nibble(byte >> 4));
-        out.push(nibble(byte & 15));
+        Self(digits)
+    }
+
+    /// The digits as a text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The digits as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn nibble(number: u8) -> u8 {
+    match number {
+        0..10 => number.wrapping_add(b'0'),
+        _ => number.wrapping_add(b'a').wrapping_sub(10),
     }
 }
 
@@ -127,10 +148,8 @@ mod tests {
     #[test]
     fn hex_reads_and_writes_back_in_lower_case() {
         let id = TraceId::from_hex(b"0123456789ABCDEFfedcba9876543210").unwrap();
-        let mut hex = Vec::new();
-        id.write_hex(&mut hex);
-        assert_eq!(hex, b"0123456789abcdeffedcba9876543210");
-        assert_eq!(id.to_string().as_bytes(), hex);
+        assert_eq!(id.hex().as_bytes(), b"0123456789abcdeffedcba9876543210");
+        assert_eq!(id.to_string(), id.hex().as_str());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the upstream gets to see of a decision: as few header changes as that takes.
 
-use super::baggage::{Baggage, SentryMembers};
+use super::baggage::{Baggage, Change, SentryMembers};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
 use super::{tracestate, Damage};
@@ -12,9 +12,9 @@ pub(super) enum Members {
     /// They go on as they came.
     Kept,
     /// They go on but for these keys.
-    Changed([(&'static str, Option<String>); 3]),
-    /// Others stand in their place, or none.
-    Replaced(Vec<Vec<u8>>),
+    Changed([Change; 3]),
+    /// Others stand in their place, joined by commas, or none.
+    Replaced(Vec<u8>),
 }
 
 impl Members {

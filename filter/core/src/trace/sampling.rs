@@ -1,5 +1,6 @@
 //! Rates, the number they are compared with, and who decides: sentry-protocol.md §3.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::id::TraceId;
@@ -26,15 +27,29 @@ impl SampleRate {
     pub fn parse(text: &str) -> Option<Self> {
         Self::new(number(text)?)
     }
+
+    /// The rate as a text.
+    pub fn text(self) -> Cow<'static, str> {
+        // The standard library's writer of floats is 18 KB that nothing else needs. The one of serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
+        match serde_json::Number::from_f64(self.0) {
+            Some(number) if self.0.fract() != 0.0 => number.to_string().into(),
+            _ if self.0 < 1.0 => "0".into(),
+            _ => "1".into(),
+        }
+    }
 }
 
 impl fmt::Display for SampleRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The standard library's writer of floats is 18 KB that nothing else needs. The one of serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
-        match serde_json::Number::from_f64(self.0) {
-            Some(number) if self.0.fract() != 0.0 => fmt::Display::fmt(&number, f),
-            _ => f.write_str(if self.0 < 1.0 { "0" } else { "1" }),
-        }
+        f.write_str(&self.text())
+    }
+}
+
+/// A decision as the word for it.
+pub fn word(sampled: bool) -> &'static str {
+    match sampled {
+        true => "true",
+        false => "false",
     }
 }
 
@@ -76,6 +91,17 @@ impl SampleRand {
         Some(Self(steps))
     }
 
+    /// The number as a text: six digits after the point.
+    pub fn text(self) -> String {
+        const PLACES: [u32; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
+        let digit = |place| self.0.div_euclid(place).rem_euclid(10);
+        let digits = PLACES.map(|place| char::from_digit(digit(place), 10).unwrap_or('0'));
+        let mut text = String::with_capacity(8);
+        text.push_str("0.");
+        text.extend(digits);
+        text
+    }
+
     /// Whether a trace with this number is sampled at a rate.
     pub fn is_sampled_at(self, rate: SampleRate) -> bool {
         f64::from(self.0) / f64::from(STEPS) < rate.0
@@ -84,7 +110,7 @@ impl SampleRand {
 
 impl fmt::Display for SampleRand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0.{:06}", self.0)
+        f.write_str(&self.text())
     }
 }
 

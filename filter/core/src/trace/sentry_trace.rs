@@ -159,9 +159,9 @@ impl SentryTrace {
             sampled,
         } = self;
         let mut value = Vec::with_capacity(WITHOUT_FLAG.saturating_add(2));
-        trace_id.write_hex(&mut value);
+        value.extend_from_slice(trace_id.hex().as_bytes());
         value.push(b'-');
-        span_id.write_hex(&mut value);
+        value.extend_from_slice(span_id.hex().as_bytes());
         match sampled {
             Some(true) => value.extend_from_slice(b"-1"),
             Some(false) => value.extend_from_slice(b"-0"),

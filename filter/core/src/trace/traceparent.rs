@@ -178,9 +178,9 @@ impl Traceparent {
         } = self;
         let mut value = Vec::with_capacity(LENGTH);
         value.extend_from_slice(b"00-");
-        trace_id.write_hex(&mut value);
+        value.extend_from_slice(trace_id.hex().as_bytes());
         value.push(b'-');
-        parent_id.write_hex(&mut value);
+        value.extend_from_slice(parent_id.hex().as_bytes());
         value.extend_from_slice(match (random, sampled) {
             (false, false) => b"-00",
             (false, true) => b"-01",
