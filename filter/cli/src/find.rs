@@ -241,7 +241,7 @@ fn in_wasm_filter(config: &Value, is_behind_cors: bool) -> Found {
         },
         Value::Object(object) if kind.ends_with("Struct") => Found {
             document: Some(object.clone()),
-            ..Found::new(place, message_of(object).into_bytes())
+            ..Found::new(place, bytes_of(object))
         },
         _ => {
             let mut found = Found::new(place, Vec::new());
@@ -268,32 +268,32 @@ fn in_wasm_filter(config: &Value, is_behind_cors: bool) -> Found {
 }
 
 /// A `google.protobuf.Struct`, as Envoy hands it to the module.
-fn message_of(object: &Map<String, Value>) -> Message {
+fn bytes_of(object: &Map<String, Value>) -> Vec<u8> {
     let mut message = Message::default();
-    for (key, value) in object {
-        let mut entry = Message::default();
-        entry.bytes(1, key.as_bytes());
-        entry.message(2, &value_of(value));
-        message.message(1, &entry);
-    }
-    message
+    write_object(object, &mut message);
+    message.into_bytes()
 }
 
-fn value_of(value: &Value) -> Message {
-    let mut message = Message::default();
+fn write_object(object: &Map<String, Value>, message: &mut Message) {
+    for (key, value) in object {
+        message.message(1, |entry| {
+            entry.bytes(1, key.as_bytes());
+            entry.message(2, |message| write_value(value, message));
+        });
+    }
+}
+
+fn write_value(value: &Value, message: &mut Message) {
     match value {
         Value::Null => message.number(1, 0),
         Value::Bool(flag) => message.number(4, i64::from(*flag)),
         Value::Number(number) => message.double(2, number.as_f64().unwrap_or_default()),
         Value::String(text) => message.bytes(3, text.as_bytes()),
-        Value::Object(object) => message.message(5, &message_of(object)),
-        Value::Array(items) => {
-            let mut list = Message::default();
+        Value::Object(object) => message.message(5, |message| write_object(object, message)),
+        Value::Array(items) => message.message(6, |list| {
             for item in items {
-                list.message(1, &value_of(item));
+                list.message(1, |message| write_value(item, message));
             }
-            message.message(6, &list)
-        }
+        }),
     };
-    message
 }

@@ -106,7 +106,7 @@ pub fn send_test(config: &FilterConfig) -> Test {
             trace_id,
             ..Test::failed(
                 url,
-                unreachable(&error, &dsn.authority(), callout.timeout_ms),
+                unreachable(&error, dsn.authority(), callout.timeout_ms),
             )
         },
         Ok(mut answer) => {

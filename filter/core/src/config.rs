@@ -166,7 +166,7 @@ impl FilterConfig {
         let release = root.short_text("release", MAX_RELEASE, known(release));
         let server_name = root
             .short_text("server_name", MAX_SERVER_NAME, None)
-            .or_else(|| Some(shortened(&known(node_id)?, MAX_SERVER_NAME)));
+            .or_else(|| Some(shortened(known(node_id)?, MAX_SERVER_NAME).into_owned()));
         let org_id = root.org_id("org_id");
         let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
         let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);

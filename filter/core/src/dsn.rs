@@ -16,15 +16,27 @@ pub struct Dsn {
     public_key: Arc<str>,
     secret: Option<String>,
     host: String,
-    port: Option<u16>,
+    /// Host and port, as far as it is not the scheme's.
+    authority: String,
     path: String,
     project_id: String,
+    /// All of it without the secret.
+    text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Http,
     Https,
+}
+
+impl Scheme {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// Why a text is not a DSN. The messages never repeat any of it, since it may hold a secret.
@@ -90,14 +102,24 @@ impl Dsn {
             Scheme::Http => 80,
             Scheme::Https => 443,
         };
+        let authority = match port.filter(|port| *port != default_port) {
+            Some(port) => format!("{host}:{port}"),
+            None => host.clone(),
+        };
+        let path: String = segments.iter().flat_map(|segment| ["/", segment]).collect();
+        let text = format!(
+            "{}://{public_key}@{authority}{path}/{project_id}",
+            scheme.word()
+        );
         Ok(Self {
             scheme,
             public_key: public_key.into(),
             secret: (!secret.is_empty()).then(|| secret.to_owned()),
             host,
-            port: port.filter(|port| *port != default_port),
-            path: segments.iter().flat_map(|segment| ["/", segment]).collect(),
+            authority,
+            path,
             project_id,
+            text,
         })
     }
 
@@ -108,18 +130,17 @@ impl Dsn {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        }
+        self.scheme.word()
     }
 
     /// Host and, unless it is the scheme's default, port: what goes into `:authority`.
-    pub fn authority(&self) -> String {
-        match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.clone(),
-        }
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The DSN without its secret: what the envelope header carries.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The path that takes envelopes.
@@ -156,21 +177,10 @@ impl Dsn {
     }
 }
 
-/// The DSN without its secret: what the envelope header carries.
+/// Without its secret.
 impl fmt::Display for Dsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            public_key,
-            path,
-            project_id,
-            ..
-        } = self;
-        write!(
-            f,
-            "{}://{public_key}@{}{path}/{project_id}",
-            self.scheme(),
-            self.authority()
-        )
+        f.write_str(self.as_str())
     }
 }
 

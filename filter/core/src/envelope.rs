@@ -96,6 +96,16 @@ pub struct Parcel {
     count: u32,
 }
 
+/// Where segments are written: for each of them the same memory, of which a parcel gets as much as it takes.
+#[derive(Debug, Default)]
+pub struct Desk {
+    header: Vec<u8>,
+    spans: Vec<u8>,
+}
+
+/// How many bytes of it are kept from one segment to the next.
+const MAX_DESK: usize = 16 * 1_024;
+
 impl Format {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::Transaction, Self::SpanV2, Self::Otlp];
@@ -143,12 +153,29 @@ impl Format {
     }
 
     /// Encodes a segment. `None` if it cannot be written.
-    pub fn encode(self, segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
+    pub fn encode(
+        self,
+        segment: &Segment<'_>,
+        config: &FilterConfig,
+        desk: &mut Desk,
+    ) -> Option<Parcel> {
+        let Desk { header, spans } = desk;
+        header.clear();
+        spans.clear();
         match self {
-            Self::Transaction => transaction::encode(segment, config),
-            Self::SpanV2 => span_v2::encode(segment, config),
-            Self::Otlp => Some(otlp::encode(segment)),
+            Self::Transaction => transaction::write(segment, config, header, spans)?,
+            Self::SpanV2 => span_v2::write(segment, config, header, spans)?,
+            Self::Otlp => otlp::write(segment, spans),
         }
+        let parcel = Parcel {
+            trace_id: segment.context.trace_id,
+            header: header.clone(),
+            spans: spans.clone(),
+            count: segment.amount().spans,
+        };
+        header.shrink_to(MAX_DESK);
+        spans.shrink_to(MAX_DESK);
+        Some(parcel)
     }
 
     /// The body of the POST that carries these, and a report of what was lost if the format has a place for it. `now_ns` is now, in nanoseconds since the
@@ -167,7 +194,8 @@ impl Format {
         };
         if let Some(report) = report {
             if parcels.is_empty() {
-                body = envelope_header(config, None, None).unwrap_or_default();
+                body.clear();
+                write_header(config, None, None, &mut body);
                 body.extend_from_slice(sent_at(now_ns).as_bytes());
             }
             report.write_item(now_ns, &mut body);
@@ -190,15 +218,6 @@ impl Format {
 }
 
 impl Parcel {
-    fn new(segment: &Segment, header: Vec<u8>, spans: Vec<u8>) -> Self {
-        Self {
-            trace_id: segment.context.trace_id,
-            header,
-            spans,
-            count: segment.amount().spans,
-        }
-    }
-
     /// The trace that it is part of.
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
@@ -233,9 +252,9 @@ impl Parcel {
 
 /// What the formats without places of their own for it say as attributes of every span (sentry-protocol.md §10.4).
 fn protocol_attributes<'a>(
-    span: &'a Span,
-    segment: &'a Segment,
-) -> Vec<(&'static str, Cow<'a, str>)> {
+    span: &'a Span<'_>,
+    segment: &'a Segment<'_>,
+) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> {
     let source = segment.transaction.source.word();
     let status = span.status;
     let all = [
@@ -243,7 +262,7 @@ fn protocol_attributes<'a>(
         ("sentry.origin", Some(ORIGIN.into())),
         (
             "sentry.segment.id",
-            Some(segment.server.span_id.to_string().into()),
+            Some(segment.server.span_id.hex().as_str().to_owned().into()),
         ),
         (
             "sentry.segment.name",
@@ -260,7 +279,6 @@ fn protocol_attributes<'a>(
     ];
     all.into_iter()
         .filter_map(|(name, text)| Some((name, text?)))
-        .collect()
 }
 
 /// The `sdk` object.
@@ -282,7 +300,7 @@ struct Header<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dsn: Option<String>,
+    dsn: Option<&'a str>,
     sdk: Sdk,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a Dsc>,
@@ -299,22 +317,23 @@ struct ItemHeader {
     length: usize,
 }
 
-/// An envelope's header without its closing brace: `sent_at` is written when it leaves.
-fn envelope_header(
+/// Writes an envelope's header without its closing brace: `sent_at` is written when it leaves.
+fn write_header(
     config: &FilterConfig,
     event_id: Option<EventId>,
     trace: Option<&Dsc>,
-) -> Option<Vec<u8>> {
-    let mut header = serde_json::to_vec(&Header {
+    header: &mut Vec<u8>,
+) -> Option<()> {
+    let dsn = config.dsn.as_ref().map(Dsn::as_str);
+    let all = Header {
         event_id,
-        dsn: config.dsn.as_ref().map(ToString::to_string),
+        dsn,
         sdk: SDK,
         trace,
-    })
-    .ok()?;
+    };
+    serde_json::to_writer(&mut *header, &all).ok()?;
     header.pop();
-    header.shrink_to_fit();
-    Some(header)
+    Some(())
 }
 
 /// An envelope of one item:
@@ -332,7 +351,7 @@ fn envelope(header: &[u8], item: &ItemHeader, payload: &[&[u8]], now_ns: u64) ->
             header.len(),
             sent_at.len(),
             item.len(),
-            item_len(payload),
+            item_len(payload.iter().copied()),
             2,
         ]
         .into_iter()
@@ -354,10 +373,8 @@ fn sent_at(now_ns: u64) -> String {
     format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns))
 }
 
-fn item_len(payload: &[&[u8]]) -> usize {
-    payload
-        .iter()
-        .fold(0, |sum: usize, part| sum.saturating_add(part.len()))
+fn item_len<'p>(parts: impl Iterator<Item = &'p [u8]>) -> usize {
+    parts.fold(0, |sum: usize, part| sum.saturating_add(part.len()))
 }
 
 /// Nanoseconds since the epoch as RFC 3339 text with microseconds: the one form of time that every reader takes (the Rust SDK's types take no number in

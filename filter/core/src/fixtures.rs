@@ -2,6 +2,7 @@
 
 use crate::attribute::Attribute;
 use crate::config::{FilterConfig, Surroundings};
+use crate::envelope::{Desk, Format, Parcel};
 use crate::headers::Headers;
 use crate::span::data::DataConfig;
 use crate::span::{OpenSpan, Request, Segment, StreamEnd, UpstreamEnd};
@@ -82,13 +83,13 @@ pub fn open_span(path: &str) -> OpenSpan {
             .into_iter(),
         ),
     };
-    let request = Request {
-        method: "GET".to_owned(),
-        scheme: Some("https".to_owned()),
-        authority: Some("shop.example:8443".to_owned()),
-        path: path.to_owned(),
-        ..Request::default()
-    };
+    let headers = Headers::from_pairs([
+        (b":method".as_slice(), b"GET".as_slice()),
+        (b":scheme", b"https"),
+        (b":authority", b"shop.example:8443"),
+        (b":path", path.as_bytes()),
+    ]);
+    let request = Request::read(&headers, &DataConfig::default());
     let mut span = OpenSpan::new(context, None, request);
     span.sent_ns = Some(START_NS + 1_000_000);
     span.answered_ns = Some(START_NS + 30_500_000);
@@ -121,13 +122,28 @@ pub fn stream_end() -> StreamEnd {
 }
 
 /// A segment that has ended.
-pub fn segment(path: &str) -> Segment {
+pub fn segment(path: &str) -> Segment<'static> {
     segment_of(path, |_| {})
 }
 
 /// The same, with changes to how it ended.
-pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamEnd)) -> Segment {
+pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamEnd)) -> Segment<'static> {
     let mut end = stream_end();
     change(&mut end);
-    open_span(path).finish(end, &Headers::default(), &DataConfig::default())
+    finished(open_span(path), end)
+}
+
+/// A span that has ended. What a segment is a view of stays in memory, which a test can afford.
+pub fn finished(span: OpenSpan, end: StreamEnd) -> Segment<'static> {
+    let (span, end): (&'static _, &'static _) =
+        (Box::leak(Box::new(span)), Box::leak(Box::new(end)));
+    let name = Box::leak(Box::new(span.name(end).into_owned()));
+    span.finish(end, name, &[])
+}
+
+/// Encodes a segment on a desk of its own.
+pub fn encoded(segment: &Segment<'_>, format: Format, config: &FilterConfig) -> Parcel {
+    format
+        .encode(segment, config, &mut Desk::default())
+        .unwrap()
 }

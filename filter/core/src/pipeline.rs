@@ -6,7 +6,7 @@ use crate::config::FilterConfig;
 use crate::cors::filter_order::FilterOrder;
 use crate::cors::CorsRequest;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::Amount;
+use crate::envelope::{Amount, Desk};
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, SENTRY_TRACE, X_REQUEST_START};
 use crate::metrics::{CalloutOutcome, Loss, Metric, Metrics};
 use crate::queue::Queue;
@@ -25,6 +25,7 @@ pub struct Pipeline {
     filter_order: FilterOrder,
     /// The spans whose requests Envoy has turned into other ones. It runs the filters for those at once, unless one in front holds them up.
     redirected: Vec<(OpenSpan, StreamEnd)>,
+    desk: Desk,
     queue: Queue,
     transport: Option<Transport>,
     /// What Sentry is to be told of what was lost.
@@ -72,6 +73,7 @@ impl Pipeline {
             throttle: config.max_traces_per_second.map(Throttle::new),
             filter_order: FilterOrder::default(),
             redirected: Vec::new(),
+            desk: Desk::default(),
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
             report: ClientReport::default(),
@@ -269,7 +271,10 @@ impl Pipeline {
     }
 
     fn record(&mut self, span: OpenSpan, end: StreamEnd, answer: &Headers) {
-        let segment = span.finish(end, answer, &self.config.data);
+        let data = &self.config.data;
+        let response_headers = data.capture(&data.capture_response_headers, answer);
+        let name = span.name(&end);
+        let segment = span.finish(&end, &name, &response_headers);
         let amount = segment.amount();
         self.ended_ns = segment.server.times.end_ns;
         self.metrics.add(Metric::SpansRecorded, amount.spans.into());
@@ -281,7 +286,8 @@ impl Pipeline {
         if self.is_closed(self.ended_ns) {
             return self.lose(Loss::RatelimitBackoff, amount);
         }
-        let Some(parcel) = self.config.transport.format.encode(&segment, &self.config) else {
+        let Self { config, desk, .. } = self;
+        let Some(parcel) = config.transport.format.encode(&segment, config, desk) else {
             return self.lose(Loss::InternalSdkError, amount);
         };
         self.metrics.add(Metric::SpansQueued, amount.spans.into());

@@ -15,27 +15,41 @@ const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// A message that is being written.
+/// A message that is being written. Those inside of it are written in their place, so that nothing is copied together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
 
 impl Message {
+    /// A message that begins behind what is in a buffer.
+    pub fn behind(buffer: Vec<u8>) -> Self {
+        Self(buffer)
+    }
+
     /// The bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    /// Text, bytes, or another message's bytes; also if there are none.
+    /// Text or bytes; also if there are none.
     pub fn bytes(&mut self, field: u32, value: &[u8]) -> &mut Self {
-        self.tag(field, LENGTH);
-        self.varint(value.len() as u64);
+        self.header(field, value.len());
         self.0.extend_from_slice(value);
         self
     }
 
     /// Another message.
-    pub fn message(&mut self, field: u32, value: &Self) -> &mut Self {
-        self.bytes(field, &value.0)
+    pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) -> &mut Self {
+        self.tag(field, LENGTH);
+        let start = self.0.len();
+        write(self);
+        let end = self.0.len();
+        // The length is known behind the message, and belongs in front of it.
+        self.varint(end.saturating_sub(start) as u64);
+        let len = self.0.len().saturating_sub(end);
+        if let Some(written) = self.0.get_mut(start..) {
+            written.rotate_right(len);
+        }
+        self
     }
 
     /// A number of any type that is written as a varint; negative ones as two's complement.
@@ -82,6 +96,22 @@ impl Message {
         }
         self.0.push(value as u8);
     }
+}
+
+/// How many bytes [`Message::bytes`] writes, for fields below 16: the tag, the length and the value.
+pub fn bytes_len(len: usize) -> usize {
+    varint_len(len as u64).saturating_add(len).saturating_add(1)
+}
+
+/// How many bytes [`Message::number`] writes, for fields below 16.
+pub fn number_len(value: i64) -> usize {
+    varint_len(value as u64).saturating_add(1)
+}
+
+fn varint_len(value: u64) -> usize {
+    // Seven bits a byte, and one byte for nothing.
+    let bits = u64::BITS.saturating_sub((value | 1).leading_zeros());
+    bits.div_ceil(7) as usize
 }
 
 /// The value of a field on the wire.
@@ -179,11 +209,32 @@ mod tests {
             write(&mut message);
             assert_eq!(message.into_bytes(), bytes);
         }
-        let mut inner = Message::default();
-        inner.number(1, 150);
-        let mut outer = Message::default();
-        outer.message(3, &inner);
-        assert_eq!(outer.into_bytes(), b"\x1a\x03\x08\x96\x01");
+        let mut outer = Message::behind(b"before".to_vec());
+        outer.message(3, |inner| {
+            inner.number(1, 150);
+        });
+        assert_eq!(outer.into_bytes(), b"before\x1a\x03\x08\x96\x01");
+    }
+
+    #[test]
+    fn the_length_of_a_message_stands_in_front_of_it_and_is_known_before() {
+        for len in [0, 1, 127, 128, 300, 16_383, 16_384] {
+            let text = vec![b'x'; len];
+            let mut outer = Message::default();
+            outer.message(2, |inner| {
+                inner.bytes(1, &text).number(3, len as i64);
+            });
+            let bytes = outer.into_bytes();
+            let inner = bytes_len(len).saturating_add(number_len(len as i64));
+            assert_eq!(bytes.len(), bytes_len(inner), "{len}");
+            let read: Option<Vec<_>> = Fields::of(&bytes).collect();
+            let [(2, Wire::Bytes(message))] = read.as_deref().unwrap() else {
+                panic!("{read:?}");
+            };
+            let fields: Option<Vec<_>> = Fields::of(message).collect();
+            let expected = vec![(1, Wire::Bytes(&text)), (3, Wire::Varint(len as u64))];
+            assert_eq!(fields, Some(expected), "{len}");
+        }
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn weight(parcels: &[Parcel]) -> usize {
 mod tests {
     use super::*;
     use crate::envelope::Format;
-    use crate::fixtures::{config, segment, segment_of};
+    use crate::fixtures::{config, encoded, segment, segment_of};
 
     const NONE: Amount = Amount {
         segments: 0,
@@ -200,15 +200,13 @@ mod tests {
     };
 
     fn parcel(path: &str) -> Parcel {
-        Format::Transaction
-            .encode(&segment(path), &config(""))
-            .unwrap()
+        encoded(&segment(path), Format::Transaction, &config(""))
     }
 
     fn of_trace(trace: u8) -> Parcel {
         let mut segment = segment_of("/", |_| {});
-        segment.context.trace_id = TraceId::from_bytes([trace; 16]).unwrap();
-        Format::SpanV2.encode(&segment, &config("")).unwrap()
+        segment.context.to_mut().trace_id = TraceId::from_bytes([trace; 16]).unwrap();
+        encoded(&segment, Format::SpanV2, &config(""))
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl TransactionName {
     /// A name, cut to what Relay leaves of it.
     pub fn new(name: &str, source: Source) -> Self {
         Self {
-            name: shortened(name, MAX_NAME),
+            name: shortened(name, MAX_NAME).into_owned(),
             source,
         }
     }

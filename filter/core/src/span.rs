@@ -10,13 +10,13 @@ pub mod status;
 pub mod stream_end;
 pub mod upstream;
 
+use std::borrow::Cow;
+
 use crate::envelope::Amount;
-use crate::headers::Headers;
 use crate::route::{Source, TransactionName};
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
-use data::DataConfig;
 pub use request::Request;
 pub use status::SpanStatus;
 pub use stream_end::{StreamEnd, UpstreamEnd};
@@ -41,31 +41,31 @@ pub struct OpenSpan {
     /// The request that an internal redirect of Envoy's has made of it.
     redirected: Option<Request>,
     /// The calls before that.
-    earlier: Vec<Span>,
+    earlier: Vec<Span<'static>>,
 }
 
-/// What one request is in Sentry.
+/// What one request is in Sentry; a view of its span and its end.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
+pub struct Segment<'a> {
     /// Its place in the trace.
-    pub context: SpanContext,
+    pub context: Cow<'a, SpanContext>,
     /// What it is called.
-    pub transaction: TransactionName,
+    pub transaction: &'a TransactionName,
     /// The request.
-    pub request: Request,
+    pub request: &'a Request,
     /// The status the client got.
     pub response_code: Option<u16>,
     /// The bytes of the response's body.
     pub response_size: Option<u64>,
     /// The gateway's own span.
-    pub server: Span,
+    pub server: Span<'a>,
     /// The calls to upstreams, in their order.
-    pub upstream: Vec<Span>,
+    pub upstream: Vec<Span<'a>>,
 }
 
 /// One span, with everything an encoder needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Span {
+pub struct Span<'a> {
     /// Its id.
     pub span_id: SpanId,
     /// The span above it.
@@ -73,15 +73,32 @@ pub struct Span {
     /// Which end of a request it is.
     pub kind: Kind,
     /// A name that many requests share.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// What it did in particular, for formats that have a place for it.
-    pub description: String,
+    pub description: Cow<'a, str>,
     /// How it ended.
     pub status: SpanStatus,
     /// From when to when.
     pub times: Interval,
     /// What else there is to say.
-    pub attributes: Attributes,
+    pub attributes: Attributes<'a>,
+}
+
+impl Span<'_> {
+    /// The same, for longer than the request and its end are there.
+    fn into_owned(self) -> Span<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Span {
+            span_id: self.span_id,
+            parent_span_id: self.parent_span_id,
+            kind: self.kind,
+            name: own(self.name),
+            description: own(self.description),
+            status: self.status,
+            times: self.times,
+            attributes: self.attributes.into_owned(),
+        }
+    }
 }
 
 /// Which end of a request a span is.
@@ -111,7 +128,7 @@ impl Kind {
     }
 }
 
-impl Segment {
+impl Segment<'_> {
     /// How much it is.
     pub fn amount(&self) -> Amount {
         let calls = u32::try_from(self.upstream.len()).unwrap_or(u32::MAX);
@@ -152,8 +169,8 @@ impl OpenSpan {
 
     /// Ends the call that was answered with a redirect. The segment goes on with [`Self::resume`].
     pub fn redirect(&mut self, end: &StreamEnd) {
-        let stream = end.times();
-        self.earlier.extend(self.upstream_span(end, stream));
+        let call = self.upstream_span(end, end.times()).map(Span::into_owned);
+        self.earlier.extend(call);
     }
 
     /// Goes on with the request of a redirect. `context` is this span's own, with the id of the next call.
@@ -167,51 +184,61 @@ impl OpenSpan {
         }
     }
 
-    /// Closes the segment. `answer` holds the response's headers, if some of them are recorded.
-    pub fn finish(self, end: StreamEnd, answer: &Headers, data: &DataConfig) -> Segment {
+    /// What the segment is called: as it was decided at its beginning, else by the route that Envoy took, else by the path.
+    pub fn name(&self, end: &StreamEnd) -> Cow<'_, TransactionName> {
+        let from_route = || match &self.redirected {
+            // The route is that of the redirect.
+            Some(_) => None,
+            None => TransactionName::from_route(end.route_name.as_deref()?),
+        };
+        match &self.transaction {
+            Some(transaction) => Cow::Borrowed(transaction),
+            None => Cow::Owned(
+                from_route()
+                    .unwrap_or_else(|| TransactionName::new(&self.request.path, Source::Url)),
+            ),
+        }
+    }
+
+    /// Closes the segment. `response_headers` are those that are recorded.
+    pub fn finish<'a>(
+        &'a self,
+        end: &'a StreamEnd,
+        transaction: &'a TransactionName,
+        response_headers: &'a [(String, Vec<String>)],
+    ) -> Segment<'a> {
         let times = end.times();
-        let call = self.upstream_span(&end, times);
         let Self {
             context,
-            transaction,
             request,
-            sent_ns: _,
-            answered_ns: _,
-            redirected,
-            earlier: mut upstream,
+            earlier,
+            ..
         } = self;
-        upstream.extend(call);
-        let transaction = transaction
-            .or_else(|| match redirected {
-                // The route is that of the redirect.
-                Some(_) => None,
-                None => TransactionName::from_route(end.route_name.as_deref()?),
-            })
-            .unwrap_or_else(|| TransactionName::new(&request.path, Source::Url));
+        let call = self.upstream_span(end, times);
+        let upstream: Vec<Span<'a>> = earlier.iter().cloned().chain(call).collect();
         let upstream_ns = upstream.iter().fold(0, |sum: u64, call| {
             sum.saturating_add(call.times.length_ns())
         });
-        let status = SpanStatus::of_stream(&end, request.is_grpc);
-        let response_headers = data.capture(&data.capture_response_headers, answer);
+        let status = SpanStatus::of_stream(end, request.is_grpc);
         let server = Span {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
             kind: Kind::Server,
-            name: transaction.name.clone(),
-            description: transaction.name.clone(),
+            name: Cow::Borrowed(&transaction.name),
+            description: Cow::Borrowed(&transaction.name),
             status,
             times,
             attributes: attributes::of_server_span(
-                &request,
-                &transaction,
-                &end,
+                request,
+                transaction,
+                end,
                 status,
                 times.length_ns().saturating_sub(upstream_ns),
-                &response_headers,
+                response_headers,
             ),
         };
         Segment {
-            context,
+            context: Cow::Borrowed(context),
             transaction,
             request,
             response_code: end.response_code,
@@ -222,7 +249,7 @@ impl OpenSpan {
     }
 
     /// The call to the upstream; `None` if no host was chosen, or such spans are not wanted.
-    fn upstream_span(&self, end: &StreamEnd, stream: Interval) -> Option<Span> {
+    fn upstream_span<'a>(&'a self, end: &'a StreamEnd, stream: Interval) -> Option<Span<'a>> {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
         let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
@@ -241,16 +268,16 @@ impl OpenSpan {
             .as_ref()
             .filter(|transaction| transaction.is_template() && self.redirected.is_none());
         let name = match template {
-            Some(template) => format!("{method} {}", template.name),
-            None => method.to_owned(),
+            Some(template) => [method, " ", &template.name].concat().into(),
+            None => Cow::Borrowed(method),
         };
-        let url = request.url();
-        let description = format!("{method} {}", url.as_deref().unwrap_or(&request.path));
+        let url = request.url().unwrap_or(&request.path);
+        let description = [method, " ", url].concat().into();
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: Kind::Client,
-            name: attributes::shortened(&name, attributes::MAX_NAME),
+            name: attributes::shortened(name, attributes::MAX_NAME),
             description,
             status,
             times,

@@ -159,7 +159,7 @@ impl Transport {
         let headers = [
             (":method", "POST".to_owned()),
             (":scheme", dsn.scheme().to_owned()),
-            (":authority", dsn.authority()),
+            (":authority", dsn.authority().to_owned()),
             (
                 ":path",
                 config
@@ -433,7 +433,8 @@ mod tests {
     fn what_a_collector_took_only_in_part_is_read() {
         let json = br#"{"dsn": "https://key@sentry.io/42", "transport": {"format": "otlp"}}"#;
         let config = FilterConfig::parse(json, &Surroundings::default()).unwrap();
-        let parcel = Format::Otlp.encode(&crate::fixtures::segment("/"), &config);
+        let segment = crate::fixtures::segment("/");
+        let parcel = crate::fixtures::encoded(&segment, Format::Otlp, &config);
         let spans = 2;
         for (body, rejected) in [
             (b"".as_slice(), 0),
@@ -447,7 +448,7 @@ mod tests {
             (b"{\"partialSuccess\":{}}", 0),
         ] {
             let mut transport = Transport::new(config.dsn.as_ref().unwrap(), &config);
-            let callout = transport.callout(vec![parcel.clone().unwrap()], None, Vec::new());
+            let callout = transport.callout(vec![parcel.clone()], None, Vec::new());
             transport.dispatched(7, callout, 0);
             let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());
             let outcome = transport.answered(7, &mut Answer::new(&headers, &mut read), 0, 0);

@@ -296,14 +296,14 @@ pub fn dsn(data: &[u8]) {
         (
             dsn.public_key().to_owned(),
             dsn.scheme(),
-            dsn.authority(),
+            dsn.authority().to_owned(),
             dsn.envelope_path(),
             dsn.org_id().map(str::to_owned),
         )
     };
     assert_eq!(parts(&again), parts(&dsn));
     let path = dsn.envelope_path();
-    for part in [dsn.authority(), path.clone(), dsn.public_key().to_string()] {
+    for part in [dsn.authority(), &path, dsn.public_key()] {
         assert!(part.bytes().all(|byte| byte.is_ascii_graphic()), "{part:?}");
     }
     assert!(path.starts_with('/') && !path.contains("//"), "{path}");

@@ -12,7 +12,7 @@
 
 use super::{protocol_attributes, Parcel, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
-use crate::protobuf::{Fields, Message, Wire};
+use crate::protobuf::{bytes_len, number_len, Fields, Message, Wire};
 use crate::span::attributes::Value;
 use crate::span::{Kind, Segment, Span, SpanStatus};
 use crate::trace::sentry_trace::SentryTrace;
@@ -25,36 +25,41 @@ const KNOWS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 /// `STATUS_CODE_ERROR`.
 const ERROR: i64 = 2;
+/// A tag and eight bytes.
+const DOUBLE_LEN: usize = 9;
 
-/// A segment's spans.
-pub fn encode(segment: &Segment) -> Parcel {
-    let mut spans = Message::default();
+/// Writes a segment's spans behind what is in a buffer.
+pub fn write(segment: &Segment<'_>, buffer: &mut Vec<u8>) {
+    let mut spans = Message::behind(std::mem::take(buffer));
     for span in std::iter::once(&segment.server).chain(&segment.upstream) {
-        spans.message(2, &self::span(span, segment));
+        spans.message(2, |message| write_span(span, segment, message));
     }
-    Parcel::new(segment, Vec::new(), spans.into_bytes())
+    *buffer = spans.into_bytes();
 }
 
 /// One request for all of them.
 pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
-    let mut scope = Message::default();
-    scope
-        .bytes(1, SDK_NAME.as_bytes())
-        .bytes(2, SDK_VERSION.as_bytes());
-    let mut scope_spans = Message::default();
-    scope_spans.message(1, &scope);
-    let mut scope_spans = scope_spans.into_bytes();
-    for parcel in parcels {
-        scope_spans.extend_from_slice(&parcel.spans);
-    }
     let mut resource_spans = Message::default();
-    resource_spans
-        .message(1, &resource(config))
-        .header(2, scope_spans.len());
-    let resource_spans = resource_spans.into_bytes();
-    let mut request = Message::default();
-    request.header(1, resource_spans.len().saturating_add(scope_spans.len()));
-    [request.into_bytes(), resource_spans, scope_spans].concat()
+    resource_spans.message(1, |resource| write_resource(config, resource));
+    let mut scope = Message::default();
+    scope.message(1, |scope| {
+        scope.bytes(1, SDK_NAME.as_bytes());
+        scope.bytes(2, SDK_VERSION.as_bytes());
+    });
+    let scope = scope.into_bytes();
+    let spans_len = super::item_len(parcels.iter().map(|parcel| parcel.spans.as_slice()));
+    // The parcels are long: they are copied once, behind the heads of all that is around them.
+    resource_spans.header(2, scope.len().saturating_add(spans_len));
+    let resource_spans = [resource_spans.into_bytes(), scope].concat();
+    let len = resource_spans.len().saturating_add(spans_len);
+    let mut request = Message::behind(Vec::with_capacity(bytes_len(len)));
+    request.header(1, len);
+    let mut body = request.into_bytes();
+    body.extend_from_slice(&resource_spans);
+    for parcel in parcels {
+        body.extend_from_slice(&parcel.spans);
+    }
+    body
 }
 
 /// How many spans an answer says were refused although the POST was taken; none if it says no such thing.
@@ -70,9 +75,8 @@ pub fn rejected(answer: &[u8]) -> u32 {
     rejected.unwrap_or_default()
 }
 
-fn resource(config: &FilterConfig) -> Message {
+fn write_resource(config: &FilterConfig, resource: &mut Message) {
     let release = config.release.as_deref();
-    let mut resource = Message::default();
     for (name, value) in [
         // Required by OpenTelemetry's conventions; where nobody gave the gateway a name, what it is.
         (
@@ -88,13 +92,12 @@ fn resource(config: &FilterConfig) -> Message {
         ("sentry.platform", Some(PLATFORM)),
     ] {
         if let Some(value) = value {
-            resource.message(1, &text_attribute(name, value));
+            write_text(1, name, value, resource);
         }
     }
-    resource
 }
 
-fn span(span: &Span, segment: &Segment) -> Message {
+fn write_span(span: &Span<'_>, segment: &Segment<'_>, message: &mut Message) {
     let Span {
         span_id,
         parent_span_id,
@@ -105,7 +108,6 @@ fn span(span: &Span, segment: &Segment) -> Message {
         times,
         attributes,
     } = span;
-    let mut message = Message::default();
     message.bytes(1, segment.context.trace_id.as_bytes());
     message.bytes(2, span_id.as_bytes());
     if let Some(parent_span_id) = parent_span_id {
@@ -123,68 +125,78 @@ fn span(span: &Span, segment: &Segment) -> Message {
         .fixed64(7, times.start_ns)
         .fixed64(8, times.end_ns);
     for (name, text) in protocol_attributes(span, segment) {
-        message.message(9, &text_attribute(name, &text));
+        write_text(9, name, &text, message);
     }
     for (name, value) in attributes.iter() {
-        message.message(9, &attribute(name, value));
+        write_attribute(name, value, message);
     }
     if let (Kind::Server, Some(link)) = (kind, segment.context.link) {
-        message.message(13, &self::link(link));
+        message.message(13, |message| write_link(link, message));
     }
     if status.is_error() {
-        message.message(15, &self::status(*status));
+        message.message(15, |message| write_status(*status, message));
     }
     let is_remote = *kind == Kind::Server && parent_span_id.is_some();
     let remote = if is_remote { IS_REMOTE } else { 0 };
     message.fixed32(16, SAMPLED | KNOWS_IS_REMOTE | remote);
-    message
 }
 
-fn link(context: SentryTrace) -> Message {
-    let mut message = Message::default();
+fn write_link(context: SentryTrace, message: &mut Message) {
     message
         .bytes(1, context.trace_id.as_bytes())
-        .bytes(2, context.span_id.as_bytes())
-        .message(4, &text_attribute("sentry.link.type", LINK_TYPE));
+        .bytes(2, context.span_id.as_bytes());
+    write_text(4, "sentry.link.type", LINK_TYPE, message);
     if context.sampled == Some(true) {
         message.fixed32(6, SAMPLED);
     }
-    message
 }
 
-fn status(status: SpanStatus) -> Message {
-    let mut message = Message::default();
+fn write_status(status: SpanStatus, message: &mut Message) {
     message.bytes(2, status.word().as_bytes()).number(3, ERROR);
-    message
 }
 
-fn text_attribute(name: &str, text: &str) -> Message {
-    let mut value = Message::default();
-    value.bytes(1, text.as_bytes());
-    key_value(name, &value)
-}
-
-fn attribute(name: &str, value: &Value) -> Message {
-    let mut any = Message::default();
+fn write_attribute(name: &str, value: &Value<'_>, message: &mut Message) {
     match value {
-        Value::Text(text) => any.bytes(1, text.as_bytes()),
-        Value::Integer(number) => any.number(3, *number),
-        Value::Double(number) => any.double(4, *number),
-        Value::Texts(texts) => {
-            let mut array = Message::default();
-            for text in texts {
-                let mut value = Message::default();
-                value.bytes(1, text.as_bytes());
-                array.message(1, &value);
-            }
-            any.message(5, &array)
+        Value::Text(text) => write_text(9, name, text, message),
+        Value::Integer(number) => {
+            write_key(9, name, number_len(*number), message).number(3, *number);
         }
-    };
-    key_value(name, &any)
+        Value::Double(number) => {
+            write_key(9, name, DOUBLE_LEN, message).double(4, *number);
+        }
+        Value::Texts(texts) => {
+            message.message(9, |entry| {
+                entry.bytes(1, name.as_bytes());
+                entry.message(2, |value| {
+                    value.message(5, |array| {
+                        for text in texts {
+                            array.message(1, |value| {
+                                value.bytes(1, text.as_bytes());
+                            });
+                        }
+                    });
+                });
+            });
+        }
+    }
 }
 
-fn key_value(name: &str, value: &Message) -> Message {
-    let mut message = Message::default();
-    message.bytes(1, name.as_bytes()).message(2, value);
+fn write_text(field: u32, name: &str, text: &str, message: &mut Message) {
+    write_key(field, name, bytes_len(text.len()), message).bytes(1, text.as_bytes());
+}
+
+/// `KeyValue { key: 1, value: 2 = AnyValue { … } }` up to the value's only field, which has this length.
+fn write_key<'m>(
+    field: u32,
+    name: &str,
+    value_len: usize,
+    message: &'m mut Message,
+) -> &'m mut Message {
     message
+        .header(
+            field,
+            bytes_len(name.len()).saturating_add(bytes_len(value_len)),
+        )
+        .bytes(1, name.as_bytes())
+        .header(2, value_len)
 }

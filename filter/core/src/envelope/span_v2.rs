@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, envelope_header, item_len, protocol_attributes, ItemHeader, Parcel};
+use super::{envelope, item_len, protocol_attributes, write_header, ItemHeader, Parcel};
 use super::{LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
 use crate::span::attributes::{Attributes, Value};
@@ -51,7 +51,7 @@ struct Link {
 /// Attributes as `{"name": {"type": "string", "value": …}}`.
 struct Typed<'a> {
     texts: Vec<(&'static str, Cow<'a, str>)>,
-    attributes: Option<&'a Attributes>,
+    attributes: Option<&'a Attributes<'a>>,
 }
 
 #[derive(Serialize)]
@@ -60,20 +60,24 @@ struct TypedValue<T> {
     value: T,
 }
 
-/// A segment's spans, separated by commas. `None` if they cannot be written as JSON.
-pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
+/// Writes a segment's spans, separated by commas. `None` if they cannot be written as JSON.
+pub fn write(
+    segment: &Segment<'_>,
+    config: &FilterConfig,
+    header: &mut Vec<u8>,
+    spans: &mut Vec<u8>,
+) -> Option<()> {
     let context = &segment.context;
     let trace = context
         .dsc
         .for_spans(context.trace_id, config.dsn.as_ref()?.public_key());
-    let header = envelope_header(config, None, Some(&trace))?;
-    let mut spans = serde_json::to_vec(&streamed(&segment.server, segment, config)).ok()?;
+    write_header(config, None, Some(&trace), header)?;
+    serde_json::to_writer(&mut *spans, &streamed(&segment.server, segment, config)).ok()?;
     for span in &segment.upstream {
         spans.push(b',');
-        serde_json::to_writer(&mut spans, &streamed(span, segment, config)).ok()?;
+        serde_json::to_writer(&mut *spans, &streamed(span, segment, config)).ok()?;
     }
-    spans.shrink_to_fit();
-    Some(Parcel::new(segment, header, spans))
+    Some(())
 }
 
 /// One envelope for segments of one trace; its DSC is the first one's.
@@ -97,14 +101,14 @@ pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
                 .fold(0, |sum: u32, parcel| sum.saturating_add(parcel.count)),
         ),
         content_type: Some(CONTENT_TYPE),
-        length: item_len(&payload),
+        length: item_len(payload.iter().copied()),
     };
     envelope(&first.header, &item, &payload, now_ns)
 }
 
 fn streamed<'a>(
-    span: &'a Span,
-    segment: &'a Segment,
+    span: &'a Span<'_>,
+    segment: &'a Segment<'_>,
     config: &'a FilterConfig,
 ) -> StreamedSpan<'a> {
     let Span {
@@ -118,7 +122,7 @@ fn streamed<'a>(
         attributes,
     } = span;
     let is_segment = *kind == Kind::Server;
-    let mut texts = protocol_attributes(span, segment);
+    let mut texts: Vec<_> = protocol_attributes(span, segment).collect();
     let known = [
         ("sentry.trace_lifecycle", Some("stream")),
         ("sentry.kind", Some(kind.word())),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{json, Value as Json};
 
 use super::*;
-use crate::fixtures::{config, segment, segment_of};
+use crate::fixtures::{config, encoded, segment, segment_of};
 use crate::trace::sentry_trace::SentryTrace;
 
 const NOW_NS: u64 = 1_787_306_500_000_000_000;
@@ -13,7 +13,7 @@ fn body(format: Format, segments: &[Segment]) -> Vec<u8> {
     let config = config(MORE);
     let parcels: Vec<_> = segments
         .iter()
-        .map(|segment| format.encode(segment, &config).unwrap())
+        .map(|segment| encoded(segment, format, &config))
         .collect();
     format.body(&parcels, None, &config, NOW_NS)
 }
@@ -141,7 +141,7 @@ fn streamed_spans_always_have_a_dsc_of_their_trace() {
     ];
     for entries in rows {
         let mut segment = segment("/");
-        segment.context.dsc = Dsc::frozen(entries.iter().copied());
+        segment.context.to_mut().dsc = Dsc::frozen(entries.iter().copied());
         let [header, ..] = lines(&body(Format::SpanV2, &[segment]));
         let expected = json!({"trace_id": "771a43a4192642f0b136d5159a501700", "public_key": key});
         assert_eq!(header["trace"], expected, "{entries:?}");
@@ -151,7 +151,7 @@ fn streamed_spans_always_have_a_dsc_of_their_trace() {
 #[test]
 fn a_context_that_was_not_continued_is_a_link_in_every_format() {
     let mut segment = segment("/");
-    segment.context.link = Some(SentryTrace {
+    segment.context.to_mut().link = Some(SentryTrace {
         trace_id: TraceId::from_hex(b"99999999999999999999999999999999").unwrap(),
         span_id: crate::trace::id::SpanId::from_hex(b"8888888888888888").unwrap(),
         sampled: Some(true),

@@ -3,7 +3,7 @@
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, envelope_header, timestamp, ItemHeader, Parcel, Sdk};
+use super::{envelope, timestamp, write_header, ItemHeader, Parcel, Sdk};
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::config::FilterConfig;
 use crate::span::attributes::Attributes;
@@ -42,7 +42,7 @@ struct TransactionInfo {
 struct Request<'a> {
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
+    url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     query_string: Option<&'a str>,
 }
@@ -109,11 +109,16 @@ struct LinkAttributes {
 /// Attributes as plain values; `sentry.kind` has no other place here.
 struct Data<'a> {
     kind: &'static str,
-    attributes: &'a Attributes,
+    attributes: &'a Attributes<'a>,
 }
 
-/// A segment as an event. `None` if it cannot be written as JSON.
-pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
+/// Writes a segment as an event. `None` if it cannot be written as JSON.
+pub fn write(
+    segment: &Segment<'_>,
+    config: &FilterConfig,
+    header: &mut Vec<u8>,
+    payload: &mut Vec<u8>,
+) -> Option<()> {
     let Segment {
         context,
         transaction,
@@ -127,8 +132,8 @@ pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
     // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen one is never filled (§2.7), and a transaction may do
     // without.
     let trace = Some(&context.dsc).filter(|dsc| !dsc.is_unreadable());
-    let header = envelope_header(config, Some(event_id), trace)?;
-    let mut payload = serde_json::to_vec(&Transaction {
+    write_header(config, Some(event_id), trace, header)?;
+    let event = Transaction {
         r#type: ITEM_TYPE,
         event_id,
         transaction: &transaction.name,
@@ -168,10 +173,8 @@ pub fn encode(segment: &Segment, config: &FilterConfig) -> Option<Parcel> {
             .iter()
             .map(|span| child(span, context.trace_id))
             .collect(),
-    })
-    .ok()?;
-    payload.shrink_to_fit();
-    Some(Parcel::new(segment, header, payload))
+    };
+    serde_json::to_writer(payload, &event).ok()
 }
 
 /// An envelope for the one event that it may hold.
@@ -188,7 +191,7 @@ pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
     envelope(&parcel.header, &item, &[&parcel.spans], now_ns)
 }
 
-fn child(span: &Span, trace_id: TraceId) -> Child<'_> {
+fn child<'a>(span: &'a Span<'_>, trace_id: TraceId) -> Child<'a> {
     Child {
         span_id: span.span_id,
         trace_id,
@@ -214,7 +217,7 @@ fn link(context: SentryTrace) -> Link {
     }
 }
 
-fn data(span: &Span) -> Data<'_> {
+fn data<'a>(span: &'a Span<'_>) -> Data<'a> {
     Data {
         kind: span.kind.word(),
         attributes: &span.attributes,

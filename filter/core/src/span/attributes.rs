@@ -17,37 +17,89 @@ const MAX_NUMBER: usize = 24;
 /// How many bytes all attributes of a span may have as JSON. Relay trims `contexts.trace`, where those of the server span are, at 8 kB (sentry-protocol.md §9.1).
 const MAX_BYTES: usize = 7_000;
 
-/// The value of an attribute.
+/// The value of an attribute. Most texts are those of the request and its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Value {
+pub enum Value<'a> {
     /// A text.
-    Text(String),
+    Text(Cow<'a, str>),
     /// A whole number.
     Integer(i64),
     /// A number.
     Double(f64),
     /// The lines of a header.
-    Texts(Vec<String>),
+    Texts(Vec<Cow<'a, str>>),
+}
+
+impl Value<'_> {
+    fn into_owned(self) -> Value<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Text(text) => Value::Text(own(text)),
+            Self::Integer(number) => Value::Integer(number),
+            Self::Double(number) => Value::Double(number),
+            Self::Texts(texts) => Value::Texts(texts.into_iter().map(own).collect()),
+        }
+    }
+
+    /// How many bytes it is as JSON, at most; exactly so for texts if `text_len` is exact.
+    fn len(&self, text_len: impl Fn(&str) -> usize) -> usize {
+        match self {
+            Self::Text(text) => text_len(text),
+            Self::Integer(_) | Self::Double(_) => MAX_NUMBER,
+            Self::Texts(texts) => texts
+                .iter()
+                .fold(0, |sum: usize, text| sum.saturating_add(text_len(text))),
+        }
+    }
 }
 
 /// Attributes in the order in which they are written, within bounds.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Attributes {
-    entries: Vec<(Cow<'static, str>, Value)>,
+pub struct Attributes<'a> {
+    entries: Vec<(Cow<'static, str>, Value<'a>)>,
+    /// How many bytes they are as JSON: at most, or exactly if texts are counted.
     bytes: usize,
+    /// Whether texts are counted byte by byte, since there might be too many.
+    counts: bool,
 }
 
-impl Attributes {
+/// More than most spans have.
+const USUAL: usize = 24;
+
+impl<'a> Attributes<'a> {
+    fn new() -> Self {
+        Self {
+            entries: Vec::with_capacity(USUAL),
+            ..Self::default()
+        }
+    }
+
     /// Every name and value.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value<'a>)> {
         self.entries
             .iter()
             .map(|(name, value)| (name.as_ref(), value))
     }
 
-    fn text<T: AsRef<str>>(&mut self, name: &'static str, text: Option<T>) {
-        if let Some(text) = text.as_ref().map(T::as_ref).filter(|text| !text.is_empty()) {
+    /// The same, for longer than the request and its end are there.
+    pub fn into_owned(self) -> Attributes<'static> {
+        let entries = self.entries.into_iter();
+        Attributes {
+            entries: entries
+                .map(|(name, value)| (name, value.into_owned()))
+                .collect(),
+            bytes: self.bytes,
+            counts: self.counts,
+        }
+    }
+
+    fn text(&mut self, name: &'static str, text: Option<&'a str>) {
+        self.cow(name, text.map(Cow::Borrowed));
+    }
+
+    fn cow(&mut self, name: &'static str, text: Option<Cow<'a, str>>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.add(name.into(), Value::Text(shortened(text, MAX_TEXT)));
         }
     }
@@ -65,7 +117,7 @@ impl Attributes {
     }
 
     /// `host:port` under two names; a path, as of a Unix socket, has no port.
-    fn address(&mut self, names: [&'static str; 2], authority: Option<&str>) {
+    fn address(&mut self, names: [&'static str; 2], authority: Option<&'a str>) {
         let [address, port] = names;
         let (host, number) = host_and_port(authority.unwrap_or_default());
         self.text(address, Some(host));
@@ -73,7 +125,7 @@ impl Attributes {
         self.integer(port, number.filter(|number| *number > 0));
     }
 
-    fn headers(&mut self, prefix: &str, headers: &[(String, Vec<String>)]) {
+    fn headers(&mut self, prefix: &str, headers: &'a [(String, Vec<String>)]) {
         for (name, lines) in headers {
             let lines = lines.iter().map(|line| shortened(line, MAX_TEXT)).collect();
             self.add(format!("{prefix}{name}").into(), Value::Texts(lines));
@@ -81,15 +133,26 @@ impl Attributes {
     }
 
     /// What does not fit is left out, whole.
-    fn add(&mut self, name: Cow<'static, str>, value: Value) {
-        let weight = match &value {
-            Value::Text(text) => json_len(text),
-            Value::Integer(_) | Value::Double(_) => MAX_NUMBER,
-            Value::Texts(texts) => texts
-                .iter()
-                .fold(0, |sum: usize, text| sum.saturating_add(json_len(text))),
-        };
-        let bytes = self.bytes.saturating_add(name.len()).saturating_add(weight);
+    fn add(&mut self, name: Cow<'static, str>, value: Value<'a>) {
+        const AT_MOST: fn(&str) -> usize = |text| text.len().saturating_mul(6).saturating_add(3);
+        let sum = |value: usize, name: usize| value.saturating_add(name);
+        if !self.counts {
+            let bytes = self
+                .bytes
+                .saturating_add(sum(value.len(AT_MOST), name.len()));
+            if bytes <= MAX_BYTES {
+                self.bytes = bytes;
+                self.entries.push((name, value));
+                return;
+            }
+            self.counts = true;
+            self.bytes = self.entries.iter().fold(0, |all: usize, (name, value)| {
+                all.saturating_add(sum(value.len(json_len), name.len()))
+            });
+        }
+        let bytes = self
+            .bytes
+            .saturating_add(sum(value.len(json_len), name.len()));
         if bytes <= MAX_BYTES {
             self.bytes = bytes;
             self.entries.push((name, value));
@@ -98,25 +161,25 @@ impl Attributes {
 }
 
 /// The attributes of the gateway's own span. `gateway_ns` is the time that it took besides its calls to upstreams.
-pub fn of_server_span(
-    request: &Request,
-    transaction: &TransactionName,
-    end: &StreamEnd,
+pub fn of_server_span<'a>(
+    request: &'a Request,
+    transaction: &'a TransactionName,
+    end: &'a StreamEnd,
     status: SpanStatus,
     gateway_ns: u64,
-    response_headers: &[(String, Vec<String>)],
-) -> Attributes {
-    let mut attributes = Attributes::default();
+    response_headers: &'a [(String, Vec<String>)],
+) -> Attributes<'a> {
+    let mut attributes = Attributes::new();
     let all = &mut attributes;
     all.text("http.request.method", Some(&request.method));
     all.integer("http.response.status_code", end.response_code);
     all.integer("http.response.body.size", end.response_size);
-    let template = transaction.is_template().then_some(&transaction.name);
+    let template = transaction.is_template().then_some(&*transaction.name);
     all.text("http.route", template);
-    all.text("url.full", request.full_url());
-    all.text("url.scheme", request.scheme.as_ref());
+    all.text("url.full", request.full_url.as_deref());
+    all.text("url.scheme", request.scheme.as_deref());
     all.text("url.path", Some(&request.path));
-    all.text("url.query", request.query.as_ref());
+    all.text("url.query", request.query.as_deref());
     all.address(
         ["server.address", "server.port"],
         request.authority.as_deref(),
@@ -125,39 +188,42 @@ pub fn of_server_span(
         ["client.address", "client.port"],
         end.client_address.as_deref(),
     );
-    all.text("user_agent.original", request.user_agent.as_ref());
+    all.text("user_agent.original", request.user_agent.as_deref());
     protocol(end.protocol.as_deref(), all);
     let code = end.response_code.filter(|code| *code >= 500);
-    all.text("error.type", error_type(status, end, code));
+    all.cow("error.type", error_type(status, end, code));
     rpc(request, end.call_status(), all);
-    all.text(
+    all.cow(
         "envoy.route",
         end.route_name.as_deref().map(String::from_utf8_lossy),
     );
-    all.text("envoy.cluster", end.cluster_name.as_ref());
-    all.text("envoy.response_flags", Some(end.response_flags.names()));
+    all.text("envoy.cluster", end.cluster_name.as_deref());
+    all.cow(
+        "envoy.response_flags",
+        Some(end.response_flags.names().into()),
+    );
     all.text(
         "envoy.response_code_details",
-        end.response_code_details.as_ref(),
+        end.response_code_details.as_deref(),
     );
     all.milliseconds("envoy.gateway_time_ms", Some(gateway_ns));
     all.integer("envoy.request_body_size", end.request_size);
-    all.text("envoy.tls_version", end.tls_version.as_ref());
+    all.text("envoy.tls_version", end.tls_version.as_deref());
     all.headers("http.request.header.", &request.headers);
     all.headers("http.response.header.", response_headers);
     attributes
 }
 
 /// The attributes of a call to an upstream. `code` is the status that the upstream answered with, `first_byte_ns` how long that took to begin.
-pub fn of_upstream_span(
-    request: &Request,
-    end: &StreamEnd,
-    upstream: &UpstreamEnd,
+pub fn of_upstream_span<'a>(
+    request: &'a Request,
+    end: &'a StreamEnd,
+    upstream: &'a UpstreamEnd,
     status: SpanStatus,
     code: Option<u16>,
     first_byte_ns: Option<u64>,
-) -> Attributes {
-    let mut attributes = Attributes::default();
+) -> Attributes<'a> {
+    let mut attributes = Attributes::new();
     let all = &mut attributes;
     all.text("http.request.method", Some(&request.method));
     all.integer("http.response.status_code", code);
@@ -166,26 +232,33 @@ pub fn of_upstream_span(
         "http.request.resend_count",
         (resends > 0).then_some(resends),
     );
-    all.text("url.full", request.full_url());
+    all.text("url.full", request.full_url.as_deref());
     all.address(["server.address", "server.port"], Some(&upstream.address));
-    all.text("error.type", error_type(status, end, code));
+    all.cow("error.type", error_type(status, end, code));
     rpc(request, end.call_status().filter(|_| code.is_some()), all);
-    all.text("envoy.cluster", end.cluster_name.as_ref());
+    all.text("envoy.cluster", end.cluster_name.as_deref());
     all.milliseconds("envoy.pool_wait_ms", upstream.pool_wait_ns);
     all.milliseconds("envoy.time_to_first_byte_ms", first_byte_ns);
     all.text(
         "envoy.transport_failure",
-        upstream.transport_failure.as_ref(),
+        upstream.transport_failure.as_deref(),
     );
-    all.text("envoy.tls_version", upstream.tls_version.as_ref());
+    all.text("envoy.tls_version", upstream.tls_version.as_deref());
     attributes
 }
 
 /// `HTTP/1.1` is the protocol `http` of version `1.1`.
-fn protocol(protocol: Option<&str>, all: &mut Attributes) {
+fn protocol<'a>(protocol: Option<&'a str>, all: &mut Attributes<'a>) {
     if let Some((name, version)) = protocol.and_then(|text| text.split_once('/')) {
-        all.text("network.protocol.name", Some(name.to_ascii_lowercase()));
+        all.cow("network.protocol.name", Some(lower_case(name)));
         all.text("network.protocol.version", Some(version));
+    }
+}
+
+fn lower_case(name: &str) -> Cow<'_, str> {
+    match name {
+        "HTTP" => Cow::Borrowed("http"),
+        _ => Cow::Owned(name.to_ascii_lowercase()),
     }
 }
 
@@ -209,7 +282,7 @@ fn error_type(status: SpanStatus, end: &StreamEnd, code: Option<u16>) -> Option<
 }
 
 /// `/package.Service/Method`, for gRPC only.
-fn rpc(request: &Request, status: Option<u64>, all: &mut Attributes) {
+fn rpc<'a>(request: &'a Request, status: Option<u64>, all: &mut Attributes<'a>) {
     if !request.is_grpc {
         return;
     }
@@ -235,14 +308,15 @@ fn json_len(text: &str) -> usize {
 }
 
 /// A text of at most `max` bytes.
-pub fn shortened(text: &str, max: usize) -> String {
+pub fn shortened<'t>(text: impl Into<Cow<'t, str>>, max: usize) -> Cow<'t, str> {
     const ELLIPSIS: &str = "...";
+    let text = text.into();
     if text.len() <= max {
-        return text.to_owned();
+        return text;
     }
     let end = text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len()));
     let (head, _) = text.split_at_checked(end).unwrap_or_default();
-    [head, ELLIPSIS].concat()
+    Cow::Owned([head, ELLIPSIS].concat())
 }
 
 /// Splits `host:port`; the colons of an IPv6 literal are inside brackets, which are not part of it.

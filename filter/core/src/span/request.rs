@@ -1,11 +1,15 @@
 //! What a span says about its request.
 
+use std::borrow::Cow;
+
 use super::attributes::{shortened, MAX_TEXT};
 use super::data::{without_credentials, DataConfig};
 use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
 
 /// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as long as the request takes.
 const MAX_TARGET: usize = 2 * MAX_TEXT;
+/// What the media types of gRPC begin with.
+const GRPC: &[u8] = b"application/grpc";
 /// A host name has at most 253 bytes, and a port behind it.
 const MAX_HOST: usize = 260;
 
@@ -20,6 +24,8 @@ pub struct Request {
     pub authority: Option<String>,
     /// The path without query and fragment, `/` if there is none.
     pub path: String,
+    /// The URL with its query, if scheme and host are known.
+    pub full_url: Option<String>,
     /// The query without its `?`, with the values filtered that do not leave; absent if there is none.
     pub query: Option<String>,
     /// The user agent, if it may leave.
@@ -36,7 +42,7 @@ impl Request {
         let text = |name| {
             headers
                 .value(name)
-                .map(|value| shortened(&String::from_utf8_lossy(value), MAX_TARGET))
+                .map(|value| shortened(String::from_utf8_lossy(value), MAX_TARGET))
                 .filter(|text| !text.is_empty())
         };
         let target = text(PATH).unwrap_or_default();
@@ -45,43 +51,54 @@ impl Request {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        Self {
-            method: text(METHOD).unwrap_or_default(),
-            scheme: text(SCHEME),
+        let mut request = Self {
+            method: text(METHOD).unwrap_or_default().into_owned(),
+            scheme: text(SCHEME).map(Cow::into_owned),
             authority: headers
                 .value(AUTHORITY)
                 // Not cut before the credentials are off.
                 .map(|value| String::from_utf8_lossy(value))
-                .map(|value| shortened(without_credentials(&value), MAX_HOST))
+                .map(|value| shortened(without_credentials(&value), MAX_HOST).into_owned())
                 .filter(|authority| !authority.is_empty()),
             path: match path {
                 "" => "/".to_owned(),
-                path => shortened(path, MAX_TEXT),
+                path => shortened(path, MAX_TEXT).into_owned(),
             },
             query: query
                 .filter(|query| !query.is_empty())
-                .map(|query| shortened(&data.query(query), MAX_TEXT)),
-            user_agent: text(USER_AGENT).filter(|_| data.send_default_pii),
+                .map(|query| shortened(data.query(query), MAX_TEXT).into_owned()),
+            user_agent: data
+                .send_default_pii
+                .then(|| text(USER_AGENT))
+                .flatten()
+                .map(Cow::into_owned),
             is_grpc: headers
                 .value(CONTENT_TYPE)
-                .is_some_and(|value| value.to_ascii_lowercase().starts_with(b"application/grpc")),
+                .and_then(|value| value.get(..GRPC.len()))
+                .is_some_and(|start| start.eq_ignore_ascii_case(GRPC)),
             headers: data.capture(&data.capture_request_headers, headers),
-        }
+            full_url: None,
+        };
+        request.full_url = request.write_url();
+        request
+    }
+
+    fn write_url(&self) -> Option<String> {
+        let (scheme, authority) = (self.scheme.as_deref()?, self.authority.as_deref()?);
+        let url = [scheme, "://", authority, &self.path];
+        Some(match &self.query {
+            Some(query) => [url.as_slice(), &["?", query]].concat().concat(),
+            None => url.concat(),
+        })
     }
 
     /// The URL without query, if scheme and host are known.
-    pub fn url(&self) -> Option<String> {
-        let (scheme, authority) = (self.scheme.as_ref()?, self.authority.as_ref()?);
-        Some(format!("{scheme}://{authority}{}", self.path))
-    }
-
-    /// The URL with its query.
-    pub fn full_url(&self) -> Option<String> {
-        let url = self.url()?;
-        Some(match &self.query {
-            Some(query) => format!("{url}?{query}"),
-            None => url,
-        })
+    pub fn url(&self) -> Option<&str> {
+        let url = self.full_url.as_deref()?;
+        match &self.query {
+            Some(query) => url.strip_suffix(query.as_str())?.strip_suffix('?'),
+            None => Some(url),
+        }
     }
 
     /// Whether it may have a body worth measuring.
@@ -106,7 +123,7 @@ mod tests {
         ]);
         let request = Request::read(&headers, &DataConfig::default());
         assert_eq!(
-            request.full_url().as_deref(),
+            request.full_url.as_deref(),
             Some("https://shop.example/a\u{fffd}?token=[Filtered]&page=[Filtered]")
         );
         assert_eq!((request.user_agent, request.is_grpc), (None, false));
@@ -129,7 +146,7 @@ mod tests {
     #[test]
     fn a_request_without_anything_has_a_path() {
         let request = Request::read(&Headers::default(), &DataConfig::default());
-        assert_eq!((request.path.as_str(), request.full_url()), ("/", None));
+        assert_eq!((request.path.as_str(), request.full_url), ("/", None));
     }
 
     #[test]

@@ -8,6 +8,13 @@ const NAMES: [&str; 30] = [
     "UDO",
 ];
 
+/// The client went away, by closing its connection or by resetting its stream.
+const CLIENT_LEFT: u64 = bits(&["DC", "DR"]);
+/// Something took too long: the upstream, an idle stream, or a stream as a whole.
+const TIMED_OUT: u64 = bits(&["UT", "SI", "UMSDR", "DT"]);
+/// A response that had begun was broken off by the upstream or by Envoy.
+const BROKE_OFF: u64 = bits(&["LR", "UR", "UF", "UC", "UPE", "DPE", "OM"]);
+
 /// What Envoy noted about a stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFlags(u64);
@@ -23,24 +30,27 @@ impl ResponseFlags {
         self.0 == 0
     }
 
-    /// Whether the client went away, by closing its connection or by resetting its stream.
+    /// Whether the client went away.
     pub fn client_left(self) -> bool {
-        self.has(&["DC", "DR"])
+        self.0 & CLIENT_LEFT != 0
     }
 
-    /// Whether something took too long: the upstream, an idle stream, or a stream as a whole.
+    /// Whether something took too long.
     pub fn timed_out(self) -> bool {
-        self.has(&["UT", "SI", "UMSDR", "DT"])
+        self.0 & TIMED_OUT != 0
     }
 
-    /// Whether a response that had begun was broken off by the upstream or by Envoy.
+    /// Whether a response that had begun was broken off.
     pub fn broke_off(self) -> bool {
-        self.has(&["LR", "UR", "UF", "UC", "UPE", "DPE", "OM"])
+        self.0 & BROKE_OFF != 0
     }
 
     /// The short names, joined by commas; those of bits that are not known yet as `bit<n>`.
     pub fn names(self) -> String {
         let mut names = String::new();
+        if self.is_empty() {
+            return names;
+        }
         for bit in (0..u64::BITS).filter(|bit| self.is_set(*bit)) {
             if !names.is_empty() {
                 names.push(',');
@@ -53,16 +63,41 @@ impl ResponseFlags {
         names
     }
 
-    fn has(self, wanted: &[&str]) -> bool {
-        let named = (0_u32..).zip(NAMES);
-        named
-            .filter(|(_, name)| wanted.contains(name))
-            .any(|(bit, _)| self.is_set(bit))
-    }
-
     fn is_set(self, bit: u32) -> bool {
         self.0.checked_shr(bit).unwrap_or(0) & 1 == 1
     }
+}
+
+/// The bits of some flags, by their names; known when this is compiled.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses what is out of bounds"
+)]
+const fn bits(wanted: &[&str]) -> u64 {
+    let (mut bits, mut found, mut bit) = (0, 0, 0);
+    while bit < NAMES.len() {
+        let mut at = 0;
+        while at < wanted.len() {
+            if is_same(NAMES[bit].as_bytes(), wanted[at].as_bytes()) {
+                bits |= 1 << bit;
+                found += 1;
+            }
+            at += 1;
+        }
+        bit += 1;
+    }
+    assert!(found == wanted.len(), "a flag that Envoy does not have");
+    bits
+}
+
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([a, rest @ ..], [b, others @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (rest, others);
+    }
+    one.is_empty() && other.is_empty()
 }
 
 #[cfg(test)]

@@ -169,7 +169,10 @@ impl Attributes<'_> {
 
     /// A text that says something.
     fn text(&mut self, attribute: Attribute) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.bytes(attribute)?).into_owned();
+        let bytes = self.bytes(attribute)?;
+        // What is text already stays where it is.
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         (!text.is_empty()).then_some(text)
     }
 

@@ -1,9 +1,9 @@
 use super::*;
-use crate::fixtures::{open_span, segment, segment_of, stream_end, START_NS};
+use crate::fixtures::{finished, open_span, segment, segment_of, stream_end, START_NS};
 use crate::span::attributes::Value;
 use crate::trace::sentry_trace::SentryTrace;
 
-fn shown(attributes: &Attributes) -> Vec<String> {
+fn shown(attributes: &Attributes<'_>) -> Vec<String> {
     attributes
         .iter()
         .map(|(name, value)| match value {
@@ -55,7 +55,7 @@ fn a_segment_says_what_the_gateway_did() {
     assert_eq!(call.times.start_ns, START_NS + 1_250_000);
     assert_eq!(call.times.end_ns, START_NS + 30_500_000);
     assert_eq!(
-        (call.name.as_str(), call.description.as_str()),
+        (&*call.name, &*call.description),
         ("GET", "GET https://shop.example:8443/cart/7")
     );
     assert_eq!(
@@ -124,8 +124,8 @@ fn a_call_that_failed_tells_no_status_of_an_upstream() {
 
 #[test]
 fn names_come_from_the_best_source_there_is() {
-    let name = |segment: &Segment| {
-        let TransactionName { name, source } = &segment.transaction;
+    let name = |segment: &Segment<'_>| {
+        let TransactionName { name, source } = segment.transaction;
         format!("{name} {}", source.word())
     };
     assert_eq!(name(&segment("/cart/7")), "/cart/7 url");
@@ -138,7 +138,7 @@ fn names_come_from_the_best_source_there_is() {
 
     let mut span = open_span("/cart/7");
     span.transaction = TransactionName::from_route(b"/cart/{id}");
-    let segment = span.finish(stream_end(), &Headers::default(), &DataConfig::default());
+    let segment = finished(span, stream_end());
     assert_eq!(segment.upstream[0].name, "GET /cart/{id}");
 
     let long = segment_of(&"/x".repeat(200), |_| {});
@@ -186,21 +186,18 @@ fn an_internal_redirect_is_one_segment_with_two_calls() {
         upstream_span_id: SpanId::from_hex(b"2222222222222222").ok(),
         ..context.clone()
     };
-    let request = Request {
-        path: "/new".to_owned(),
-        ..span.request.clone()
-    };
+    let request = open_span("/new").request;
     let mut span = span.resume(next, request);
     span.sent_ns = Some(START_NS + 10_000_000);
     let mut last = stream_end();
     last.duration_ns = Some(41_000_000);
-    let segment = span.finish(last, &Headers::default(), &DataConfig::default());
+    let segment = finished(span, last);
     assert_eq!(segment.server.span_id, context.span_id);
     assert_eq!(segment.server.name, "/old");
     let calls: Vec<_> = segment
         .upstream
         .iter()
-        .map(|call| (call.span_id, call.status, call.description.as_str()))
+        .map(|call| (call.span_id, call.status, &*call.description))
         .collect();
     let second = SpanId::from_hex(b"2222222222222222").unwrap();
     assert_eq!(

@@ -2,14 +2,15 @@ use sentry_types::protocol::v7 as sentry;
 use serde_json::{json, Value as Json};
 
 use super::*;
-use crate::fixtures::{config, segment, segment_of};
+use crate::envelope::Format;
+use crate::fixtures::{config, encoded, segment, segment_of};
 use crate::span::StreamEnd;
 
 /// The envelope's lines: header, item header, payload.
-fn lines(segment: &Segment) -> (Vec<u8>, [Json; 3]) {
+fn lines(segment: &Segment<'_>) -> (Vec<u8>, [Json; 3]) {
     let config =
         config(r#""release": "shop@1.2", "server_name": "edge-1", "environment": "test","#);
-    let parcel = encode(segment, &config).unwrap();
+    let parcel = encoded(segment, Format::Transaction, &config);
     let bytes = body(&[parcel], 1_787_306_500_000_000_000);
     let text = String::from_utf8(bytes.clone()).unwrap();
     let lines: Vec<&str> = text.split_terminator('\n').collect();
@@ -140,7 +141,7 @@ fn a_template_names_the_transaction_and_what_is_unknown_is_absent() {
         };
     });
     segment.server.parent_span_id = None;
-    segment.context.dsc = Default::default();
+    segment.context.to_mut().dsc = Default::default();
     let (_, [header, _, payload]) = lines(&segment);
     assert_eq!(header.get("trace"), None);
     assert_eq!(payload["transaction"], "/cart/{id}");
