@@ -1,4 +1,14 @@
 //! The attributes that the filter asks its host for, by the paths of Envoy's attribute documentation.
+//!
+//! Each costs a call to the host, which calls back for memory. Envoy can be asked for many of them at once, by an expression (CEL) that it reads once:
+//!
+//! ```text
+//! has(upstream.address)?[request.time,request.duration,…,upstream.address,…]:[request.time,request.duration,…]
+//! ```
+//! One that is not there makes it fail, so what is in it is there whenever a stream has come to its end. Where it fails nevertheless, and on hosts that do not
+//! have such expressions, the attributes are asked for one by one.
+
+use crate::headers::Headers;
 
 /// An attribute. Any of them may be missing in any phase and on any host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,5 +83,92 @@ impl Attribute {
             Self::ClusterName => b"xds\0cluster_name",
             Self::NodeId => b"xds\0node\0id",
         }
+    }
+}
+
+/// What Envoy knows at the end of a stream.
+const OF_STREAM: [Attribute; 9] = [
+    Attribute::RequestTime,
+    Attribute::RequestDuration,
+    Attribute::RequestProtocol,
+    Attribute::ResponseCode,
+    Attribute::ResponseCodeDetails,
+    Attribute::ResponseFlags,
+    Attribute::ResponseSize,
+    Attribute::RouteName,
+    Attribute::ClusterName,
+];
+
+/// What it knows besides where an upstream has answered.
+const OF_CALL: [Attribute; 4] = [
+    Attribute::UpstreamAddress,
+    Attribute::UpstreamRequestAttemptCount,
+    Attribute::UpstreamPoolReadyDuration,
+    Attribute::ResponseBackendLatency,
+];
+
+/// The attributes of a stream's end that were told at once.
+#[derive(Debug, Default)]
+pub struct AtEnd(Headers);
+
+impl AtEnd {
+    /// The expression for them.
+    pub fn expression() -> String {
+        let names = |attributes: &[Attribute]| {
+            let paths = attributes.iter().map(|attribute| attribute.path());
+            let names = paths.map(|path| String::from_utf8_lossy(path).replace('\0', "."));
+            names.collect::<Vec<_>>().join(",")
+        };
+        let (stream, call) = (names(&OF_STREAM), names(&OF_CALL));
+        format!("has(upstream.address)?[{stream},{call}]:[{stream}]")
+    }
+
+    /// Reads what the expression gave: a list in the form of header maps, whose names are the values (seen on Envoy 1.40). What is something else is
+    /// nothing.
+    pub fn read(list: Vec<u8>) -> Self {
+        Self(Headers::from_serialized(list).unwrap_or_default())
+    }
+
+    /// An attribute, if it is among them.
+    pub fn get(&self, attribute: Attribute) -> Option<&[u8]> {
+        let mut all = OF_STREAM.iter().chain(&OF_CALL);
+        let place = all.position(|known| *known == attribute)?;
+        self.0.name_at(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_by_the_places_of_its_expression() {
+        assert_eq!(
+            AtEnd::expression(),
+            "has(upstream.address)?[request.time,request.duration,request.protocol,response.code,response.code_details,response.flags,response.size,\
+             xds.route_name,xds.cluster_name,upstream.address,upstream.request_attempt_count,upstream.cx_pool_ready_duration,response.backend_latency]\
+             :[request.time,request.duration,request.protocol,response.code,response.code_details,response.flags,response.size,xds.route_name,\
+             xds.cluster_name]"
+        );
+        let values = [
+            "time", "duration", "HTTP/1.1", "", "a\0b", "flags", "size", "route", "cluster",
+        ];
+        let list = values.map(|value| (value.as_bytes(), b"".as_slice()));
+        let known = AtEnd::read(crate::headers::serialize(list.into_iter()));
+        assert_eq!(
+            known.get(Attribute::RequestProtocol),
+            Some(b"HTTP/1.1".as_slice())
+        );
+        assert_eq!(known.get(Attribute::ResponseCode), Some(b"".as_slice()));
+        assert_eq!(
+            known.get(Attribute::ClusterName),
+            Some(b"cluster".as_slice())
+        );
+        assert_eq!(known.get(Attribute::UpstreamAddress), None, "no upstream");
+        assert_eq!(known.get(Attribute::TlsVersion), None, "never in it");
+        assert_eq!(
+            AtEnd::read(b"\xff\xff".to_vec()).get(Attribute::RequestTime),
+            None
+        );
     }
 }

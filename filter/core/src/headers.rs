@@ -107,6 +107,12 @@ impl Headers {
             .map(|(_, value)| value)
     }
 
+    /// The name of the line at a place.
+    pub(crate) fn name_at(&self, place: usize) -> Option<&[u8]> {
+        let line = self.lines.get(place)?;
+        self.buffer.get(line.name.clone())
+    }
+
     /// Every line as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.lines.iter().filter_map(|line| {

@@ -124,6 +124,14 @@ extern "C" {
         value_size: usize,
         cas: u32,
     ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_set_effective_context(context_id: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
@@ -322,6 +330,52 @@ pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, Refused> {
     returned(|data, size| {
         // SAFETY: the path is static, the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
+    })
+}
+
+/// An expression over attributes that Envoy has read, by its token (its own functions `expr_create`, `expr_evaluate` and `expr_delete`).
+#[derive(Debug)]
+pub struct Expression([u8; 4]);
+
+impl Expression {
+    /// Gives a host an expression to read; `None` if it does not have such.
+    pub fn create(text: &str) -> Result<Option<Self>, Refused> {
+        match call_by_name("expr_create", text.as_bytes()) {
+            Ok(token) => token
+                .map(|token| token.try_into().map(Self))
+                .transpose()
+                .map_err(|_| Refused::Malformed),
+            Err(refused) if refused.is_for_good() => Ok(None),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Its value for the current stream; `None` where something in it is not there.
+    pub fn evaluate(&self) -> Option<Vec<u8>> {
+        call_by_name("expr_evaluate", &self.0).ok().flatten()
+    }
+
+    /// Gives it back: a VM may see many configurations.
+    pub fn delete(self) {
+        // Whatever the host says, it is not asked for again.
+        let _ = call_by_name("expr_delete", &self.0);
+    }
+}
+
+/// Calls a function that a host adds to the ABI; `None` if there is none of that name.
+fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+    returned(|data, size| {
+        // SAFETY: name and argument live until the call returns, the pointers are valid for the writes that the host makes during the call.
+        unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                size,
+            )
+        }
     })
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use log::{error, info, warn};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
+use sentry_filter_core::attribute::AtEnd;
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::Pipeline;
@@ -21,6 +22,8 @@ pub struct Worker {
     pub pipeline: Option<Pipeline>,
     /// Random bytes in stock.
     pub entropy: host::Entropy,
+    /// What tells the attributes of a stream's end at once, on a host that can.
+    pub at_end: Option<host::Expression>,
     /// The host's names of the metrics, in the order of `Metric::all`; absent where the host refused one.
     metrics: Vec<Option<u32>>,
     /// Whether the configuration is being replaced: `on_done` has been called.
@@ -116,6 +119,10 @@ impl Worker {
             ),
         }
         let flush_interval_ms = config.transport.flush_interval_ms;
+        if config.dsn.is_some() {
+            let created = host::Expression::create(&AtEnd::expression());
+            self.at_end = self.accept(created).flatten();
+        }
         let pipeline = Pipeline::new(config);
         self.limit_key = pipeline.limit_key();
         self.pipeline = Some(pipeline);
@@ -288,6 +295,10 @@ impl Context for Root {
             return true;
         };
         worker.is_ending = true;
+        // A stream that is still there asks one by one.
+        if let Some(expression) = worker.at_end.take() {
+            expression.delete();
+        }
         if let Some(pipeline) = &mut worker.pipeline {
             pipeline.end();
         }

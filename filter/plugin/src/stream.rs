@@ -6,6 +6,7 @@ use std::rc::Rc;
 use log::{info, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use sentry_filter_core::attribute::AtEnd;
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state::FilterState;
 use sentry_filter_core::pipeline::RequestOutcome;
@@ -162,9 +163,11 @@ impl Worker {
             return;
         };
         let refused = Refusals::default();
+        let told = self.at_end.as_ref().and_then(host::Expression::evaluate);
         let end = StreamEnd::read(
             &span,
             pipeline.config().data.send_default_pii,
+            &told.map(AtEnd::read).unwrap_or_default(),
             &mut |attribute| refused.accept(host::property(attribute))?,
             &mut || refused.accept(host::now_ns()).unwrap_or_default(),
         );

@@ -3,6 +3,7 @@
 use wasmi::{FuncType, Linker, Val, ValType};
 
 use crate::call::{Answer, Call, Fault, Import};
+use crate::expressions::call_foreign_function;
 use crate::maps::HeaderMap;
 use crate::state::{map, status, Callout, Cluster, HeaderWrite, LogLine, Metric, State};
 use crate::wasi;
@@ -44,6 +45,11 @@ pub(crate) const ENV: &[Import] = &[
     env("proxy_get_metric", "ii", get_metric),
     env("proxy_set_effective_context", "i", set_effective_context),
     env("proxy_done", "", done),
+    env(
+        "proxy_call_foreign_function",
+        "iiiiii",
+        call_foreign_function,
+    ),
     // What a filter that only adds headers has no business calling: offered, as in Envoy, and answered `Unimplemented`.
     env("proxy_set_buffer_bytes", "iiiii", unimplemented),
     env("proxy_send_local_response", "iiiiiiii", unimplemented),
@@ -58,7 +64,6 @@ pub(crate) const ENV: &[Import] = &[
     env("proxy_grpc_send", "iiii", unimplemented),
     env("proxy_grpc_close", "i", unimplemented),
     env("proxy_grpc_cancel", "i", unimplemented),
-    env("proxy_call_foreign_function", "iiiiii", unimplemented),
 ];
 
 /// The modules that Envoy offers, with what is in each. WASI goes by two names.
@@ -207,11 +212,7 @@ fn get_property(call: &mut Call<'_, '_>) -> Answer {
     if path.last() == Some(&0) {
         path.pop();
     }
-    let own = call.state().context().and_then(|context| {
-        let written = context.filter_state.get(&path);
-        written.or_else(|| context.properties.get(&path)).cloned()
-    });
-    match own.or_else(|| call.state().properties.get(&path).cloned()) {
+    match call.state().attribute(&path) {
         Some(value) => call.return_bytes(2, &value),
         None => refuse(status::NOT_FOUND),
     }

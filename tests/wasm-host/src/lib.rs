@@ -11,6 +11,7 @@ mod builder;
 mod call;
 mod envelope;
 mod error;
+mod expressions;
 mod gateway;
 mod host;
 mod imports;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wasmi::{Memory, TypedFunc};
 
+use crate::expressions::Expression;
 use crate::maps::HeaderMap;
 
 /// Status words of the ABI that this host answers with.
@@ -203,6 +204,8 @@ pub(crate) struct State {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     pub vm_configuration: Vec<u8>,
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub expressions: BTreeMap<u32, Expression>,
+    pub next_expression: u32,
     pub log_level: u32,
     pub logs: Vec<LogLine>,
 
@@ -218,6 +221,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// An attribute as the current context sees it.
+    pub fn attribute(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        let own = self.context().and_then(|context| {
+            let written = context.filter_state.get(path);
+            written.or_else(|| context.properties.get(path)).cloned()
+        });
+        own.or_else(|| self.properties.get(path).cloned())
+    }
+
     /// A host at start-up: one healthy cluster `sentry`, no configuration, no context.
     pub fn new() -> Self {
         Self {
@@ -241,6 +253,8 @@ impl State {
             environment: Vec::new(),
             vm_configuration: Vec::new(),
             properties: BTreeMap::new(),
+            expressions: BTreeMap::new(),
+            next_expression: 1,
             log_level: 0,
             logs: Vec::new(),
             metric_ids: BTreeMap::new(),

@@ -8,7 +8,7 @@
 
 use std::sync::OnceLock;
 
-use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::attribute::{AtEnd, Attribute};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::envelope::Format;
 use sentry_filter_core::headers::Headers;
@@ -24,7 +24,7 @@ const NOW_NS: u64 = 1_787_306_400_000_000_000;
 /// What Relay leaves of a context (sentry-protocol.md §9.1).
 const MAX_CONTEXT: usize = 8_192;
 
-const ATTRIBUTES: [(&str, Attribute); 19] = [
+const ATTRIBUTES: [(&str, Attribute); 20] = [
     ("time", Attribute::RequestTime),
     ("duration", Attribute::RequestDuration),
     ("code", Attribute::ResponseCode),
@@ -44,6 +44,7 @@ const ATTRIBUTES: [(&str, Attribute); 19] = [
     ("latency", Attribute::ResponseBackendLatency),
     ("failure", Attribute::UpstreamTransportFailureReason),
     ("upstream-tls", Attribute::UpstreamTlsVersion),
+    ("list", Attribute::NodeId),
 ];
 
 /// Whether everything holds for one request.
@@ -74,6 +75,8 @@ pub fn check(data: &[u8]) {
     let end = StreamEnd::read(
         &span,
         config.data.send_default_pii,
+        // What a host says at once may be anything, too.
+        &AtEnd::read(attribute(Attribute::NodeId).unwrap_or_default()),
         &mut attribute,
         &mut || NOW_NS,
     );

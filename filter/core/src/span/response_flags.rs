@@ -70,6 +70,7 @@ impl ResponseFlags {
 
 /// The bits of some flags, by their names; known when this is compiled.
 #[expect(
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "evaluated by the compiler, which refuses what is out of bounds"
 )]

@@ -1,9 +1,11 @@
 //! What Envoy says about a stream that has ended.
 
+use std::borrow::Cow;
+
 use super::response_flags::ResponseFlags;
 use super::upstream::Interval;
 use super::OpenSpan;
-use crate::attribute::Attribute;
+use crate::attribute::{AtEnd, Attribute};
 
 /// The details of a response that Envoy follows itself.
 const INTERNAL_REDIRECT: &str = "internal_redirect";
@@ -61,16 +63,20 @@ pub struct UpstreamEnd {
 }
 
 impl StreamEnd {
-    /// Asks for what the span needs. What is only there in some cases is only asked for in these: every attribute costs a host call.
+    /// Asks for what the span needs and is not known yet. What is only there in some cases is only asked for in these: every attribute costs a host call.
     pub fn read(
         span: &OpenSpan,
         sends_client_address: bool,
+        known: &AtEnd,
         attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
         now_ns: &mut dyn FnMut() -> u64,
     ) -> Self {
         let request = span.current_request();
         let is_https = request.scheme.as_deref() == Some("https");
-        let mut host = Attributes(attribute);
+        let mut host = Attributes {
+            known,
+            ask: attribute,
+        };
         let response_flags = host.number(Attribute::ResponseFlags).unwrap_or_default();
         let response_flags = ResponseFlags::from_bits(response_flags);
         let start_ns = host.number(Attribute::RequestTime);
@@ -156,20 +162,26 @@ impl StreamEnd {
 }
 
 /// Envoy's attributes by their types (envoy-wasm.md, "Attributes, seen").
-struct Attributes<'a>(&'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>);
+struct Attributes<'a> {
+    known: &'a AtEnd,
+    ask: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
+}
 
 impl Attributes<'_> {
-    fn bytes(&mut self, attribute: Attribute) -> Option<Vec<u8>> {
-        (self.0)(attribute)
+    fn bytes(&mut self, attribute: Attribute) -> Option<Cow<'_, [u8]>> {
+        match self.known.get(attribute) {
+            Some(bytes) => Some(Cow::Borrowed(bytes)),
+            None => (self.ask)(attribute).map(Cow::Owned),
+        }
     }
 
     fn bytes_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<Vec<u8>> {
-        is_asked.then(|| self.bytes(attribute))?
+        is_asked.then(|| self.bytes(attribute).map(Cow::into_owned))?
     }
 
     /// A text that says something.
     fn text(&mut self, attribute: Attribute) -> Option<String> {
-        let bytes = self.bytes(attribute)?;
+        let bytes = self.bytes(attribute)?.into_owned();
         // What is text already stays where it is.
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -182,7 +194,8 @@ impl Attributes<'_> {
 
     /// An integer, time or duration: 8 bytes, little-endian. A negative one means that it is not known.
     fn number(&mut self, attribute: Attribute) -> Option<u64> {
-        let number = i64::from_le_bytes(self.bytes(attribute)?.try_into().ok()?);
+        let bytes = self.bytes(attribute)?;
+        let number = i64::from_le_bytes(bytes.as_ref().try_into().ok()?);
         u64::try_from(number).ok()
     }
 

@@ -77,6 +77,11 @@ impl Host {
         self.store.data().contexts.contains_key(&context)
     }
 
+    /// How many expressions the host keeps for the module.
+    pub fn expressions(&self) -> usize {
+        self.store.data().expressions.len()
+    }
+
     /// The imports that were called at least once.
     pub fn called(&self) -> BTreeSet<&'static str> {
         self.store.data().called()
