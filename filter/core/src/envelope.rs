@@ -13,6 +13,7 @@ pub mod span_v2;
 pub mod transaction;
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -317,6 +318,42 @@ struct ItemHeader {
     length: usize,
 }
 
+impl ItemHeader {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        // Words and numbers of ours: it cannot fail.
+        let _ = write_json(self, bytes);
+    }
+}
+
+/// More bytes than an item's header has.
+const MAX_ITEM_HEADER: usize = 128;
+
+/// Writes a value as JSON behind what is in a buffer. `None` if it cannot be written.
+fn write_json(value: &impl Serialize, buffer: &mut Vec<u8>) -> Option<()> {
+    serde_json::to_writer(Page(buffer), value).ok()
+}
+
+/// Where JSON is written. Half of what serde_json writes is single bytes, which are not worth the copying of slices.
+struct Page<'b>(&'b mut Vec<u8>);
+
+impl Write for Page<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match bytes {
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes an envelope's header without its closing brace: `sent_at` is written when it leaves.
 fn write_header(
     config: &FilterConfig,
@@ -331,7 +368,7 @@ fn write_header(
         sdk: SDK,
         trace,
     };
-    serde_json::to_writer(&mut *header, &all).ok()?;
+    write_json(&all, header)?;
     header.pop();
     Some(())
 }
@@ -345,21 +382,17 @@ fn write_header(
 /// ```
 fn envelope(header: &[u8], item: &ItemHeader, payload: &[&[u8]], now_ns: u64) -> Vec<u8> {
     let sent_at = sent_at(now_ns);
-    let item = serde_json::to_vec(item).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(
-        [
-            header.len(),
-            sent_at.len(),
-            item.len(),
-            item_len(payload.iter().copied()),
-            2,
-        ]
-        .into_iter()
-        .fold(0, usize::saturating_add),
-    );
+    let parts = [
+        header.len(),
+        sent_at.len(),
+        MAX_ITEM_HEADER,
+        item_len(payload.iter().copied()),
+        2,
+    ];
+    let mut bytes = Vec::with_capacity(parts.into_iter().fold(0, usize::saturating_add));
     bytes.extend_from_slice(header);
     bytes.extend_from_slice(sent_at.as_bytes());
-    bytes.extend_from_slice(&item);
+    item.write(&mut bytes);
     bytes.push(b'\n');
     for part in payload {
         bytes.extend_from_slice(part);

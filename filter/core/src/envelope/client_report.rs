@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::{timestamp, Amount, Format, ItemHeader};
+use super::{timestamp, write_json, Amount, Format, ItemHeader};
 
 /// Counts by reason and category since the last report: a handful.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -109,16 +109,19 @@ impl ClientReport {
                 .filter(|discarded| discarded.quantity > 0)
                 .collect(),
         };
-        let payload = serde_json::to_vec(&payload).unwrap_or_default();
+        let mut written = Vec::new();
+        if write_json(&payload, &mut written).is_none() {
+            return;
+        }
         let item = ItemHeader {
             r#type: "client_report",
             item_count: None,
             content_type: None,
-            length: payload.len(),
+            length: written.len(),
         };
-        body.extend_from_slice(&serde_json::to_vec(&item).unwrap_or_default());
+        item.write(body);
         body.push(b'\n');
-        body.extend_from_slice(&payload);
+        body.extend_from_slice(&written);
         body.push(b'\n');
     }
 }

@@ -13,7 +13,9 @@ use std::borrow::Cow;
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, item_len, protocol_attributes, write_header, ItemHeader, Parcel};
+use super::{
+    envelope, item_len, protocol_attributes, write_header, write_json, ItemHeader, Parcel,
+};
 use super::{LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
 use crate::span::attributes::{Attributes, Value};
@@ -72,10 +74,10 @@ pub fn write(
         .dsc
         .for_spans(context.trace_id, config.dsn.as_ref()?.public_key());
     write_header(config, None, Some(&trace), header)?;
-    serde_json::to_writer(&mut *spans, &streamed(&segment.server, segment, config)).ok()?;
+    write_json(&streamed(&segment.server, segment, config), spans)?;
     for span in &segment.upstream {
         spans.push(b',');
-        serde_json::to_writer(&mut *spans, &streamed(span, segment, config)).ok()?;
+        write_json(&streamed(span, segment, config), spans)?;
     }
     Some(())
 }

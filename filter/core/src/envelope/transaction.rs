@@ -3,7 +3,7 @@
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, timestamp, write_header, ItemHeader, Parcel, Sdk};
+use super::{envelope, timestamp, write_header, write_json, ItemHeader, Parcel, Sdk};
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::config::FilterConfig;
 use crate::span::attributes::Attributes;
@@ -174,7 +174,7 @@ pub fn write(
             .map(|span| child(span, context.trace_id))
             .collect(),
     };
-    serde_json::to_writer(payload, &event).ok()
+    write_json(&event, payload)
 }
 
 /// An envelope for the one event that it may hold.
