@@ -113,7 +113,8 @@ soak: wasm envoy ## a million requests while the receiver is dead: memory must b
 bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 6 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= README=1)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) -p empty-filter
-	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(TARGET_DIR)/$(TARGET)/release/empty_filter.wasm
+	@$(CARGO) build --quiet --release --locked --target $(TARGET) --target-dir $(TARGET_DIR) --manifest-path tests/bench/published-sdk/Cargo.toml
+	@for module in empty_filter published_sdk; do WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(TARGET_DIR)/$(TARGET)/release/$$module.wasm; done
 	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py
 
 bench-core: ## what the core's steps cost, side by side in one run

@@ -52,6 +52,11 @@ class Bench:
         self.envoys: list[Envoy] = []
         self.gateways: dict[str, tuple[Contestant, Envoy]] = {}
 
+    def added(self, windows: dict[str, list[Window]], name: str) -> float:
+        """The CPU over no filter at all: both of the same round, then the median of the rounds."""
+        base = windows[self.gateways[name][0].beside]
+        return statistics.median(one.cpu_us - none.cpu_us for one, none in zip(windows[name], base))
+
     def start_all(self, contestants: list[Contestant]) -> None:
         service = self.start(behind(), "behind", self.load_cpu)
         for each in contestants:
@@ -144,11 +149,6 @@ class Bench:
         return requests / seconds, [each / 1e3 for each in took]
 
 
-def added(windows: dict[str, list[Window]], name: str) -> float:
-    """The CPU over no filter at all: both of the same round, then the median of the rounds."""
-    return statistics.median(one.cpu_us - none.cpu_us for one, none in zip(windows[name], windows["none"]))
-
-
 def spread(values: list[float], digits: int) -> str:
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
@@ -157,7 +157,7 @@ def table(bench: Bench, windows: dict[str, list[Window]]) -> str:
     lines = ["| | µs of CPU a request | added | requests/s | p50 ms | p99 ms | p99.9 ms | RSS MiB |", "|---|---|---|---|---|---|---|---|"]
     for name, each in windows.items():
         contestant, envoy = bench.gateways[name]
-        more = f"{added(windows, name):+.1f}" if "none" in windows and name != "none" else ""
+        more = f"{bench.added(windows, name):+.1f}" if contestant.beside in windows and contestant.filters or contestant.tracing else ""
         tail = " | ".join(f"{statistics.median(getattr(one, key) for one in each):.2f}" for key in ("p50", "p99", "p999"))
         lines.append(
             f"| {contestant.what} (`{name}`) | {spread([one.cpu_us for one in each], 1)} | {more} | {spread([one.per_second for one in each], 0)} | {tail} "
@@ -166,16 +166,16 @@ def table(bench: Bench, windows: dict[str, list[Window]]) -> str:
     return "\n".join(lines)
 
 
-def floors(windows: dict[str, list[Window]]) -> tuple[str, bool]:
+def floors(bench: Bench, windows: dict[str, list[Window]]) -> tuple[str, bool]:
     lines, all_hold = ["| ratio | measured | floor | holds | goal | reached |", "|---|---|---|---|---|---|"], True
     for what, against, floor, goal in ADDED_AT_MOST if "none" in windows else []:
         for name in (what, what + "@baseline"):
             if name not in windows or against not in windows:
                 continue
-            base = added(windows, against)
+            base = bench.added(windows, against)
             if base <= 0:
                 raise BenchError(f"{against} cost nothing over no filter: too noisy to compare; raise REQUESTS or ROUNDS")
-            ratio = added(windows, name) / base
+            ratio = bench.added(windows, name) / base
             all_hold &= ratio <= floor or name != what
             lines.append(f"| CPU added, `{name}` / `{against}` | {ratio:.2f} | ≤ {floor:.2f} | {yes(ratio <= floor)} | ≤ {goal:.2f} | {yes(ratio <= goal)} |")
     for what, against, floor, goal in THROUGHPUT_AT_LEAST:
@@ -216,15 +216,17 @@ def write_csv(windows: dict[str, list[Window]]) -> None:
                 writer.writerow([name, number, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999])
 
 
-def draw(windows: dict[str, list[Window]], note: str, file: Path) -> None:
+def draw(bench: Bench, windows: dict[str, list[Window]], note: str, file: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    names = sorted((name for name in windows if name != "none"), key=lambda name: added(windows, name), reverse=True)
+    contestants = [contestant for contestant, _ in bench.gateways.values()]
+    names = [each.name for each in contestants if each.filters or each.tracing]
+    names.sort(key=lambda name: bench.added(windows, name), reverse=True)
     figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(names) + 1.2))
-    values = [added(windows, name) for name in names]
+    values = [bench.added(windows, name) for name in names]
     native = ("otel", "otel+upstream", "zipkin", "lua")
     bars = axes.barh(names, values, color=["#9aa0a6" if name in native else "#6c5fc7" for name in names])
     axes.bar_label(bars, fmt="%.1f", padding=3)
@@ -257,12 +259,15 @@ def chosen() -> list[Contestant]:
     for file in [module, *([Path(baseline)] if baseline else [])]:
         if not file.is_file():
             raise BenchError(f"there is no module {file}")
-    everyone = everybody(module, module.with_name("empty_filter.wasm"), Path(baseline).resolve() if baseline else None)
+    empty, trimmed = module.with_name("published_sdk.wasm"), module.with_name("empty_filter.wasm")
+    everyone = everybody(module, empty, trimmed, Path(baseline).resolve() if baseline else None)
     only = [name for name in (os.environ.get("ONLY") or "").split(",") if name]
     unknown = set(only) - {each.name for each in everyone}
     if unknown:
         raise BenchError(f"ONLY: there is no {', '.join(sorted(unknown))}; there are {', '.join(each.name for each in everyone)}")
-    return [each for each in everyone if not only or each.name.partition("@")[0] in only or each.name in only]
+    wanted = [each for each in everyone if not only or each.name.partition("@")[0] in only or each.name in only]
+    beside = {each.beside for each in wanted} if "none" in only else set()
+    return [each for each in everyone if each in wanted or each.name in beside]
 
 
 def main() -> int:
@@ -275,16 +280,16 @@ def main() -> int:
         try:
             bench.start_all(chosen())
             windows = bench.run()
-            note, ratios = machine(bench), floors(windows)
+            note, ratios = machine(bench), floors(bench, windows)
             text = f"{note}.\n\n{table(bench, windows)}\n\n{ratios[0]}"
         finally:
             bench.end()
     write_csv(windows)
     print(text)
     if "none" in windows and len(windows) > 1:
-        draw(windows, note, OUTPUT / "bench.svg")
+        draw(bench, windows, note, OUTPUT / "bench.svg")
         if is_for_readme:
-            draw(windows, note, ROOT / "docs" / "bench.svg")
+            draw(bench, windows, note, ROOT / "docs" / "bench.svg")
     if is_for_readme:
         into_readme(f"What a request costs beside the tracers that are compiled into Envoy (`make bench`):\n\n![CPU added a request](docs/bench.svg)\n\n{text}")
     if not ratios[1]:

@@ -30,6 +30,8 @@ class Contestant:
     spans: int = 0
     sent: str | None = None
     lost: str | None = None
+    # Who has the same requests and no filter: what is added is added to that.
+    beside: str = "none"
 
 
 def wasm(module: Path, configuration: dict | None = None) -> dict:
@@ -50,6 +52,7 @@ def filter_of(module: Path, name: str, what: str, rate: float, headers: dict | N
         "dsn": "http://49d0f7386ad645858ae85020e393bef3@receiver.example/1", "traces_sample_rate": rate, **configuration
     }
     contestant = Contestant(name, what, [wasm(module, configuration)], headers=headers or {}, forwards="sentry-trace")
+    contestant.beside = "none-traced" if headers else "none"
     contestant.sent, contestant.lost = FILTER + "spans_sent", FILTER + "spans_discarded."
     contestant.spans = 2 if rate else 0
     return contestant
@@ -119,10 +122,12 @@ end
             "default_source_code": {"inline_string": code},
         },
     }
-    return Contestant("lua", "a Lua filter that copies two headers", [script], headers=TRACED, forwards="sentry-trace")
+    return Contestant(
+        "lua", "a Lua filter that copies two headers", [script], headers=TRACED, forwards="sentry-trace", beside="none-traced"
+    )
 
 
-def everybody(module: Path, empty: Path, baseline: Path | None) -> list[Contestant]:
+def everybody(module: Path, empty: Path, trimmed: Path, baseline: Path | None) -> list[Contestant]:
     filters = ours(module)
     if baseline:
         for contestant in ours(baseline):
@@ -131,7 +136,9 @@ def everybody(module: Path, empty: Path, baseline: Path | None) -> list[Contesta
             filters.append(contestant)
     return [
         Contestant("none", "no filter, no tracer"),
-        Contestant("empty", "a Wasm filter that does nothing", [wasm(empty)]),
+        Contestant("none-traced", "no filter, no tracer, a trace arrives", headers=TRACED, forwards="sentry-trace"),
+        Contestant("empty", "a Wasm filter that does nothing, on the SDK as it is published", [wasm(empty)]),
+        Contestant("trimmed", "the same, without the callbacks that it has no use for, as in this filter", [wasm(trimmed)]),
         *filters,
         opentelemetry("otel", "Envoy's OpenTelemetry tracer", False),
         opentelemetry("otel+upstream", "Envoy's OpenTelemetry tracer, with `spawn_upstream_span`", True),
