@@ -8,6 +8,7 @@ ROUNDS=5, REQUESTS=20000 (a window), CONNECTIONS=8, ONLY=none,empty,otlp, BASELI
 """
 
 import csv
+import json
 import os
 import statistics
 import subprocess
@@ -37,8 +38,8 @@ THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80)]
 class Window:
     """One contestant's turn in one round."""
 
-    def __init__(self, cpu_us: float, per_second: float, milliseconds: list[float]) -> None:
-        self.cpu_us, self.per_second = cpu_us, per_second
+    def __init__(self, cpu_us: float, per_second: float, milliseconds: list[float], spans_a_post: float) -> None:
+        self.cpu_us, self.per_second, self.spans_a_post = cpu_us, per_second, spans_a_post
         ordered = sorted(milliseconds)
         self.p50, self.p99, self.p999 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99, 0.999))
 
@@ -60,10 +61,21 @@ class Bench:
     def start_all(self, contestants: list[Contestant]) -> None:
         service = self.start(behind(), "behind", self.load_cpu)
         for each in contestants:
-            self.gateways[each.name] = each, self.start(gateway(each, service), each.name.replace("+", "-"), self.gateway_cpu)
+            self.gateways[each.name] = each, self.start(gateway(each, service), each.name.replace("+", "-"), self.gateway_cpu, each.workers)
 
-    def start(self, bootstrap: dict, name: str, cpus: set[int]) -> Envoy:
-        envoy = Envoy(ENVOY, bootstrap, self.folder, name, cpus)
+    def start_shared(self, contestants: dict[str, Contestant]) -> None:
+        """The same, but those that differ in their load only have one gateway."""
+        service = self.start(behind(), "behind", self.load_cpu)
+        started: dict[str, Envoy] = {}
+        for name, each in contestants.items():
+            bootstrap = gateway(each, service)
+            key = f"{each.workers} {json.dumps(bootstrap)}"
+            if key not in started:
+                started[key] = self.start(bootstrap, name.replace("+", "-"), self.gateway_cpu, each.workers)
+            self.gateways[name] = each, started[key]
+
+    def start(self, bootstrap: dict, name: str, cpus: set[int], workers: int = 1) -> Envoy:
+        envoy = Envoy(ENVOY, bootstrap, self.folder, name, cpus, workers)
         self.envoys.append(envoy)
         return envoy
 
@@ -93,12 +105,13 @@ class Bench:
         # Connections, caches and compiled code are there before it counts.
         self.load(contestant, envoy, WARM_UP_REQUESTS)
         time.sleep(SETTLE_SECONDS)
+        requests = contestant.requests or self.requests
         before, cpu = self.settled(contestant, envoy), envoy.cpu_seconds()
-        per_second, milliseconds = self.load(contestant, envoy, self.requests)
+        per_second, milliseconds = self.load(contestant, envoy, requests)
         time.sleep(SETTLE_SECONDS)
         cpu = envoy.cpu_seconds() - cpu
-        self.prove_work(contestant, envoy, before)
-        return Window(cpu * 1e6 / self.requests, per_second, milliseconds)
+        posts = self.prove_work(contestant, envoy, before, requests)
+        return Window(cpu * 1e6 / requests, per_second, milliseconds, contestant.spans * requests / posts if posts else 0)
 
     def settled(self, contestant: Contestant, envoy: Envoy) -> dict[str, int]:
         """The stats when nothing moves any more."""
@@ -110,34 +123,36 @@ class Bench:
                 return stats
         raise BenchError(f"{contestant.name}: spans are still being sent")
 
-    def prove_work(self, contestant: Contestant, envoy: Envoy, before: dict[str, int]) -> None:
+    def prove_work(self, contestant: Contestant, envoy: Envoy, before: dict[str, int], requests: int) -> int:
+        """How many requests to the receiver it took."""
         after = self.settled(contestant, envoy)
 
         def grown(name: str) -> int:
             return after.get(name, 0) - before.get(name, 0)
 
-        if (count := grown("http.gateway.downstream_rq_total")) != self.requests:
-            raise BenchError(f"{contestant.name}: {count} requests reached the gateway instead of {self.requests}")
+        if (count := grown("http.gateway.downstream_rq_total")) != requests:
+            raise BenchError(f"{contestant.name}: {count} requests reached the gateway instead of {requests}")
         if contestant.lost:
             lost = {name: grown(name) for name in after if name.startswith(contestant.lost) and grown(name)}
             if lost:
                 raise BenchError(f"{contestant.name}: spans were lost: {lost}")
-        if contestant.sent and (sent := grown(contestant.sent)) != contestant.spans * self.requests:
-            raise BenchError(f"{contestant.name}: {sent} spans were sent instead of {contestant.spans * self.requests}")
+        if contestant.sent and (sent := grown(contestant.sent)) != contestant.spans * requests:
+            raise BenchError(f"{contestant.name}: {sent} spans were sent instead of {contestant.spans * requests}")
         posts, failed = grown("cluster.sentry.upstream_rq_total"), grown("cluster.sentry.upstream_rq_total") - grown("cluster.sentry.upstream_rq_2xx")
         # Who records nothing may still report, once a minute, that it did not.
         allowed = posts > 0 if contestant.spans else posts <= 1
         if not allowed or failed:
             raise BenchError(f"{contestant.name}: {posts} requests to the receiver, {failed} of them failed")
+        return posts
 
     def load(self, contestant: Contestant, envoy: Envoy, requests: int) -> tuple[float, list[float]]:
         log = self.folder / "h2load.tsv"
         log.unlink(missing_ok=True)
         command = ["taskset", "-c", str(next(iter(self.load_cpu)))] if self.load_cpu else []
-        command += [os.environ.get("H2LOAD", "h2load"), "--h1", f"-n{requests}", f"-c{self.connections}", "-t1", f"--log-file={log}"]
+        command += [os.environ.get("H2LOAD", "h2load"), "--h1", f"-n{requests}", f"-c{contestant.connections or self.connections}", "-t1", f"--log-file={log}"]
         for name, value in (BROWSER | contestant.headers).items():
             command.append(f"--header={name}: {value}")
-        command.append(f"http://{LOCALHOST}:{envoy.ports['gateway']}/api/7?limit=10")
+        command.append(f"http://{LOCALHOST}:{envoy.ports['gateway']}{contestant.path}")
         run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if run.returncode or f" {requests} succeeded, 0 failed" not in run.stdout:
             raise BenchError(f"{contestant.name}: requests failed:\n{run.stdout}{run.stderr}")
@@ -237,12 +252,12 @@ def draw(bench: Bench, windows: dict[str, list[Window]], note: str, file: Path) 
     figure.savefig(file, metadata={"Date": None})
 
 
-def into_readme(text: str) -> None:
+def into_readme(text: str, markers: tuple[str, str] = MARKERS) -> None:
     readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(MARKERS[0])
-    _, end, after = rest.partition(MARKERS[1])
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise BenchError(f"README.md has no place for the numbers: {MARKERS[0]} … {MARKERS[1]}")
+        raise BenchError(f"README.md has no place for the numbers: {markers[0]} … {markers[1]}")
     readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 

@@ -32,6 +32,12 @@ class Contestant:
     lost: str | None = None
     # Who has the same requests and no filter: what is added is added to that.
     beside: str = "none"
+    # How the gateway is loaded and made, where that is not as usual: connections and requests of a window (0: the run's own), path, routes, workers.
+    connections: int = 0
+    requests: int = 0
+    path: str = "/api/7?limit=10"
+    routes: int = 1
+    workers: int = 1
 
 
 def wasm(module: Path, configuration: dict | None = None) -> dict:

@@ -15,6 +15,8 @@ START_SECONDS = 30
 TICKS = os.sysconf("SC_CLK_TCK")
 # What the service shows of a request, so that each contestant can be asked whether it really forwards a trace.
 SHOWN = ("sentry-trace", "traceparent", "x-b3-traceid")
+# Bodies of the service's, by path.
+BODIES = {"/none": 0, "/mebibyte": 1 << 20}
 
 
 class BenchError(Exception):
@@ -86,7 +88,8 @@ def gateway(contestant: Contestant, behind: Envoy) -> dict:
         "route_config": {
             "virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": [
-                    {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+                    *({"match": {"prefix": f"/other/{number}/"}, "route": {"cluster": "upstream"}} for number in range(1, contestant.routes)),
+                    {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}},
                 ]}
             ]
         },
@@ -104,6 +107,9 @@ def behind() -> dict:
     ]
     item = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": '{"id": 7, "name": "item"}'}}}
     mirror = {**item, "match": {"path": "/shown"}, "response_headers_to_add": shown}
+    sizes = [
+        {"match": {"path": path}, "direct_response": {"status": 200, "body": {"inline_string": "x" * size}}} for path, size in BODIES.items()
+    ]
     grpc = {
         "match": {"prefix": "/opentelemetry.proto.collector.trace.v1.TraceService/"},
         "direct_response": {"status": 200},
@@ -121,7 +127,7 @@ def behind() -> dict:
         manager = {"codec_type": codec, "route_config": {"virtual_hosts": hosts, "max_direct_response_body_size_bytes": 2 << 20}}
         return listener(name, manager, [])
 
-    return bootstrap([of("service", [mirror, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
+    return bootstrap([of("service", [mirror, *sizes, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
 
 
 def bootstrap(listeners: list, clusters: list) -> dict:
