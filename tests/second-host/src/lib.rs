@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use proxy_wasm_host::abi::v0_2_1::types::{Action, LogLevel, MapType, MetricType, Status};
 use proxy_wasm_host::abi::v0_2_1::{
@@ -61,12 +62,22 @@ pub struct Callout {
 impl Gateway {
     /// Starts the module with a configuration; else what it logged.
     pub fn start(configuration: &str) -> Result<Self, Vec<String>> {
+        Self::start_in(configuration, true)
+    }
+
+    /// Starts the module in a proxy that has no service for callouts.
+    pub fn start_without_callouts(configuration: &str) -> Result<Self, Vec<String>> {
+        Self::start_in(configuration, false)
+    }
+
+    fn start_in(configuration: &str, has_callouts: bool) -> Result<Self, Vec<String>> {
         let (host, module) = MODULE.get_or_init(compile);
         let (log, outbox) = (Arc::<Log>::default(), Arc::<Outbox>::default());
         let shared = Arc::<Shared>::default();
-        let services = VmServices::new(log.clone())
-            .with_shared(shared.clone())
-            .with_callouts(outbox.clone());
+        let mut services = VmServices::new(log.clone()).with_shared(shared.clone());
+        if has_callouts {
+            services = services.with_callouts(outbox.clone());
+        }
         let mut guest =
             Guest::new(host, module, services, &Limits::default()).expect("an instance");
         let plugin = PluginConfig::new().with_configuration(configuration);
@@ -79,6 +90,11 @@ impl Gateway {
             }),
             _ => Err(lock(&log.0).clone()),
         }
+    }
+
+    /// How often the module wants a tick.
+    pub fn tick_period(&self) -> Option<Duration> {
+        self.guest.tick_period(self.root)
     }
 
     /// Lets a request and its answer pass.

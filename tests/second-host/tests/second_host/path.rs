@@ -1,5 +1,7 @@
 //! One request from its headers to Sentry's answer, and what is refused.
 
+use std::time::Duration;
+
 use second_host::{Callout, Gateway, Lines};
 use serde_json::{json, Value};
 
@@ -147,6 +149,72 @@ fn a_page_of_another_origin_may_read_the_trace() {
         value(&served.returned, "access-control-expose-headers"),
         Some("sentry-trace, baggage")
     );
+}
+
+#[test]
+fn a_request_that_is_not_sampled_says_so_and_leaves_no_event() {
+    let mut gateway = start(json!({"traces_sample_rate": 0.0}));
+    let served = gateway.serve(request(&[]), ok());
+    let sent = value(&served.forwarded, "sentry-trace").expect("a trace");
+    assert!(sent.len() == 51 && sent.ends_with("-0"), "{sent}");
+    let baggage = value(&served.forwarded, "baggage").expect("its DSC");
+    for member in [
+        &format!("sentry-trace_id={}", &sent[..32]),
+        "sentry-public_key=0123456789abcdef0123456789abcdef",
+        "sentry-sampled=false",
+        "sentry-sample_rate=0",
+        "sentry-org_id=42",
+    ] {
+        assert!(
+            baggage.split(',').any(|found| found == member),
+            "{member}: {baggage}"
+        );
+    }
+    // A client report may tell of it.
+    for callout in gateway.flush_all() {
+        let text = String::from_utf8(callout.body).expect("text");
+        let item = text.lines().nth(1).expect("an item's header");
+        let item: Value = serde_json::from_str(item).expect("JSON");
+        assert_eq!(item["type"], "client_report", "{text}");
+    }
+    assert_eq!(gateway.metrics()["spans_recorded"], 0);
+}
+
+#[test]
+fn without_callouts_requests_go_on_and_spans_wait_in_a_queue_that_has_a_bound() {
+    // This host says `INTERNAL_FAILURE` then, as Envoy does where no receiver is up: for the filter that may pass.
+    let config = config(json!({"transport": {"max_queue_bytes": 65_536}}));
+    let mut gateway =
+        Gateway::start_without_callouts(&config).unwrap_or_else(|log| panic!("{log:#?}"));
+    assert_eq!(gateway.tick_period(), Some(Duration::from_secs(1)));
+    for _ in 0..500 {
+        let served = gateway.serve(request(&[]), ok());
+        assert!(value(&served.forwarded, "sentry-trace").is_some_and(|sent| sent.ends_with("-1")));
+        assert!(gateway.flush().is_empty());
+    }
+    let metrics = gateway.metrics();
+    let discarded = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("spans_discarded."));
+    let discarded: u64 = discarded.map(|(_, count)| count).sum();
+    assert_eq!(metrics["spans_recorded"], 1_000);
+    assert_eq!(metrics["spans_queued"] + discarded, 1_000, "{metrics:#?}");
+    assert!(
+        metrics["spans_queued"] > 0 && metrics["host_calls_refused"] > 0,
+        "{metrics:#?}"
+    );
+}
+
+#[test]
+fn without_a_dsn_what_arrives_is_repaired() {
+    let mut gateway = Gateway::start("{}").unwrap_or_else(|log| panic!("{log:#?}"));
+    let loud = format!("{}-1CC4B26AB9094EF0-1", TRACE.to_uppercase());
+    let served = gateway.serve(request(&[("sentry-trace", &loud)]), ok());
+    assert_eq!(
+        value(&served.forwarded, "sentry-trace"),
+        Some(loud.to_lowercase().as_str())
+    );
+    assert!(gateway.flush().is_empty());
 }
 
 #[test]

@@ -35,11 +35,11 @@ fn the_upstream_sees_what_the_tables_say() {
 fn the_client_gets_what_the_tables_say() {
     let mut gateways = Gateways::default();
     let mut failures = Vec::new();
-    for (about, row) in vectors::responses() {
-        // Envoy's own filter is not here.
-        if row.envoy_cors.is_some() {
-            continue;
-        }
+    let mut responses = vectors::responses();
+    // Envoy's own filter is not here.
+    responses.retain(|(_, row)| row.envoy_cors.is_none());
+    assert!(responses.len() > 100, "{} rows", responses.len());
+    for (about, row) in responses {
         let complaints = row.judge(&answer(gateways.of(&row.config()), &row));
         let complaints = complaints.iter();
         failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
