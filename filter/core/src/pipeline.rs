@@ -6,7 +6,7 @@ use crate::config::FilterConfig;
 use crate::cors::filter_order::FilterOrder;
 use crate::cors::CorsRequest;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{Amount, Desk};
+use crate::envelope::{Amount, Desk, Sharing};
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, SENTRY_TRACE, X_REQUEST_START};
 use crate::metrics::{CalloutOutcome, Loss, Metric, Metrics};
 use crate::queue::Queue;
@@ -301,6 +301,13 @@ impl Pipeline {
         let transport = self.transport.as_ref();
         self.queue.is_full_batch(sharing)
             && transport.is_some_and(|transport| transport.is_ready(self.ended_ns))
+    }
+
+    /// Whether what waits goes on its way as soon as an answer has made room. What goes together waits for a tick or a full batch instead: a receiver that
+    /// answers quickly would otherwise get many small POSTs, which cost more than the spans in them.
+    pub fn follows_answers(&self) -> bool {
+        let sharing = self.config.transport.format.sharing();
+        self.is_ending || sharing != Sharing::Any || self.is_full_batch()
     }
 
     /// The next thing to post, if anything waits and there is room for it. To be answered with [`Self::on_dispatched`] or [`Self::on_not_dispatched`].

@@ -210,7 +210,13 @@ impl Worker {
                 self.share_limit(until_ns);
             }
         }
-        self.flush();
+        if self
+            .pipeline
+            .as_ref()
+            .is_some_and(Pipeline::follows_answers)
+        {
+            self.flush();
+        }
         self.report();
     }
 

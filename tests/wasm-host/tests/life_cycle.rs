@@ -513,3 +513,28 @@ fn a_host_without_metrics_shared_data_or_attributes_still_sends() {
         assert_eq!(said.count(), 1, "{import}");
     }
 }
+
+/// A receiver that answers at once would otherwise get a POST for each of a few requests.
+#[test]
+fn spans_that_go_together_wait_for_a_tick_and_not_for_an_answer() {
+    let mut gateway = Gateway::start(config::OTLP);
+    gateway.serve(&Exchange::get("/first"));
+    let first = gateway.flush();
+    for _ in 0..3 {
+        gateway.serve(&Exchange::get("/next"));
+    }
+    let before = gateway.host.callouts().len();
+    gateway.answer_all(200);
+    assert_eq!(
+        gateway.host.callouts().len(),
+        before,
+        "the answer is no tick"
+    );
+    let next = gateway.flush();
+    assert_eq!(
+        [&first, &next].map(|callouts| read_spans(only(callouts))),
+        [2, 6]
+    );
+    gateway.answer_all(200);
+    gateway.assert_every_span_is_accounted_for();
+}
