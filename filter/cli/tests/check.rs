@@ -1,10 +1,13 @@
 //! The command as an operator runs it.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use assert_cmd::Command;
+use sentry_filter_cli::find::find;
 use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -25,8 +28,8 @@ fn check(stdin: &str, arguments: &[&str]) -> (i32, String) {
 }
 
 /// All YAML files below a folder.
-fn yaml_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("a folder");
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
     let mut files = Vec::new();
     for path in entries.map(|entry| entry.expect("an entry").path()) {
         if path.is_dir() {
@@ -41,28 +44,54 @@ fn yaml_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
+/// The files in `envoy/` that have the filter in them, with their text.
+fn shipped_files() -> Vec<(PathBuf, String)> {
+    let has_filter = [
+        "http.wasm.v3.Wasm",
+        "kind: WasmPlugin",
+        "kind: TrafficExtension",
+        "kind: EnvoyExtensionPolicy",
+    ];
+    let files = yaml_files(&Path::new(ROOT).join("envoy")).into_iter();
+    let files = files.map(|path| {
+        let text = fs::read_to_string(&path).expect("a file");
+        (path, text)
+    });
+    files
+        .filter(|(_, text)| has_filter.iter().any(|mark| text.contains(mark)))
+        .collect()
+}
+
 #[test]
 fn every_file_that_is_shipped_passes_without_a_warning_about_its_traffic() {
-    let mut checked = 0;
-    for file in yaml_files(&std::path::Path::new(ROOT).join("envoy")) {
-        let text = std::fs::read_to_string(&file).expect("a file");
-        let has_filter = [
-            "http.wasm.v3.Wasm",
-            "kind: WasmPlugin",
-            "kind: TrafficExtension",
-            "kind: EnvoyExtensionPolicy",
-        ];
-        if !has_filter.iter().any(|mark| text.contains(mark)) {
-            continue;
-        }
+    for (file, _) in shipped_files() {
         let (code, printed) = check("", &[file.to_str().expect("a path")]);
         assert_eq!(code, 0, "{}\n{printed}", file.display());
         for warning in ["FAIL_RELOAD", "failOpen", "behind", "no such cluster"] {
             assert!(!printed.contains(warning), "{}\n{printed}", file.display());
         }
-        checked += 1;
     }
-    assert!(checked >= 3, "{checked}");
+}
+
+#[test]
+fn every_configuration_that_is_shipped_is_as_the_schema_says() {
+    let schema = include_str!("../../../envoy/config.schema.json");
+    let schema = serde_json::from_str(schema).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let mut checked = Vec::new();
+    for (file, text) in shipped_files() {
+        for found in find(&text).expect("a configuration") {
+            let place = format!("{}: {}", file.display(), found.place);
+            let document = Value::Object(found.document.expect(&place));
+            let problems: Vec<_> = schema.iter_errors(&document).collect();
+            assert!(problems.is_empty(), "{place}: {problems:?}");
+            let mut wrong = document;
+            wrong["traces_sample_rat"] = Value::from(1);
+            assert!(!schema.is_valid(&wrong), "{place}");
+            checked.push(place);
+        }
+    }
+    assert_eq!(checked.len(), 11, "{checked:#?}");
 }
 
 #[test]

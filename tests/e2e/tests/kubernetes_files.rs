@@ -4,7 +4,6 @@
 use std::{fs, path::PathBuf};
 
 use e2e::{cluster_at, envoy::workspace, Gateway, Request};
-use sentry_filter_core::config::{FilterConfig, Surroundings};
 use serde::Deserialize as _;
 use serde_json::{json, Value};
 
@@ -35,22 +34,6 @@ fn a_wrong_resource_is_refused() {
         let mut wrong = plugin.clone();
         *wrong.pointer_mut(pointer).expect(pointer) = value;
         assert!(!problems(&wrong).is_empty(), "{pointer}");
-    }
-}
-
-#[test]
-fn every_plugin_configuration_is_accepted_by_the_filter_and_its_schema() {
-    let schema = serde_json::from_str(&read("config.schema.json")).expect("a schema in JSON");
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
-    assert!(!schema.is_valid(&json!({"traces_sample_rat": 1})));
-    let configurations = configurations();
-    assert_eq!(configurations.len(), 5);
-    for (file, configuration) in configurations {
-        let problems: Vec<_> = schema.iter_errors(&configuration).collect();
-        assert!(problems.is_empty(), "{file}: {problems:?}");
-        let text = configuration.to_string();
-        let config = FilterConfig::parse(text.as_bytes(), &Surroundings::default());
-        assert!(config.is_ok(), "{file}: {:?}", config.err());
     }
 }
 
@@ -122,7 +105,9 @@ fn envoy_gateways_cluster_is_the_one_that_is_tested() {
 
 #[tokio::test]
 async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
-    for (file, mut configuration) in configurations() {
+    let configurations = configurations();
+    assert_eq!(configurations.len(), 5);
+    for (file, mut configuration) in configurations {
         configuration["traces_sample_rate"] = json!(1);
         let gateway = Gateway::builder().await;
         let dsn = gateway.dsn();
