@@ -106,9 +106,12 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
-schema: ## write envoy/config.schema.json anew, from filter/cli/src/schema.rs
+schema: ## write envoy/config.schema.json and the README's table of options anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
+	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema --markdown > $(TARGET_DIR)/options.md
+	sed -e '/^<!-- make schema: begin -->$$/,/^<!-- end -->$$/{//!d;}' -e '/^<!-- make schema: begin -->$$/r $(TARGET_DIR)/options.md' README.md > $(TARGET_DIR)/README.md
 	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
+	mv $(TARGET_DIR)/README.md README.md
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1

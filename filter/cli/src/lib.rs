@@ -5,3 +5,4 @@ pub mod explain;
 pub mod find;
 pub mod schema;
 pub mod send_test;
+pub mod table;

@@ -11,6 +11,7 @@ use sentry_filter_cli::explain::{explain, Request};
 use sentry_filter_cli::find::find;
 use sentry_filter_cli::schema::schema;
 use sentry_filter_cli::send_test::send_test;
+use sentry_filter_cli::table::table;
 use serde_json::{json, Value};
 
 /// Checks configurations of the Sentry filter for Envoy.
@@ -26,7 +27,11 @@ enum Command {
     /// Check a configuration: every problem, or what it comes to; explain a decision; send a test span
     Check(Check),
     /// Print the JSON schema of the configuration
-    Schema,
+    Schema {
+        /// Print the options as a table in Markdown instead
+        #[arg(long)]
+        markdown: bool,
+    },
 }
 
 /// Check a configuration, with the code of the filter itself.
@@ -88,8 +93,8 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Schema => {
-            print!("{}", schema());
+        Command::Schema { markdown } => {
+            print!("{}", if markdown { table() } else { schema() });
             ExitCode::SUCCESS
         }
         Command::Check(arguments) => match run(&arguments) {

@@ -1,9 +1,13 @@
 //! The configuration as a document: what an operator may write, as a JSON schema. The filter reads it with `sentry_filter_core::config`, which has to name
 //! every problem at once and to stay small; the tests of this crate hold the two together, at every bound.
+//!
+//! The comments here are the descriptions in the schema, and the README's table. What counts where an option has no default is their last sentence:
+//! `Unset: …`. A link to a chapter of the README is a link in the table only.
 
 use schemars::generate::SchemaSettings;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The plugin configuration of the Sentry filter for Envoy. What a schema cannot say is checked by the filter and by `sentry-filter check`: whether a regular
@@ -12,53 +16,55 @@ use std::collections::BTreeMap;
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Sentry filter for Envoy")]
 pub struct Document {
-    /// Where spans go. Unset: the VM's variable SENTRY_DSN. Without one the filter validates, repairs and forwards headers; nothing is started, recorded or sent.
+    /// Where spans go. Without one the filter validates, repairs and forwards headers, and starts, records and sends nothing. Unset: `SENTRY_DSN`.
     #[schemars(regex(pattern = r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$"))]
     pub dsn: Option<String>,
-    /// The environment of spans and new traces. Unset: SENTRY_ENVIRONMENT, else production.
+    /// The environment of spans and new traces. Unset: `SENTRY_ENVIRONMENT`, else `production`.
     #[schemars(length(max = 64))]
     pub environment: Option<String>,
-    /// The release. Unset: SENTRY_RELEASE.
+    /// The release of spans and new traces. Unset: `SENTRY_RELEASE`.
     #[schemars(length(max = 200))]
     pub release: Option<String>,
     /// The gateway's own name. Unset: Envoy's node id.
     #[schemars(length(max = 256))]
     pub server_name: Option<String>,
-    /// The organisation's digits, as a text. Unset: those of the DSN's host, as in `o1.ingest.sentry.io`. A trace of another organisation is not continued.
+    /// The organisation's digits, as a text. A trace of another organisation is not continued. Unset: the `o<digits>.` of the DSN's host.
     #[schemars(regex(pattern = r"^\s*[0-9]*\s*$"))]
     pub org_id: Option<String>,
-    /// The share of new traces that is sampled. Unset: SENTRY_TRACES_SAMPLE_RATE, else deferred mode: traces are passed on without a decision, nothing is recorded.
+    /// The share of new traces that is sampled. A decision that arrives with a request is kept, also at 0. Without a rate (deferred mode) traces are started
+    /// and passed on without a decision, and nothing is recorded. Unset: `SENTRY_TRACES_SAMPLE_RATE`, else no rate.
     #[schemars(range(min = 0, max = 1))]
     pub traces_sample_rate: Option<f64>,
     /// Also start a new trace where only one side knows its organisation.
     pub strict_trace_continuation: Option<bool>,
     /// What outside callers may decide.
     pub incoming: Option<Incoming>,
-    /// What is recorded at most in a second, per worker. Unset: any number.
+    /// What is recorded at most, per worker. Over it a new trace is `-0`, and a decision that arrived goes on without our span. Unset: no limit.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_traces_per_second: Option<f64>,
-    /// Where no valid sentry-trace arrives, continue a valid traceparent.
+    /// Where no valid `sentry-trace` arrives, continue a valid `traceparent`: its sampled bit is inherited if set, and leaves the decision to us if not.
     pub continue_traceparent: Option<bool>,
-    /// Also write traceparent, to agree with sentry-trace.
+    /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside its own trace. Otherwise both are left alone.
     pub propagate_traceparent: Option<bool>,
-    /// The URLs whose upstream gets the trace: texts that the URL contains, and regular expressions. Unset: all. An empty list: none.
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`. To any other URL `sentry-trace` and `sentry-` members are
+    /// removed, the rest stays. An empty list is none. Unset: all.
     pub trace_propagation_targets: Option<Vec<Target>>,
-    /// What differs from request to request. For each field the first rule counts that matches and sets it.
+    /// [What differs](#rules) from request to request. For each field the first rule counts that matches and sets it.
     pub rules: Option<Vec<Rule>>,
     /// Which lists of CORS answers the trace headers are added to.
     pub cors: Option<Cors>,
-    /// Which trace headers the client gets.
+    /// Which trace headers the client gets; of `baggage` only the `sentry-` members, which tell release, environment and organisation.
     pub response_headers: Option<Vec<ResponseHeader>>,
-    /// Whether page loads are told their trace, by Server-Timing.
+    /// Tell [page loads](#page-loads) their trace, by `Server-Timing`.
     pub server_timing: Option<bool>,
-    /// Write X-Request-Start where none arrived.
+    /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a request waited for them.
     pub request_start_header: Option<bool>,
     /// Record the call to the upstream as a span of its own.
     pub upstream_spans: Option<bool>,
-    /// Status codes and ranges, both ends included, whose spans are not sent.
+    /// Codes and ranges, both ends included, as `[404, [300, 399]]`, whose spans are not sent. What services record below such a span lacks its parent.
     #[schemars(length(max = 500))]
     pub trace_ignore_status_codes: Option<Vec<StatusCodes>>,
-    /// Also send client addresses, user agents, values of queries, and cookies that are recorded.
+    /// Let client addresses, user agents, values of queries, and cookies that are recorded [leave the gateway](#what-leaves-the-gateway), too.
     pub send_default_pii: Option<bool>,
     /// Names of request headers to record.
     #[schemars(length(max = 32))]
@@ -66,7 +72,7 @@ pub struct Document {
     /// Names of response headers to record.
     #[schemars(length(max = 32))]
     pub capture_response_headers: Option<Vec<HeaderName>>,
-    /// Tell Sentry what was lost, with the next envelope.
+    /// Tell Sentry [what was lost](#the-way-to-sentry), with the next envelope.
     pub client_reports: Option<bool>,
     /// One log line for each decision, at level info.
     pub debug: Option<bool>,
@@ -110,9 +116,9 @@ impl Default for Document {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Incoming {
-    /// restart: they never decide the trace id; every request begins a trace.
+    /// With `restart` outside callers never decide the trace id; every request begins a trace (for a public edge).
     pub trace: Option<IncomingTrace>,
-    /// ignore: they never decide sampling.
+    /// With `ignore` outside callers never decide sampling; the flag and `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a quota).
     pub sampled: Option<IncomingSampled>,
 }
 
@@ -215,9 +221,9 @@ pub struct Match {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// Access-Control-Allow-Headers of preflight answers.
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](#cors).
     pub allow_headers: Option<bool>,
-    /// Access-Control-Expose-Headers of all other answers.
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we write them) to `Access-Control-Expose-Headers` of all other answers.
     pub expose_headers: Option<bool>,
 }
 
@@ -268,18 +274,18 @@ pub struct Transport {
     /// The Envoy cluster that takes the spans.
     #[schemars(length(min = 1))]
     pub cluster: Option<String>,
-    /// In which form spans are sent.
+    /// [In which form](#formats) spans are sent.
     pub format: Option<Format>,
-    /// Another path than the DSN's, for a proxy or a collector.
+    /// Another path, for a proxy or a collector. Unset: from the DSN and the format.
     #[schemars(regex(pattern = "^/[!-~]*$"))]
     pub path: Option<String>,
-    /// How long one POST may take, in milliseconds.
+    /// How long one POST may take.
     #[schemars(range(min = 1, max = 600_000))]
     pub timeout_ms: Option<u32>,
-    /// How often waiting spans are sent, in milliseconds.
+    /// How often waiting spans are sent.
     #[schemars(range(min = 10, max = 60_000))]
     pub flush_interval_ms: Option<u32>,
-    /// What may wait or be under way, in bytes, per worker.
+    /// What may wait or be under way, per worker. When it is full, the oldest traces go, whole, a sixteenth of it at a time.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub max_queue_bytes: Option<u64>,
     /// POSTs under way at once, per worker.
@@ -313,7 +319,44 @@ pub enum Format {
 
 /// The schema, JSON Schema 2020-12, with a line's end at its end.
 pub fn schema() -> String {
+    let mut schema = with_links();
+    each_description(&mut schema, &mut |text| *text = without_links(text));
+    format!("{schema:#}\n")
+}
+
+/// The same, with descriptions that link to the README's chapters.
+pub fn with_links() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    let schema = generator.into_root_schema_for::<Document>();
-    format!("{schema:#}\n", schema = schema.as_value())
+    let mut schema = generator.into_root_schema_for::<Document>().to_value();
+    each_description(&mut schema, &mut |text| *text = text.replace('\n', " "));
+    schema
+}
+
+fn each_description(schema: &mut Value, change: &mut dyn FnMut(&mut String)) {
+    match schema {
+        Value::Object(fields) => {
+            fields
+                .iter_mut()
+                .for_each(|(key, value)| match (key.as_str(), value) {
+                    ("description", Value::String(text)) => change(text),
+                    (_, value) => each_description(value, change),
+                })
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| each_description(item, change)),
+        _ => {}
+    }
+}
+
+/// `[words](#chapter)` becomes its words: an editor has no chapters.
+fn without_links(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("](#") {
+        let (before, words) = before.rsplit_once('[').unwrap_or(("", before));
+        plain.extend([before, words]);
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    plain + rest
 }

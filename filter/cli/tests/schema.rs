@@ -1,6 +1,7 @@
 //! `envoy/config.schema.json` is what the types say, and the filter's reader agrees with it.
 
 use jsonschema::Validator;
+use sentry_filter_cli::table::{rows, table};
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use serde_json::{json, Map, Value};
 
@@ -229,24 +230,7 @@ fn keys_of_the_filter(config: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readmes_table_has_the_same_keys_and_defaults() {
-    let (_, chapter) = README
-        .split_once("\n## Configuration\n")
-        .expect("the chapter");
-    let (_, table) = chapter
-        .split_once("| key | default | meaning |\n|---|---|---|\n")
-        .expect("the table");
-    let rows: Vec<(String, String)> = table
-        .lines()
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| {
-            let mut cells = line.split(" | ");
-            let key = cells.next().expect("a key").trim_start_matches("| ");
-            let default = cells.next().expect("a default");
-            (key.trim_matches('`').to_owned(), default.to_owned())
-        })
-        .collect();
-
+fn the_options_of_the_types_are_the_filters_in_its_order() {
     let mut expected = Vec::new();
     for key in keys_of_the_filter(r#"{"x": 1}"#) {
         match key.as_str() {
@@ -257,21 +241,33 @@ fn the_readmes_table_has_the_same_keys_and_defaults() {
             _ => expected.push(key),
         }
     }
-    let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+    let keys: Vec<_> = rows().into_iter().map(|row| row.key).collect();
     assert_eq!(keys, expected);
+}
 
-    let mut options = 0;
-    each_option(&schema(), &[], &mut |path, part| {
-        options += 1;
-        let key = path.join(".");
-        let row = rows.iter().find(|(known, _)| *known == key);
-        let (_, shown) = row.unwrap_or_else(|| panic!("{key} is in the schema alone"));
-        match &part["default"] {
-            // Where nothing is the default, the table says in words what that is.
-            Value::Null => assert!(shown.parse::<f64>().is_err() && !shown.is_empty(), "{key}"),
-            Value::String(text) => assert_eq!(shown, &format!("`{text}`"), "{key}"),
-            other => assert_eq!(shown, &format!("`{other}`"), "{key}"),
+#[test]
+fn the_readmes_table_is_the_generated_one() {
+    let (_, part) = README
+        .split_once("<!-- make schema: begin -->\n")
+        .expect("the table");
+    let (shown, _) = part.split_once("<!-- end -->").expect("its end");
+    assert!(
+        shown == table(),
+        "the README's table of options is out of date: run `make schema`"
+    );
+    for row in rows() {
+        for cell in [&row.values, &row.default, &row.meaning] {
+            assert!(!cell.is_empty() && !cell.contains('|'), "{row:?}");
         }
-    });
-    assert_eq!(options, rows.len());
+        for link in row.meaning.split("](#").skip(1) {
+            let (chapter, _) = link.split_once(')').expect("its end");
+            let mut titles = README.lines().filter(|line| line.starts_with('#'));
+            let is_it = |title: &str| {
+                let title = title.trim_start_matches(['#', ' ']).to_lowercase();
+                title.replace(' ', "-") == chapter
+            };
+            assert!(titles.any(is_it), "{chapter}");
+        }
+    }
+    assert!(!COMMITTED.contains("](#"), "links are for the README alone");
 }
