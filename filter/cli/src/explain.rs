@@ -2,10 +2,12 @@
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use sentry_filter_core::headers::{
+    serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT,
+};
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::route;
-use sentry_filter_core::rules::{IncomingSampled, Settings};
+use sentry_filter_core::rules::{IncomingSampled, RouteMetadata, Settings};
 use sentry_filter_core::trace::baggage::Baggage;
 use sentry_filter_core::trace::continuation::Restart;
 use sentry_filter_core::trace::sampling::SampleRand;
@@ -13,6 +15,7 @@ use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use sentry_filter_core::trace::{self, Sources, TraceDecision, TraceOrigin};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// The time of every explanation: 2026-01-01 00:00:00 UTC.
 const NOW_NS: u64 = 1_767_225_600_000_000_000;
@@ -25,6 +28,8 @@ pub struct Request {
     pub route: Option<String>,
     /// The name of Envoy's cluster.
     pub cluster: Option<String>,
+    /// What the metadata of Envoy's route has in `filter_metadata.sentry`, as Envoy hands it over.
+    pub metadata: Option<Vec<u8>>,
 }
 
 /// A decision, for people.
@@ -97,7 +102,36 @@ impl Request {
             headers: pseudo.chain(own).collect(),
             route: None,
             cluster: None,
+            metadata: None,
         })
+    }
+
+    /// What stands below `filter_metadata.sentry`, in the form that Envoy gives it: doubles in 8 bytes, booleans in one. Lists and objects are left out: the
+    /// filter reads none.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn metadata(text: &str) -> Result<Vec<u8>, String> {
+        let values: Map<String, Value> = serde_norway::from_str(text).map_err(|error| {
+            format!("expected an object, as {{\"traces_sample_rate\": 0.5}}: {error}")
+        })?;
+        let mut pairs = Vec::new();
+        for (key, value) in &values {
+            let value = match value {
+                Value::Null => {
+                    return Err(format!(
+                        "{key} has no value: with such a key Envoy hands over none of them"
+                    ))
+                }
+                Value::Bool(flag) => vec![u8::from(*flag)],
+                Value::Number(number) => number.as_f64().unwrap_or_default().to_le_bytes().into(),
+                Value::String(text) => text.clone().into_bytes(),
+                Value::Array(_) | Value::Object(_) => continue,
+            };
+            pairs.push((key.as_bytes(), value));
+        }
+        let pairs = pairs.iter().map(|(key, value)| (*key, value.as_slice()));
+        Ok(serialize(pairs))
     }
 
     fn headers(&self) -> Headers {
@@ -109,6 +143,7 @@ impl Request {
         let text = match attribute {
             Attribute::RouteName => self.route.as_ref(),
             Attribute::ClusterName => self.cluster.as_ref(),
+            Attribute::RouteMetadata => return self.metadata.clone(),
             _ => None,
         };
         text.map(|text| text.clone().into_bytes())
@@ -146,6 +181,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let settings = Settings::of(&config.rules, &headers, &mut |attribute| {
         request.attribute(attribute)
     });
+    let metadata = RouteMetadata::read(request.metadata.clone());
     let may_start = config
         .dsn
         .as_ref()
@@ -153,7 +189,9 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     Explanation {
         trace: origin(&decision, may_start),
         refused: refused(&decision),
-        sampling: sampling(config, &settings, &decision, &headers, may_start),
+        sampling: sampling(
+            config, &metadata, &settings, &decision, &headers, may_start,
+        ),
         span: outcome.span.as_ref().map(|span| {
             let name = span.transaction.as_ref().map_or_else(
                 || format!("{} (source url; a route's name with a / in it, or a rule's transaction would be better)", span.request.path),
@@ -231,6 +269,7 @@ fn refused(decision: &TraceDecision) -> Vec<String> {
 
 fn sampling(
     config: &FilterConfig,
+    metadata: &RouteMetadata,
     settings: &Settings,
     decision: &TraceDecision,
     headers: &Headers,
@@ -243,9 +282,22 @@ fn sampling(
         Some(false) => return "nothing is recorded: OPTIONS, or the DSN's own host".to_owned(),
         Some(true) => {}
     }
-    let (rate, from) = match settings.traces_sample_rate {
-        Some(rate) => (Some(rate), "a rule's traces_sample_rate"),
-        None => (config.traces_sample_rate, "traces_sample_rate"),
+    let rates = [
+        (
+            "the route's traces_sample_rate",
+            metadata.traces_sample_rate,
+        ),
+        ("a rule's traces_sample_rate", settings.traces_sample_rate),
+        ("traces_sample_rate", config.traces_sample_rate),
+    ];
+    let rates: Vec<_> = rates
+        .into_iter()
+        .filter_map(|(from, rate)| Some(format!("{from} {}", rate?)))
+        .collect();
+    let ignorer = match (metadata.ignore, settings.ignore) {
+        (Some(true), _) => Some("the route ignores the request"),
+        (None, Some(true)) => Some("a rule ignores the request"),
+        _ => None,
     };
     let ignores =
         settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
@@ -259,18 +311,23 @@ fn sampling(
     };
     if let Some(arrived) = arrived.filter(|_| !ignores) {
         let flag = if arrived { "sampled" } else { "not sampled" };
-        return match (arrived, is_recorded, rate) {
-            (true, true, _) => format!("{flag}: the decision arrived with the request, and is kept; a span is recorded"),
-            (true, false, None) => format!("{flag}: the decision arrived with the request, and is kept; no span is recorded, since traces_sample_rate is not set"),
-            (true, false, Some(_)) => format!("{flag}: the decision arrived with the request, and is kept; no span is recorded, since a rule ignores the request"),
-            (false, ..) => format!("{flag}: the decision arrived with the request, and is kept"),
+        let why = match (arrived, is_recorded, ignorer) {
+            (false, ..) => String::new(),
+            (true, true, _) => "; a span is recorded".to_owned(),
+            (true, false, Some(ignorer)) if !rates.is_empty() => {
+                format!("; no span is recorded, since {ignorer}")
+            }
+            (true, false, _) => {
+                "; no span is recorded, since traces_sample_rate is not set".to_owned()
+            }
         };
+        return format!("{flag}: the decision arrived with the request, and is kept{why}");
     }
-    let Some(rate) = rate else {
+    let Some((rate, overruled)) = rates.split_first() else {
         return "deferred: no decision arrived, and traces_sample_rate is not set; nothing is recorded".to_owned();
     };
-    if settings.ignore == Some(true) {
-        return "not sampled: a rule ignores the request".to_owned();
+    if let Some(ignorer) = ignorer {
+        return format!("not sampled: {ignorer}");
     }
     let written = decision
         .mutations
@@ -301,7 +358,11 @@ fn sampling(
     } else {
         "no decision arrived, so we decide: "
     };
-    format!("{word}: {why}{whose} {rand} is {sign} {from} {rate}")
+    let before = match overruled {
+        [] => String::new(),
+        overruled => format!(" (which comes before {})", overruled.join(", and ")),
+    };
+    format!("{word}: {why}{whose} {rand} is {sign} {rate}{before}")
 }
 
 /// Whether a `traceparent` says that its trace is sampled.

@@ -57,6 +57,9 @@ struct Check {
     /// The name of the Envoy cluster of that request
     #[arg(long, requires = "explain")]
     cluster: Option<String>,
+    /// What the metadata of that route has in filter_metadata.sentry, as {"traces_sample_rate": 0.5}
+    #[arg(long, value_name = "OBJECT", requires = "explain")]
+    route_metadata: Option<String>,
     /// Post one span to the DSN, in the configured format, and explain the answer
     #[arg(long)]
     send_test: bool,
@@ -125,6 +128,10 @@ fn run(arguments: &Check) -> Result<Vec<Report>, String> {
             let mut request = Request::parse(text, &arguments.headers)?;
             request.route.clone_from(&arguments.route);
             request.cluster.clone_from(&arguments.cluster);
+            let metadata = arguments.route_metadata.as_deref().map(Request::metadata);
+            request.metadata = metadata
+                .transpose()
+                .map_err(|message| format!("--route-metadata: {message}"))?;
             Some(request)
         }
     };

@@ -181,13 +181,22 @@ spec: {wasm: [{name: sentry, config: {trace_sample_rate: 1}}]}
 
 #[test]
 fn wrong_arguments_and_files_are_something_else_than_problems() {
-    let rows: [(&str, &[&str]); 6] = [
+    let rows: [(&str, &[&str]); 9] = [
         ("", &["/no/such/file"]),
         ("a: [", &["-"]),
         ("apiVersion: v1\nkind: Service\n", &["-"]),
         ("{}", &["-", "--env", "HOME=/"]),
         ("{}", &["-", "--explain", "GET /", "-H", "nothing"]),
         ("{}", &["-", "-H", "a: b"]),
+        ("{}", &["-", "--route-metadata", "{}"]),
+        (
+            "{}",
+            &["-", "--explain", "GET /", "--route-metadata", "ignore"],
+        ),
+        (
+            "{}",
+            &["-", "--explain", "GET /", "--route-metadata", "{ignore: }"],
+        ),
     ];
     for (stdin, arguments) in rows {
         let (code, printed) = check(stdin, arguments);
@@ -221,6 +230,44 @@ fn decisions_are_explained() {
         assert_eq!(code, 0, "{name}: {printed}");
         for part in expected {
             assert!(printed.contains(part), "{name}: no {part:?} in\n{printed}");
+        }
+    }
+}
+
+#[test]
+fn the_metadata_of_the_route_comes_before_rules_and_these_before_the_top_level() {
+    let rule = r#"{"traces_sample_rate": 0.1, "transaction": "/rule", "ignore": true}"#;
+    let config = |rules: &str| {
+        format!(
+            r#"{{"dsn": "https://key@o1.ingest.sentry.io/1", "traces_sample_rate": 0.125, "rules": [{rules}]}}"#
+        )
+    };
+    let tell_rate = r#"{"ignore": false, "traces_sample_rate": 0.5, "transaction": "/checkout"}"#;
+    let arrived = format!("GET /api/7\nsentry-trace: {TRACE}");
+    let kept = format!("{arrived}-1");
+    let rows: [(&str, &str, &str, &[&str]); 8] = [
+        ("", "{}", &arrived, &["not sampled: no decision arrived, so we decide: the trace's number 0.125080 is not below traces_sample_rate 0.125\n", "span: none"]),
+        (r#"{"traces_sample_rate": 1}"#, "{}", &arrived, &["is below a rule's traces_sample_rate 1 (which comes before traces_sample_rate 0.125)\n"]),
+        (rule, "{}", &arrived, &["not sampled: a rule ignores the request", "span: none"]),
+        (rule, tell_rate, &arrived, &[
+            "0.125080 is below the route's traces_sample_rate 0.5 (which comes before a rule's traces_sample_rate 0.1, and traces_sample_rate 0.125)\n",
+            "span: http.server /checkout (source route)",
+        ]),
+        // As people write it in YAML; numbers and flags in quotes count, too, and what the filter does not know does not.
+        (rule, "{ignore: 'false', traces_sample_rate: '1', other: [1], transaction: 7}", &arrived, &["is below the route's traces_sample_rate 1 (", "/rule (source custom)"]),
+        ("", "ignore: true", &arrived, &["not sampled: the route ignores the request"]),
+        ("", r#"{"ignore": true}"#, &kept, &["is kept; no span is recorded, since the route ignores the request"]),
+        (rule, r#"{"ignore": false}"#, &kept, &["is kept; a span is recorded", "/rule (source custom)"]),
+    ];
+    for (rules, metadata, request, expected) in rows {
+        let arguments = ["-", "--explain", request, "--route-metadata", metadata];
+        let (code, printed) = check(&config(rules), &arguments);
+        assert_eq!(code, 0, "{printed}");
+        for part in expected {
+            assert!(
+                printed.contains(part),
+                "{metadata}: no {part:?} in\n{printed}"
+            );
         }
     }
 }
