@@ -10,7 +10,7 @@ use sentry_filter_cli::check::{check, Report};
 use sentry_filter_cli::explain::{explain, Request};
 use sentry_filter_cli::find::find;
 use sentry_filter_cli::schema::schema;
-use sentry_filter_cli::send_test::send_test;
+use sentry_filter_cli::send_test::{authorities, send_test};
 use sentry_filter_cli::table::table;
 use serde_json::{json, Value};
 
@@ -63,6 +63,9 @@ struct Check {
     /// Post one span to the DSN, in the configured format, and explain the answer
     #[arg(long)]
     send_test: bool,
+    /// The authorities, in PEM, of which one has to have signed the receiver's certificate, instead of those that browsers know
+    #[arg(long, value_name = "FILE", requires = "send_test")]
+    ca: Option<PathBuf>,
     /// A variable of the VM, as SENTRY_DSN=…; wins over those in the file (vmConfig.env, environment_variables). This command's own environment is not read
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -135,15 +138,25 @@ fn run(arguments: &Check) -> Result<Vec<Report>, String> {
             Some(request)
         }
     };
-    let file = arguments.file.display();
-    let text = read(&arguments.file).map_err(|error| format!("{file}: {error}"))?;
-    let all = find(&text).map_err(|message| format!("{file}: {message}"))?;
+    let in_file = |file: &Path, message: &str| format!("{}: {message}", file.display());
+    let authorities = match &arguments.ca {
+        None => authorities(None),
+        Some(file) => std::fs::read(file)
+            .map_err(|error| error.to_string())
+            .and_then(|pem| authorities(Some(&pem)))
+            .map_err(|message| in_file(file, &message)),
+    }?;
+    let file = arguments.file.as_path();
+    let text = read(file).map_err(|error| in_file(file, &error.to_string()))?;
+    let all = find(&text).map_err(|message| in_file(file, &message))?;
     let variables: BTreeMap<_, _> = arguments.env.iter().cloned().collect();
     let reports = all.iter().map(|found| {
         let (mut report, config) = check(found, &variables);
         if let Some(config) = config {
             report.explanation = request.as_ref().map(|request| explain(&config, request));
-            report.test = arguments.send_test.then(|| send_test(&config));
+            report.test = arguments
+                .send_test
+                .then(|| send_test(&config, &authorities));
         }
         report
     });

@@ -11,6 +11,7 @@ use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::Sources;
 use sentry_filter_core::transport::rate_limit::limit_s;
 use serde::Serialize;
+use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
 
 /// What became of the test span.
 #[derive(Debug, Serialize)]
@@ -39,8 +40,29 @@ impl Test {
     }
 }
 
-/// Posts a test span.
-pub fn send_test(config: &FilterConfig) -> Test {
+/// The authorities of a file in PEM; without one those that browsers know.
+///
+/// # Errors
+/// Why there are none in it.
+pub fn authorities(pem: Option<&[u8]>) -> Result<RootCerts, String> {
+    let Some(pem) = pem else {
+        return Ok(RootCerts::WebPki);
+    };
+    let mut certificates = Vec::new();
+    for item in parse_pem(pem) {
+        match item.map_err(|error| error.to_string())? {
+            PemItem::Certificate(certificate) => certificates.push(certificate),
+            _ => return Err("expected certificates in PEM, found something else, too".to_owned()),
+        }
+    }
+    match certificates.is_empty() {
+        true => Err("expected certificates in PEM, found none".to_owned()),
+        false => Ok(RootCerts::new_with_certs(&certificates)),
+    }
+}
+
+/// Posts a test span, to a receiver whose certificate one of the authorities has signed.
+pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
     let Some(dsn) = config.dsn.clone() else {
         return Test::failed(String::new(), "there is no DSN to send to".to_owned());
     };
@@ -86,7 +108,9 @@ pub fn send_test(config: &FilterConfig) -> Test {
     };
     let path = callout.headers.iter().find(|(name, _)| *name == ":path");
     let url = url_of(path.map_or("/", |(_, path)| path));
+    let tls = TlsConfig::builder().root_certs(authorities.clone());
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls.build())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -185,7 +209,7 @@ fn unreachable(error: &ureq::Error, authority: &str, timeout_ms: u32) -> String 
 }
 
 fn handshake(error: &ureq::Error) -> String {
-    format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know; Envoy checks against what the cluster names")
+    format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know, or those of --ca; Envoy checks against what the cluster names")
 }
 
 /// Here is no Envoy to ask for the time.
