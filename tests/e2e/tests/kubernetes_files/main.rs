@@ -1,7 +1,9 @@
 //! Every resource in `envoy/istio` and `envoy/envoy-gateway` is what its project says that it must be, its parts fit each other, and real Envoy carries
 //! a request with its configuration. The definitions are in `tests/crds`.
 
-use std::{fs, path::PathBuf};
+mod rules;
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use e2e::{cluster_at, envoy::workspace, Gateway, Request};
 use serde::Deserialize as _;
@@ -34,6 +36,127 @@ fn a_wrong_resource_is_refused() {
         let mut wrong = plugin.clone();
         *wrong.pointer_mut(pointer).expect(pointer) = value;
         assert!(!problems(&wrong).is_empty(), "{pointer}");
+    }
+}
+
+/// A rule that cannot be evaluated counts as broken, and all can be read, also those that no resource of ours reaches.
+#[test]
+fn every_rule_that_a_resource_reaches_holds() {
+    let mut evaluated = 0;
+    for (file, resource) in resources() {
+        let verdict = rules::evaluate(&definition(&resource)["schema"], &resource);
+        assert!(verdict.problems.is_empty(), "{file}: {verdict:#?}");
+        evaluated += verdict.evaluated;
+    }
+    assert_eq!(evaluated, 85);
+    let definitions = fs::read_dir(workspace("tests/crds")).expect("definitions");
+    let definitions = definitions.filter_map(|entry| {
+        let path = entry.expect("an entry").path();
+        let is_definition = path
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        is_definition.then(|| fs::read_to_string(path).expect("a definition"))
+    });
+    let rules =
+        definitions.flat_map(|text| rules::all(&serde_json::from_str(&text).expect("JSON")));
+    let rules: BTreeSet<_> = rules.collect();
+    let unread: Vec<_> = rules.iter().filter(|(_, error)| error.is_some()).collect();
+    println!(
+        "{} rules in CEL, {} of them not read: {unread:#?}",
+        rules.len(),
+        unread.len()
+    );
+    assert_eq!((rules.len(), unread.len()), (113, 0), "{unread:#?}");
+}
+
+/// What that is worth: a slip of each kind is found.
+#[test]
+fn a_resource_that_breaks_a_rule_is_refused() {
+    let rows = [
+        (
+            "istio/gateway.yaml",
+            "WasmPlugin",
+            "/spec/url",
+            json!("ftp://registry.example/x"),
+            ".spec.url: isURL(self)",
+        ),
+        (
+            "istio/gateway.yaml",
+            "WasmPlugin",
+            "/spec/targetRefs",
+            json!([{"name": "x", "kind": "Gateway"}]),
+            ".spec: (has(self.selector) ? 1 : 0)",
+        ),
+        (
+            "istio/gateway.yaml",
+            "WasmPlugin",
+            "/spec/selector/matchLabels",
+            json!({"a": "*"}),
+            ".spec.selector.matchLabels.a: !self.contains",
+        ),
+        (
+            "istio/gateway.yaml",
+            "WasmPlugin",
+            "/spec/vmConfig/env/0",
+            json!({"name": "A", "value": "b", "valueFrom": "HOST"}),
+            ".spec.vmConfig.env[0]: ",
+        ),
+        (
+            "istio/traffic-extension.yaml",
+            "TrafficExtension",
+            "/spec/lua",
+            json!({"inlineCode": ""}),
+            ".spec: has(self.wasm) != has(self.lua)",
+        ),
+        (
+            "istio/gateway.yaml",
+            "ServiceEntry",
+            "/spec/ports/0/number",
+            json!(65536),
+            ".spec.ports[0].number: 0 < self",
+        ),
+        (
+            "istio/gateway.yaml",
+            "ServiceEntry",
+            "/spec/resolution",
+            json!("NONE"),
+            ".spec: ((has(self.resolution)",
+        ),
+        (
+            "istio/gateway.yaml",
+            "DestinationRule",
+            "/spec/trafficPolicy/connectionPool/tcp",
+            json!({"connectTimeout": "0s"}),
+            "connectTimeout: duration(self)",
+        ),
+        (
+            "envoy-gateway/extension-policy-image.yaml",
+            "EnvoyExtensionPolicy",
+            "/spec/targetRefs/0/group",
+            json!("apps"),
+            ".spec: has(self.targetRefs)",
+        ),
+        (
+            "envoy-gateway/envoy-proxy.yaml",
+            "EnvoyProxy",
+            "/spec/bootstrap",
+            json!({}),
+            ".spec.bootstrap: self.type == 'JSONPatch'",
+        ),
+    ];
+    for (file, kind, pointer, value, expected) in rows {
+        let mut wrong = resource(file, kind);
+        let (parent, key) = pointer.rsplit_once('/').expect("a parent");
+        let parent = wrong.pointer_mut(parent).expect(pointer);
+        match parent {
+            Value::Array(items) => items[0] = value,
+            parent => parent[key] = value,
+        }
+        let problems = rules::evaluate(&definition(&wrong)["schema"], &wrong).problems;
+        assert!(
+            problems.iter().any(|problem| problem.contains(expected)),
+            "{pointer}: {problems:#?}"
+        );
     }
 }
 
@@ -179,12 +302,18 @@ fn parse(yaml: &str) -> Vec<Value> {
     documents.expect("YAML")
 }
 
-/// What is wrong with a resource, by the definition of its kind.
-fn problems(resource: &Value) -> Vec<String> {
+/// The definition of a resource's kind.
+fn definition(resource: &Value) -> Value {
     let kind = resource["kind"].as_str().expect("a kind");
     let path = workspace("tests/crds").join(format!("{kind}.json"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{kind}: {error}"));
-    let mut definition: Value = serde_json::from_str(&text).expect("a definition in JSON");
+    serde_json::from_str(&text).expect("a definition in JSON")
+}
+
+/// What is wrong with a resource, by the definition of its kind.
+fn problems(resource: &Value) -> Vec<String> {
+    let kind = resource["kind"].as_str().expect("a kind");
+    let mut definition = definition(resource);
     let version = format!(
         "{}/{}",
         definition["group"].as_str().expect("a group"),
