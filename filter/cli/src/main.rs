@@ -1,7 +1,7 @@
 //! `sentry-filter`: checks configurations of the Sentry filter for Envoy.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,7 +49,12 @@ struct Check {
     #[arg(long, value_name = "HEADERS")]
     explain: Option<String>,
     /// A header of that request, as `name: value`
-    #[arg(short = 'H', long = "header", requires = "explain")]
+    #[arg(
+        short = 'H',
+        long = "header",
+        value_name = "NAME: VALUE",
+        requires = "explain"
+    )]
     headers: Vec<String>,
     /// The name of the Envoy route of that request
     #[arg(long, requires = "explain")]
@@ -98,22 +103,26 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Schema { markdown } => {
-            print!("{}", if markdown { table() } else { schema() });
-            ExitCode::SUCCESS
-        }
+    let (text, code) = match Arguments::parse().command {
+        Command::Schema { markdown: true } => (table(), ExitCode::SUCCESS),
+        Command::Schema { markdown: false } => (schema(), ExitCode::SUCCESS),
         Command::Check(arguments) => match run(&arguments) {
-            Ok(reports) => {
-                print(&reports, arguments.output);
-                exit_code(&reports)
-            }
-            Err(message) => {
-                eprintln!("sentry-filter: {message}");
-                ExitCode::from(2)
-            }
+            Ok(reports) => (printed(&reports, arguments.output), exit_code(&reports)),
+            Err(message) => return failed(&message),
         },
+    };
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Who reads has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
+        Err(error) => failed(&error.to_string()),
+        Ok(()) => code,
     }
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("sentry-filter: {message}");
+    ExitCode::from(2)
 }
 
 fn exit_code(reports: &[Report]) -> ExitCode {
@@ -172,57 +181,62 @@ fn read(file: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn print(reports: &[Report], output: Output) {
+fn printed(reports: &[Report], output: Output) -> String {
     match output {
-        Output::Json => println!("{:#}", json!(reports)),
-        Output::Text => reports.iter().for_each(print_text),
+        Output::Json => format!("{:#}\n", json!(reports)),
+        Output::Text => reports.iter().flat_map(lines).collect(),
     }
 }
 
-fn print_text(report: &Report) {
-    println!("{}", report.place);
+/// A report for people, line by line, each with its end.
+fn lines(report: &Report) -> Vec<String> {
+    let mut lines = vec![report.place.clone()];
     for problem in &report.problems {
-        println!("  problem: {}: {}", problem.path, problem.message);
+        lines.push(format!("  problem: {}: {}", problem.path, problem.message));
     }
     for warning in &report.warnings {
-        println!("  warning: {warning}");
+        lines.push(format!("  warning: {warning}"));
     }
     if let Some(effective) = &report.effective {
-        println!("  the filter takes it; in effect:");
-        print_options("", effective);
+        lines.push("  the filter takes it; in effect:".to_owned());
+        options("", effective, &mut lines);
     }
     if let Some(explanation) = &report.explanation {
-        println!("  trace: {}", explanation.trace);
+        lines.push(format!("  trace: {}", explanation.trace));
         for refused in &explanation.refused {
-            println!("  refused: {refused}");
+            lines.push(format!("  refused: {refused}"));
         }
-        println!("  sampling: {}", explanation.sampling);
-        println!("  span: {}", explanation.span.as_deref().unwrap_or("none"));
+        lines.push(format!("  sampling: {}", explanation.sampling));
+        let span = explanation.span.as_deref().unwrap_or("none");
+        lines.push(format!("  span: {span}"));
         for header in &explanation.headers {
-            println!("  upstream gets: {header}");
+            lines.push(format!("  upstream gets: {header}"));
         }
         if explanation.headers.is_empty() {
-            println!("  upstream gets the request as it is");
+            lines.push("  upstream gets the request as it is".to_owned());
         }
     }
     if let Some(test) = &report.test {
         let status = test
             .status
             .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        println!("  test span to {}: {status}: {}", test.url, test.meaning);
+        let (url, meaning) = (&test.url, &test.meaning);
+        lines.push(format!("  test span to {url}: {status}: {meaning}"));
         if let Some(trace_id) = test.trace_id.as_ref().filter(|_| test.accepted) {
-            println!("  its trace: {trace_id}");
+            lines.push(format!("  its trace: {trace_id}"));
         }
     }
+    lines.iter_mut().for_each(|line| line.push('\n'));
+    lines
 }
 
 /// Options as `key: value`, in the order of their names; what is not set is left out.
-fn print_options(prefix: &str, options: &Value) {
-    for (key, value) in options.as_object().into_iter().flatten() {
+fn options(prefix: &str, values: &Value, lines: &mut Vec<String>) {
+    for (key, value) in values.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
-            Value::Object(_) => print_options(&format!("{prefix}{key}."), value),
-            other => println!("    {prefix}{key}: {other}"),
+            Value::Object(_) => options(&format!("{prefix}{key}."), value, lines),
+            other => lines.push(format!("    {prefix}{key}: {other}")),
         }
     }
 }
