@@ -1,7 +1,7 @@
 //! Every file in `envoy/` runs in the real Envoy, with nothing replaced but what their comments say is to be replaced, and
 //! the places on this machine: ports, the module and the list of authorities.
 
-use std::fs;
+use std::{fs, net::SocketAddr};
 
 use e2e::{
     envoy::{module, workspace},
@@ -16,25 +16,18 @@ const SENTRY_HOST: &str = "localhost";
 const SHIPPED_DSN: &str = "https://00000000000000000000000000000001@o0.ingest.sentry.io/1";
 const SHIPPED_LOCAL_DSN: &str = "http://00000000000000000000000000000001@127.0.0.1:8969/1";
 const SHIPPED_RATE: &str = r#""traces_sample_rate": 0.1"#;
+const SHIPPED_UPSTREAM: &str = "upstream.example, port_value: 8080";
+const SHIPPED_MODULE: &str = "filename: /etc/envoy/sentry_filter.wasm";
 const LOCAL_MODULE: &str = "target/wasm32-wasip1/release/sentry_filter.wasm";
 
 #[tokio::test]
 async fn the_local_file_carries_a_request_to_a_transaction() {
-    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
-    let envoy = Launch::shipped("envoy-local.yaml")
-        .replace("port_value: 10000", "port_value: 0")
-        .replace("port_value: 9901", "port_value: 0")
-        .replace("port_value: 8081", &port(upstream.address().port()))
-        .replace("port_value: 8969", &port(sentry.address().port()))
-        .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
-        .replace(LOCAL_MODULE, module().to_str().unwrap())
-        .start()
-        .await;
-    let scene = Scene {
-        sentry,
-        upstream,
-        envoy,
-    };
+    let scene = Scene::of(|sentry, upstream| {
+        local_ports(Launch::shipped("envoy-local.yaml"), sentry, upstream)
+            .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
+            .replace(LOCAL_MODULE, module().to_str().unwrap())
+    });
+    let scene = scene.await;
     let transaction = scene.carry("/api/1").await;
     assert_eq!(
         (transaction.name(), transaction.source()),
@@ -45,13 +38,11 @@ async fn the_local_file_carries_a_request_to_a_transaction() {
 
 #[tokio::test]
 async fn the_file_with_envoys_cors_filter_answers_preflights_with_our_names() {
-    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
-    let envoy = with_cors(&sentry, &upstream).start().await;
-    let scene = Scene {
-        sentry,
-        upstream,
-        envoy,
-    };
+    let scene = Scene::of(|sentry, upstream| {
+        on_this_machine("envoy-cors.yaml", sentry, upstream)
+            .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+    });
+    let scene = scene.await;
     scene.carry("/plain").await;
     let page = |request: Request| request.header("origin", "https://page.example");
     let preflight = page(Request::new("OPTIONS", "/api"))
@@ -89,7 +80,6 @@ fn the_readmes_cors_example_is_out_of_the_file() {
 /// The README's smallest configuration stands in the place of the local file's filters.
 #[tokio::test]
 async fn the_readmes_example_carries_a_request_to_a_transaction() {
-    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
     let readme = fs::read_to_string(workspace("README.md")).unwrap();
     let example = between(&readme, "```yaml\n", "```");
     let example: String = example
@@ -104,22 +94,11 @@ async fn the_readmes_example_carries_a_request_to_a_transaction() {
     );
     let launch =
         Launch::bootstrap(local.replace(&format!("          http_filters:\n{filters}"), &example));
-    let envoy = launch
-        .replace("port_value: 10000", "port_value: 0")
-        .replace("port_value: 9901", "port_value: 0")
-        .replace("port_value: 8081", &port(upstream.address().port()))
-        .replace("port_value: 8969", &port(sentry.address().port()))
-        .replace(SHIPPED_DSN, sentry.dsn())
-        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
-        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap())
-        .start()
-        .await;
-    let scene = Scene {
-        sentry,
-        upstream,
-        envoy,
-    };
-    scene.carry("/plain").await;
+    let scene = Scene::of(|sentry, upstream| {
+        with_dsn(local_ports(launch, sentry, upstream), sentry)
+            .replace(SHIPPED_MODULE, &place_of_module())
+    });
+    scene.await.carry("/plain").await;
 }
 
 /// `make run` replaces these texts one by one, so none may occur twice, in a comment for example.
@@ -221,13 +200,10 @@ async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_co
     let sentry = MiniSentry::start_with_tls(&certificate).await;
     let upstream = Upstream::start().await;
     let clusters = Launch::shipped("xds/clusters.yaml")
-        .replace(
-            "upstream.example, port_value: 8080",
-            &format!("127.0.0.1, {}", port(upstream.address().port())),
-        )
+        .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
         .replace(
             "o0.ingest.sentry.io, port_value: 443",
-            &format!("{SENTRY_HOST}, {}", port(sentry.address().port())),
+            &format!("{SENTRY_HOST}, {}", port(sentry.address())),
         )
         .replace(
             "/etc/ssl/certs/ca-certificates.crt",
@@ -235,7 +211,7 @@ async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_co
         );
     let listeners = Launch::shipped("xds/listeners.yaml")
         .replace("port_value: 10000", "port_value: 0")
-        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap());
+        .replace(SHIPPED_MODULE, &place_of_module());
     let listeners = with_dsn(listeners, &sentry);
     fs::write(place("clusters.yaml"), clusters.text()).unwrap();
     fs::write(place("listeners.yaml"), listeners.text()).unwrap();
@@ -277,21 +253,26 @@ async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_co
 async fn the_file_with_filters_that_refuse_tells_who_refused() {
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InRlc3QifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwic3ViIjoic29tZWJvZHkifQ.5BqzHZoKJf0Spheo7VAhIPyZgrmhFDRgsdIoYvUM7WI";
     const KEYS: &str = r#"{"keys": [{"kty": "oct", "alg": "HS256", "kid": "test", "k": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#;
-    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
     let (authz, issuer) = (Upstream::start().await, Upstream::start().await);
     let keys = Reply::status(200).body("application/json", KEYS);
     issuer.reply("GET", "/.well-known/jwks.json", keys);
-    let local = |upstream: &Upstream| format!("127.0.0.1, {}", port(upstream.address().port()));
-    let envoy = on_this_machine(Launch::shipped("envoy-auth.yaml"), &sentry, &upstream)
-        .replace("authz.example, port_value: 8080", &local(&authz))
-        .replace("issuer.example, port_value: 80", &local(&issuer))
-        .replace(
-            "max_tokens: 1000, tokens_per_fill: 1000, fill_interval: 1s",
-            "max_tokens: 3, tokens_per_fill: 3, fill_interval: 3600s",
-        )
-        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
-        .start()
-        .await;
+    let scene = Scene::of(|sentry, upstream| {
+        on_this_machine("envoy-auth.yaml", sentry, upstream)
+            .replace(
+                "authz.example, port_value: 8080",
+                &place_of(authz.address()),
+            )
+            .replace(
+                "issuer.example, port_value: 80",
+                &place_of(issuer.address()),
+            )
+            .replace(
+                "max_tokens: 1000, tokens_per_fill: 1000, fill_interval: 1s",
+                "max_tokens: 3, tokens_per_fill: 3, fill_interval: 3600s",
+            )
+            .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+    });
+    let scene = scene.await;
     let mut asked = 0;
     for (path, token, status, details) in [
         ("/a", "", 401, "jwt_authn_access_denied"),
@@ -299,14 +280,14 @@ async fn the_file_with_filters_that_refuse_tells_who_refused() {
         ("/b", TOKEN, 200, "via_upstream"),
         ("/c", TOKEN, 429, "local_rate_limited"),
     ] {
-        let before = sentry.requests().len();
+        let before = scene.sentry.requests().len();
         let mut request = Request::get(path);
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = request.send(envoy.address()).await.unwrap();
+        let answer = request.send(scene.envoy.address()).await.unwrap();
         assert_eq!(answer.status, status, "{path}");
-        let transaction = sentry.wait_for(before + 1).await.pop().unwrap();
+        let transaction = scene.sentry.wait_for(before + 1).await.pop().unwrap();
         let told = answer.headers.text("sentry-trace").unwrap();
         assert!(told.starts_with(transaction.trace_id()), "{path}");
         let found = transaction.data("envoy.response_code_details").unwrap();
@@ -322,11 +303,11 @@ async fn the_file_with_filters_that_refuse_tells_who_refused() {
 
 #[tokio::test]
 async fn the_file_for_an_edge_trusts_nobody() {
-    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
-    let envoy = on_this_machine(Launch::shipped("envoy-edge.yaml"), &sentry, &upstream)
-        .replace(SHIPPED_RATE, r#""traces_sample_rate": 0"#)
-        .start()
-        .await;
+    let scene = Scene::of(|sentry, upstream| {
+        on_this_machine("envoy-edge.yaml", sentry, upstream)
+            .replace(SHIPPED_RATE, r#""traces_sample_rate": 0"#)
+    });
+    let scene = scene.await;
     let trace = "771a43a4192642f0b136d5159a501700";
     let call = async |host: &str, path: &str, organisation: &str| {
         let baggage =
@@ -335,12 +316,12 @@ async fn the_file_for_an_edge_trusts_nobody() {
             .host(host)
             .header("sentry-trace", format!("{trace}-7c51afd529da4a2a-1"))
             .header("baggage", baggage)
-            .send(envoy.address())
+            .send(scene.envoy.address())
             .await
             .unwrap();
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers.text("sentry-trace"), None);
-        upstream.take(path.as_bytes()).pop().unwrap()
+        scene.upstream.take(path.as_bytes()).pop().unwrap()
     };
     // One of ours stays in its trace, but its caller does not decide what is recorded.
     let seen = call("www.shop.example", "/ours", "1").await;
@@ -365,6 +346,17 @@ struct Scene {
 }
 
 impl Scene {
+    /// A file before a receiver and an upstream that it is told of.
+    async fn of(launch: impl FnOnce(&MiniSentry, &Upstream) -> Launch) -> Self {
+        let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+        let envoy = launch(&sentry, &upstream).start().await;
+        Self {
+            sentry,
+            upstream,
+            envoy,
+        }
+    }
+
     /// The production file before a receiver that shows one certificate and with the authority of another trusted.
     async fn production(
         shown: &Certificate,
@@ -377,15 +369,9 @@ impl Scene {
 
         let sentry = MiniSentry::start_with_tls(shown).await;
         let upstream = Upstream::start().await;
-        let sentry_port = port(sentry.address().port());
-        let upstream_port = port(upstream.address().port());
-        let launch = Launch::shipped("envoy.yaml")
-            .replace("port_value: 10000", "port_value: 0")
-            .replace("port_value: 9901", "port_value: 0")
-            .replace(
-                "upstream.example, port_value: 8080",
-                &format!("127.0.0.1, {upstream_port}"),
-            )
+        let sentry_port = port(sentry.address());
+        let launch = free_ports(Launch::shipped("envoy.yaml"))
+            .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
             .replace(
                 "o0.ingest.sentry.io, port_value: 443",
                 &format!("{SENTRY_HOST}, {sentry_port}"),
@@ -394,10 +380,7 @@ impl Scene {
                 "/etc/ssl/certs/ca-certificates.crt",
                 authorities.to_str().unwrap(),
             )
-            .replace(
-                "filename: /etc/envoy/sentry_filter.wasm",
-                &format!("filename: {}", module().display()),
-            );
+            .replace(SHIPPED_MODULE, &place_of_module());
         let envoy = change(launch, &sentry).start().await;
         Self {
             sentry,
@@ -436,23 +419,27 @@ impl Scene {
     }
 }
 
-fn with_cors(sentry: &MiniSentry, upstream: &Upstream) -> Launch {
-    on_this_machine(Launch::shipped("envoy-cors.yaml"), sentry, upstream)
-        .replace(SHIPPED_RATE, r#""traces_sample_rate": 1"#)
+/// The ports, the module and the DSN of a file that reports to a Sentry on this machine.
+fn on_this_machine(file: &str, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
+    free_ports(Launch::shipped(file))
+        .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
+        .replace("port_value: 8969", &port(sentry.address()))
+        .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
+        .replace(SHIPPED_MODULE, &place_of_module())
 }
 
-/// The ports, the module and the DSN of a file that reports to a Sentry on this machine.
-fn on_this_machine(launch: Launch, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
+/// The ports of the file of `make run`.
+fn local_ports(launch: Launch, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
+    free_ports(launch)
+        .replace("port_value: 8081", &port(upstream.address()))
+        .replace("port_value: 8969", &port(sentry.address()))
+}
+
+/// Ports that are free, instead of those of the listener and the admin interface.
+fn free_ports(launch: Launch) -> Launch {
     launch
         .replace("port_value: 10000", "port_value: 0")
         .replace("port_value: 9901", "port_value: 0")
-        .replace(
-            "upstream.example, port_value: 8080",
-            &format!("127.0.0.1, {}", port(upstream.address().port())),
-        )
-        .replace("port_value: 8969", &port(sentry.address().port()))
-        .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
-        .replace("/etc/envoy/sentry_filter.wasm", module().to_str().unwrap())
 }
 
 fn with_dsn(launch: Launch, sentry: &MiniSentry) -> Launch {
@@ -469,6 +456,14 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     rest.split_once(end).unwrap_or_else(|| panic!("{end:?}")).0
 }
 
-fn port(port: u16) -> String {
-    format!("port_value: {port}")
+fn place_of_module() -> String {
+    format!("filename: {}", module().display())
+}
+
+fn place_of(address: SocketAddr) -> String {
+    format!("{}, {}", address.ip(), port(address))
+}
+
+fn port(address: SocketAddr) -> String {
+    format!("port_value: {}", address.port())
 }
