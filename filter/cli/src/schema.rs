@@ -173,19 +173,19 @@ pub struct Rule {
     /// The requests it is about. Without one: all.
     #[serde(rename = "match")]
     pub matching: Option<Match>,
-    /// The share of new traces that is sampled.
+    /// The share of new traces that is sampled, instead of the top level's.
     #[schemars(range(min = 0, max = 1))]
     pub traces_sample_rate: Option<f64>,
-    /// The transaction's name; $1 or $name is a group of match.path.
+    /// The transaction's name, with `$1` or `${name}` for groups of `match.path`.
     #[schemars(length(min = 1))]
     pub transaction: Option<String>,
-    /// Record no span.
+    /// Record no span; a trace that begins with such a request is not sampled.
     pub ignore: Option<bool>,
-    /// What outside callers may decide.
+    /// What outside callers may decide: `trace` and `sampled`, as at the top level.
     pub incoming: Option<RuleIncoming>,
-    /// Whether the upstream gets the trace.
+    /// With `false` the upstream gets no trace.
     pub propagate: Option<bool>,
-    /// Whether page loads are told their trace.
+    /// Whether page loads are told their trace, instead of the top level's.
     pub server_timing: Option<bool>,
 }
 

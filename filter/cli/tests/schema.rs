@@ -271,3 +271,26 @@ fn the_readmes_table_is_the_generated_one() {
     }
     assert!(!COMMITTED.contains("](#"), "links are for the README alone");
 }
+
+#[test]
+fn the_readmes_table_of_rules_has_the_words_of_the_schema() {
+    let (_, chapter) = README.split_once("\n### Rules\n").expect("the chapter");
+    let (chapter, _) = chapter.split_once("\n## ").expect("its end");
+    let mut shown: Vec<_> = chapter
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    shown.sort_unstable();
+    let schema = schema();
+    let fields = schema["$defs"]["Rule"]["properties"].as_object();
+    let expected: Vec<_> = fields
+        .expect("fields")
+        .iter()
+        .filter(|(key, _)| *key != "match")
+        .map(|(key, part)| {
+            let meaning = part["description"].as_str().expect("a description");
+            format!("| `{key}` | {meaning} |")
+        })
+        .collect();
+    assert_eq!(shown, expected);
+}
