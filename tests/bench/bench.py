@@ -8,26 +8,14 @@ ROUNDS=5, REQUESTS=20000 (a window), CONNECTIONS=8, ONLY=none,empty,otlp, BASELI
 """
 
 import csv
-import json
 import os
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
-from datetime import date
 from pathlib import Path
 
-from contestants import BROWSER, Contestant, everybody
-from envoys import LOCALHOST, BenchError, Envoy, behind, gateway, temporary_folder
-
-ROOT = Path(__file__).resolve().parents[2]
-OUTPUT = ROOT / "target" / "bench"
-ENVOY = ROOT / ".tools" / "bin" / "envoy"
-MARKERS = ("<!-- make bench README=1: begin -->", "<!-- end -->")
-SETTLE_SECONDS = 1.3  # A flush interval and an answer.
-LAST_SPANS_SECONDS = 8
-WARM_UP_REQUESTS = 2000
+from contestants import Contestant, everybody
+from envoys import BenchError, Envoy, gateway, temporary_folder
+from measure import OUTPUT, ROOT, Bench, Load, Window, into_readme, machine, number, spread
 
 # What filter.md calls the floors: what, by whom, against whom, at most.
 ADDED_AT_MOST = [("otlp", "otel+upstream", 0.50, 0.35), ("transaction", "otel+upstream", 0.95, 0.80),
@@ -35,22 +23,12 @@ ADDED_AT_MOST = [("otlp", "otel+upstream", 0.50, 0.35), ("transaction", "otel+up
 THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80)]
 
 
-class Window:
-    """One contestant's turn in one round."""
+class Race(Bench):
+    """Everybody's gateway, all under the same load."""
 
-    def __init__(self, cpu_us: float, per_second: float, milliseconds: list[float], spans_a_post: float) -> None:
-        self.cpu_us, self.per_second, self.spans_a_post = cpu_us, per_second, spans_a_post
-        ordered = sorted(milliseconds)
-        self.p50, self.p99, self.p999 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99, 0.999))
-
-
-class Bench:
-    def __init__(self, folder: Path, rounds: int, requests: int, connections: int) -> None:
-        self.folder, self.rounds, self.requests, self.connections = folder, rounds, requests, connections
-        cpus = sorted(os.sched_getaffinity(0))
-        self.pinned = len(cpus) > 1
-        self.load_cpu, self.gateway_cpu = ({cpus[0]}, {cpus[-1]}) if self.pinned else (set(), set())
-        self.envoys: list[Envoy] = []
+    def __init__(self, folder: Path, rounds: int, load: Load) -> None:
+        super().__init__(folder)
+        self.rounds, self.each = rounds, load
         self.gateways: dict[str, tuple[Contestant, Envoy]] = {}
 
     def added(self, windows: dict[str, list[Window]], name: str) -> float:
@@ -59,29 +37,9 @@ class Bench:
         return statistics.median(one.cpu_us - none.cpu_us for one, none in zip(windows[name], base))
 
     def start_all(self, contestants: list[Contestant]) -> None:
-        service = self.start(behind(), "behind", self.load_cpu)
+        service = self.start_behind()
         for each in contestants:
-            self.gateways[each.name] = each, self.start(gateway(each, service), each.name.replace("+", "-"), self.gateway_cpu, each.workers)
-
-    def start_shared(self, contestants: dict[str, Contestant]) -> None:
-        """The same, but those that differ in their load only have one gateway."""
-        service = self.start(behind(), "behind", self.load_cpu)
-        started: dict[str, Envoy] = {}
-        for name, each in contestants.items():
-            bootstrap = gateway(each, service)
-            key = f"{each.workers} {json.dumps(bootstrap)}"
-            if key not in started:
-                started[key] = self.start(bootstrap, name.replace("+", "-"), self.gateway_cpu, each.workers)
-            self.gateways[name] = each, started[key]
-
-    def start(self, bootstrap: dict, name: str, cpus: set[int], workers: int = 1) -> Envoy:
-        envoy = Envoy(ENVOY, bootstrap, self.folder, name, cpus, workers)
-        self.envoys.append(envoy)
-        return envoy
-
-    def end(self) -> None:
-        for envoy in self.envoys:
-            envoy.end()
+            self.gateways[each.name] = each, self.start(gateway(each, service), each.name.replace("+", "-"), self.gateway_cpu)
 
     def run(self) -> dict[str, list[Window]]:
         for contestant, envoy in self.gateways.values():
@@ -89,86 +47,13 @@ class Bench:
         windows: dict[str, list[Window]] = {name: [] for name in self.gateways}
         for number in range(self.rounds):
             for name, (contestant, envoy) in self.gateways.items():
-                windows[name].append(self.window(contestant, envoy))
+                windows[name].append(self.window(contestant, envoy, self.each))
             told = ", ".join(f"{name} {each[-1].cpu_us:.0f}" for name, each in windows.items())
             print(f"round {number + 1} of {self.rounds}: µs of CPU a request: {told}", file=sys.stderr)
         return windows
 
-    def prove_forwarding(self, contestant: Contestant, envoy: Envoy) -> None:
-        url = f"http://{LOCALHOST}:{envoy.ports['gateway']}/shown"
-        request = urllib.request.Request(url, headers=BROWSER | contestant.headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            if contestant.forwards and not answer.headers.get(f"x-saw-{contestant.forwards}"):
-                raise BenchError(f"{contestant.name}: the service got no {contestant.forwards}")
 
-    def window(self, contestant: Contestant, envoy: Envoy) -> Window:
-        # Connections, caches and compiled code are there before it counts.
-        self.load(contestant, envoy, WARM_UP_REQUESTS)
-        time.sleep(SETTLE_SECONDS)
-        requests = contestant.requests or self.requests
-        before, cpu = self.settled(contestant, envoy), envoy.cpu_seconds()
-        per_second, milliseconds = self.load(contestant, envoy, requests)
-        time.sleep(SETTLE_SECONDS)
-        cpu = envoy.cpu_seconds() - cpu
-        posts = self.prove_work(contestant, envoy, before, requests)
-        return Window(cpu * 1e6 / requests, per_second, milliseconds, contestant.spans * requests / posts if posts else 0)
-
-    def settled(self, contestant: Contestant, envoy: Envoy) -> dict[str, int]:
-        """The stats when nothing moves any more."""
-        stats = envoy.stats()
-        for _ in range(LAST_SPANS_SECONDS * 2):
-            time.sleep(0.3)
-            last, stats = stats, envoy.stats()
-            if contestant.sent is None or last.get(contestant.sent, 0) == stats.get(contestant.sent, 0):
-                return stats
-        raise BenchError(f"{contestant.name}: spans are still being sent")
-
-    def prove_work(self, contestant: Contestant, envoy: Envoy, before: dict[str, int], requests: int) -> int:
-        """How many requests to the receiver it took."""
-        after = self.settled(contestant, envoy)
-
-        def grown(name: str) -> int:
-            return after.get(name, 0) - before.get(name, 0)
-
-        if (count := grown("http.gateway.downstream_rq_total")) != requests:
-            raise BenchError(f"{contestant.name}: {count} requests reached the gateway instead of {requests}")
-        if contestant.lost:
-            lost = {name: grown(name) for name in after if name.startswith(contestant.lost) and grown(name)}
-            if lost:
-                raise BenchError(f"{contestant.name}: spans were lost: {lost}")
-        if contestant.sent and (sent := grown(contestant.sent)) != contestant.spans * requests:
-            raise BenchError(f"{contestant.name}: {sent} spans were sent instead of {contestant.spans * requests}")
-        posts, failed = grown("cluster.sentry.upstream_rq_total"), grown("cluster.sentry.upstream_rq_total") - grown("cluster.sentry.upstream_rq_2xx")
-        # Who records nothing may still report, once a minute, that it did not.
-        allowed = posts > 0 if contestant.spans else posts <= 1
-        if not allowed or failed:
-            raise BenchError(f"{contestant.name}: {posts} requests to the receiver, {failed} of them failed")
-        return posts
-
-    def load(self, contestant: Contestant, envoy: Envoy, requests: int) -> tuple[float, list[float]]:
-        log = self.folder / "h2load.tsv"
-        log.unlink(missing_ok=True)
-        command = ["taskset", "-c", str(next(iter(self.load_cpu)))] if self.load_cpu else []
-        command += [os.environ.get("H2LOAD", "h2load"), "--h1", f"-n{requests}", f"-c{contestant.connections or self.connections}", "-t1", f"--log-file={log}"]
-        for name, value in (BROWSER | contestant.headers).items():
-            command.append(f"--header={name}: {value}")
-        command.append(f"http://{LOCALHOST}:{envoy.ports['gateway']}{contestant.path}")
-        run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if run.returncode or f" {requests} succeeded, 0 failed" not in run.stdout:
-            raise BenchError(f"{contestant.name}: requests failed:\n{run.stdout}{run.stderr}")
-        rows = [line.split("\t") for line in log.read_text(encoding="ascii").splitlines()]
-        started = [int(row[0]) for row in rows]
-        took = [int(row[2]) for row in rows]
-        # From the first request to the last answer: h2load's own start is not the gateway's.
-        seconds = (max(map(sum, zip(started, took))) - min(started)) / 1e6
-        return requests / seconds, [each / 1e3 for each in took]
-
-
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
-
-
-def table(bench: Bench, windows: dict[str, list[Window]]) -> str:
+def table(bench: Race, windows: dict[str, list[Window]]) -> str:
     lines = ["| | µs of CPU a request | added | requests/s | p50 ms | p99 ms | p99.9 ms | RSS MiB |", "|---|---|---|---|---|---|---|---|"]
     for name, each in windows.items():
         contestant, envoy = bench.gateways[name]
@@ -181,7 +66,7 @@ def table(bench: Bench, windows: dict[str, list[Window]]) -> str:
     return "\n".join(lines)
 
 
-def floors(bench: Bench, windows: dict[str, list[Window]]) -> tuple[str, bool]:
+def floors(bench: Race, windows: dict[str, list[Window]]) -> tuple[str, bool]:
     lines, all_hold = ["| ratio | measured | floor | holds | goal | reached |", "|---|---|---|---|---|---|"], True
     for what, against, floor, goal in ADDED_AT_MOST if "none" in windows else []:
         for name in (what, what + "@baseline"):
@@ -207,21 +92,6 @@ def yes(holds: bool) -> str:
     return "yes" if holds else "**no**"
 
 
-def machine(bench: Bench) -> str:
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    version = subprocess.run([str(ENVOY), "--version"], capture_output=True, text=True, check=True).stdout.split("/")[-4]
-    where = "the gateway on one core, load, service and receiver on another" if bench.pinned else "all on one core"
-    return (
-        f"{date.today()}, Envoy {version}, {os.cpu_count()} cores ({model}), {memory:.0f} GiB, {where}; {bench.connections} connections, "
-        f"{bench.rounds} rounds of {bench.requests:,} requests each; medians (least–most)"
-    )
-
-
 def write_csv(windows: dict[str, list[Window]]) -> None:
     with (OUTPUT / "bench.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -231,7 +101,7 @@ def write_csv(windows: dict[str, list[Window]]) -> None:
                 writer.writerow([name, number, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999])
 
 
-def draw(bench: Bench, windows: dict[str, list[Window]], note: str, file: Path) -> None:
+def draw(bench: Race, windows: dict[str, list[Window]], note: str, file: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -250,22 +120,6 @@ def draw(bench: Bench, windows: dict[str, list[Window]], note: str, file: Path) 
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
-
-
-def into_readme(text: str, markers: tuple[str, str] = MARKERS) -> None:
-    readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(markers[0])
-    _, end, after = rest.partition(markers[1])
-    if not begin or not end:
-        raise BenchError(f"README.md has no place for the numbers: {markers[0]} … {markers[1]}")
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
-def number(name: str, default: int) -> int:
-    text = os.environ.get(name) or str(default)
-    if not text.isdigit() or text == "0":
-        raise BenchError(f"{name}: expected a whole number above 0, found {text!r}")
-    return int(text)
 
 
 def chosen() -> list[Contestant]:
@@ -291,11 +145,12 @@ def main() -> int:
     if is_for_readme and os.environ.get("ONLY"):
         raise BenchError("README=1 wants everybody: leave ONLY out")
     with temporary_folder() as folder:
-        bench = Bench(Path(folder), number("ROUNDS", 5), number("REQUESTS", 20_000), number("CONNECTIONS", 8))
+        bench = Race(Path(folder), number("ROUNDS", 5), Load(number("REQUESTS", 20_000), number("CONNECTIONS", 8)))
         try:
             bench.start_all(chosen())
             windows = bench.run()
-            note, ratios = machine(bench), floors(bench, windows)
+            how = f"{bench.each.connections} connections, {bench.rounds} rounds of {bench.each.requests:,} requests each; medians (least–most)"
+            note, ratios = machine(bench, how), floors(bench, windows)
             text = f"{note}.\n\n{table(bench, windows)}\n\n{ratios[0]}"
         finally:
             bench.end()
@@ -306,7 +161,7 @@ def main() -> int:
         if is_for_readme:
             draw(bench, windows, note, ROOT / "docs" / "bench.svg")
     if is_for_readme:
-        into_readme(f"What a request costs beside the tracers that are compiled into Envoy (`make bench`):\n\n![CPU added a request](docs/bench.svg)\n\n{text}")
+        into_readme("bench", f"What a request costs beside the tracers that are compiled into Envoy (`make bench`):\n\n![CPU added a request](docs/bench.svg)\n\n{text}")
     if not ratios[1]:
         print("bench: a floor does not hold", file=sys.stderr)
         return 1

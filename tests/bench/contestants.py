@@ -32,12 +32,6 @@ class Contestant:
     lost: str | None = None
     # Who has the same requests and no filter: what is added is added to that.
     beside: str = "none"
-    # How the gateway is loaded and made, where that is not as usual: connections and requests of a window (0: the run's own), path, routes, workers.
-    connections: int = 0
-    requests: int = 0
-    path: str = "/api/7?limit=10"
-    routes: int = 1
-    workers: int = 1
 
 
 def wasm(module: Path, configuration: dict | None = None) -> dict:
@@ -111,7 +105,7 @@ def zipkin() -> Contestant:
     )
 
 
-def lua() -> Contestant:
+def lua(clears_route_cache: bool = True) -> Contestant:
     code = """
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -126,6 +120,7 @@ end
         "typed_config": {
             "@type": ENVOY + "extensions.filters.http.lua.v3.Lua",
             "default_source_code": {"inline_string": code},
+            "clear_route_cache": clears_route_cache,
         },
     }
     return Contestant(

@@ -12,11 +12,10 @@ from contestants import ENVOY, Contestant
 
 LOCALHOST = "127.0.0.1"
 START_SECONDS = 30
-TICKS = os.sysconf("SC_CLK_TCK")
+CPUCLOCK_SCHED = 2  # Of it and a process's id clock_getcpuclockid(3) makes the number of that process's clock.
+BIG_BYTES = 1 << 20  # What the answer to /big has.
 # What the service shows of a request, so that each contestant can be asked whether it really forwards a trace.
 SHOWN = ("sentry-trace", "traceparent", "x-b3-traceid")
-# Bodies of the service's, by path.
-BODIES = {"/none": 0, "/mebibyte": 1 << 20}
 
 
 class BenchError(Exception):
@@ -53,7 +52,7 @@ class Envoy:
                     return answer
             except OSError:
                 pass
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise BenchError(f"Envoy {self.name} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def get(self, path: str) -> str:
@@ -67,9 +66,8 @@ class Envoy:
         return stats | {name: int(value) for name, _, value in lines}
 
     def cpu_seconds(self) -> float:
-        """All threads of the process, user and system, as the kernel accounts them."""
-        after_name = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / TICKS
+        """All threads of the process, user and system, as the kernel accounts them: by its clock of that process, which is finer than `/proc/<pid>/stat`."""
+        return time.clock_gettime(~self.process.pid << 3 | CPUCLOCK_SCHED)
 
     def resident_bytes(self) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
@@ -82,14 +80,15 @@ class Envoy:
         self.process.wait()
 
 
-def gateway(contestant: Contestant, behind: Envoy) -> dict:
+def gateway(contestant: Contestant, behind: Envoy, routes: int = 1) -> dict:
+    """The last of the routes is the one that everything takes."""
+    missed = [{"name": f"/shops/{each}", "match": {"prefix": f"/shops/{each}/"}, "route": {"cluster": "upstream"}} for each in range(1, routes)]
     manager = {
         "tracing": contestant.tracing,
         "route_config": {
             "virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": [
-                    *({"match": {"prefix": f"/other/{number}/"}, "route": {"cluster": "upstream"}} for number in range(1, contestant.routes)),
-                    {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}},
+                    *missed, {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
                 ]}
             ]
         },
@@ -106,10 +105,9 @@ def behind() -> dict:
         for name in SHOWN
     ]
     item = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": '{"id": 7, "name": "item"}'}}}
+    nothing = {"match": {"prefix": "/nothing"}, "direct_response": {"status": 200}}
+    big = {"match": {"prefix": "/big"}, "direct_response": {"status": 200, "body": {"inline_string": "x" * BIG_BYTES}}}
     mirror = {**item, "match": {"path": "/shown"}, "response_headers_to_add": shown}
-    sizes = [
-        {"match": {"path": path}, "direct_response": {"status": 200, "body": {"inline_string": "x" * size}}} for path, size in BODIES.items()
-    ]
     grpc = {
         "match": {"prefix": "/opentelemetry.proto.collector.trace.v1.TraceService/"},
         "direct_response": {"status": 200},
@@ -127,7 +125,7 @@ def behind() -> dict:
         manager = {"codec_type": codec, "route_config": {"virtual_hosts": hosts, "max_direct_response_body_size_bytes": 2 << 20}}
         return listener(name, manager, [])
 
-    return bootstrap([of("service", [mirror, *sizes, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
+    return bootstrap([of("service", [mirror, nothing, big, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
 
 
 def bootstrap(listeners: list, clusters: list) -> dict:

@@ -1,154 +1,243 @@
-"""What a request costs as the work grows: `make bench-scaling`.
+"""How the cost of a request grows with the work: `make bench-scaling`.
 
-The same machinery as `make bench`: real Envoys that take turns, CPU by the kernel's account. One thing grows at a time; all others stay as they are there.
+From one point (8 connections, 4 baggage members, no rules, 10 routes, an answer without a body, one worker) each dimension is varied alone. At every point there are
+three gateways under the same requests: no filter, this filter forwarding a trace that is not sampled, and this filter continuing and recording one that is. They take
+turns as in `make bench`, and are measured as there. The routes are also asked of a Lua filter that writes two request headers, once making Envoy match the route again,
+as Envoy does for every filter of this ABI, and once not: the difference is what another match costs. At the end it is told how many spans a POST carries.
 
-ROUNDS=3, REQUESTS=5000 (a window), ONLY=connections,rules, README=1
+ROUNDS=4, REQUESTS=6000 (a window; a tenth where bodies are big), ONLY=connections,routes, README=1
 """
 
 import csv
 import os
 import statistics
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import OUTPUT, Bench, Window, into_readme, machine, number
-from contestants import TRACE, Contestant, everybody, wasm
-from envoys import BODIES, BenchError, temporary_folder
+from contestants import BAGGAGE, TRACE, Contestant, filter_of, lua
+from envoys import BenchError, Envoy, gateway, temporary_folder
+from measure import OUTPUT, Bench, Load, Window, into_readme, machine, number
 
-MARKERS = ("<!-- make bench-scaling README=1: begin -->", "<!-- end of scaling -->")
-BODY_REQUESTS = 500
-CONNECTIONS = 8
-
-
-@dataclass
-class Dimension:
-    name: str
-    what: str
-    values: list[int]
-    # What becomes of a contestant at a value.
-    at: Callable[[Contestant, int], Contestant]
-    who: tuple[str, ...] = ("none", "otlp")
+OTLP = {"format": "otlp"}
+KEPT = "lua-kept"
 
 
-def with_baggage(contestant: Contestant, members: int) -> Contestant:
-    trace = TRACE.removesuffix("0") + "1"
-    baggage = ",".join(f"member{index}=value{index}" for index in range(members))
-    headers = {"sentry-trace": trace} | ({"baggage": baggage} if baggage else {})
-    return replace(contestant, headers=headers)
+@dataclass(frozen=True)
+class Point:
+    connections: int = 8
+    members: int = 4
+    rules: int = 0
+    routes: int = 10
+    body: int = 0
+    workers: int = 1
+
+    def where(self) -> tuple[int, int, int]:
+        """What needs a gateway of its own; the rest is the load's."""
+        return self.rules, self.routes, self.workers
 
 
-def with_rules(contestant: Contestant, rules: int) -> Contestant:
-    """None of them matches, so all are tried."""
-    if not contestant.filters:
-        return contestant
-    module = Path(os.environ["SENTRY_FILTER_WASM"])
-    config = {
-        "dsn": "http://49d0f7386ad645858ae85020e393bef3@receiver.example/1",
-        "traces_sample_rate": 1,
-        "transport": {"format": "otlp"},
-        "rules": [{"match": {"path": f"^/shop{index}/[0-9]+$"}, "transaction": f"/shop{index}/{{id}}"} for index in range(rules)],
-    }
-    return replace(contestant, filters=[wasm(module, config)])
+BASE = Point()
+DIMENSIONS = {
+    "connections": ("connections at once", [1, 8, 64, 512]),
+    "members": ("`baggage` members", [0, 4, 64]),
+    "rules": ("rules, of which the last matches", [0, 20, 200]),
+    "routes": ("routes, of which the last matches", [10, 1_000]),
+    "body": ("bytes of the answer's body", [0, 1 << 20]),
+    "workers": ("workers, on one core", [1, 2]),
+}
+POSTS = "posts"
+RATES = [10, 100, 1_000, None]
+RATE_SECONDS = 5
 
 
-def with_body(contestant: Contestant, size: int) -> Contestant:
-    path = next(path for path, known in BODIES.items() if known == size)
-    return replace(contestant, path=path, requests=BODY_REQUESTS if size else 0)
+def trace(sampled: bool, members: int) -> dict[str, str]:
+    """The same bytes but for the decision."""
+    headers = {"sentry-trace": TRACE[:-1] + str(int(sampled))}
+    if members:
+        ours = BAGGAGE.replace("sentry-sampled=false", f"sentry-sampled={str(sampled).lower()}").split(",")
+        others = [f"vendor-{each}=value-{each}" for each in range(members - len(ours))]
+        headers["baggage"] = ",".join(ours + others)
+    return headers
 
 
-DIMENSIONS = [
-    Dimension("connections", "connections", [1, 8, 64, 512], lambda contestant, value: replace(contestant, connections=value)),
-    Dimension("baggage", "members of `baggage` that arrive", [0, 4, 64], with_baggage),
-    Dimension("rules", "rules, none of which matches", [0, 20, 200], with_rules),
-    Dimension(
-        "routes", "routes, the last of which matches", [10, 1_000], lambda contestant, value: replace(contestant, routes=value),
-        who=("none", "unsampled", "otlp", "otel+upstream"),
-    ),
-    Dimension("body", "bytes of the response's body", [0, 1 << 20], with_body),
-    Dimension("workers", "workers, on the same core", [1, 2], lambda contestant, value: replace(contestant, workers=value)),
-]
+def rules(count: int) -> list[dict]:
+    misses = [{"match": {"path": f"^/shops/{each}/items/[0-9]+$"}, "transaction": f"/shops/{each}/items/{{id}}"} for each in range(1, count)]
+    return [*misses, {"match": {"path": "^/nothing"}, "transaction": "/nothing"}] if count else []
 
 
-def points(dimensions: list[Dimension]) -> dict[str, Contestant]:
-    module = Path(os.environ["SENTRY_FILTER_WASM"])
-    known = {each.name: each for each in everybody(module, module.with_name("published_sdk.wasm"), module.with_name("empty_filter.wasm"), None)}
-    all_points = {}
-    for dimension in dimensions:
-        for value in dimension.values:
-            for name in dimension.who:
-                contestant = dimension.at(known[name], value)
-                all_points[f"{dimension.name}-{value}-{name}"] = replace(contestant, name=f"{dimension.name}-{value}-{name}", forwards=None)
-    return all_points
+def contestants(module: Path, point: Point) -> list[Contestant]:
+    more = {"rules": rules(point.rules)} if point.rules else {}
+    forwarded = filter_of(module, "forwarded", "forwarded", 0, trace(False, point.members), **more)
+    recorded = filter_of(module, "recorded", "recorded", 1, trace(True, point.members), transport=OTLP, **more)
+    none = Contestant("none", "no filter", headers=trace(False, point.members), forwards="sentry-trace")
+    everybody = [none, forwarded, recorded]
+    if point != replace(BASE, routes=point.routes):
+        return everybody
+    again, kept = lua(), lua(clears_route_cache=False)
+    kept.name = KEPT
+    for each in (again, kept):
+        each.headers = trace(False, point.members)
+    return [*everybody, again, kept]
 
 
-def measure(bench: Bench, contestants: dict[str, Contestant]) -> dict[str, list[Window]]:
-    bench.start_shared(contestants)
-    windows: dict[str, list[Window]] = {name: [] for name in contestants}
-    for turn in range(bench.rounds):
-        for name, contestant in contestants.items():
-            windows[name].append(bench.window(contestant, bench.gateways[name][1]))
-            print(f"round {turn + 1} of {bench.rounds}: {name}: {windows[name][-1].cpu_us:.0f} µs", file=sys.stderr)
-    return windows
+def points(dimension: str) -> list[Point]:
+    return [replace(BASE, **{dimension: value}) for value in DIMENSIONS[dimension][1]]
 
 
-def table(dimension: Dimension, windows: dict[str, list[Window]]) -> str:
-    others = [name for name in dimension.who if name != "none"]
-    head = [dimension.what, "none", *(f"added by `{name}`" for name in others), "requests/s, none", "requests/s, `otlp`", "spans a POST"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for value in dimension.values:
-        def of(name: str) -> list[Window]:
-            return windows[f"{dimension.name}-{value}-{name}"]
+class Scaling(Bench):
+    def __init__(self, folder: Path, module: Path, rounds: int, requests: int) -> None:
+        super().__init__(folder, always_settles=False)
+        self.module, self.rounds, self.requests = module, rounds, requests
+        self.service = self.start_behind()
+        self.started: dict[tuple, Envoy] = {}
+        self.windows: dict[tuple[Point, str], list[Window]] = {}
 
-        def median(name: str, key: str) -> float:
-            return statistics.median(getattr(window, key) for window in of(name))
+    def gateway(self, point: Point, contestant: Contestant) -> Envoy:
+        # Rules are the filter's: without one there is nothing that they could change.
+        where = (0, *point.where()[1:]) if contestant.name == "none" else point.where()
+        key = (contestant.name, *where)
+        if key not in self.started:
+            name = "-".join(map(str, key))
+            self.started[key] = self.start(gateway(contestant, self.service, point.routes), name, self.gateway_cpu, point.workers)
+            self.prove_forwarding(contestant, self.started[key])
+        return self.started[key]
 
-        def added(name: str) -> float:
-            return statistics.median(one.cpu_us - none.cpu_us for one, none in zip(of(name), of("none")))
+    def load_of(self, point: Point) -> Load:
+        requests = max(self.requests // 10, 1) if point.body else self.requests
+        return Load(max(requests, point.connections), point.connections, "/big" if point.body else "/nothing")
 
-        cells = [
-            f"{value:,}", f"{median('none', 'cpu_us'):.0f}", *(f"{added(name):+.0f}" for name in others), f"{median('none', 'per_second'):,.0f}",
-            f"{median('otlp', 'per_second'):,.0f}", f"{median('otlp', 'spans_a_post'):,.0f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    def measure(self, all_points: list[Point]) -> None:
+        for turn in range(self.rounds):
+            for point in all_points:
+                for contestant in contestants(self.module, point):
+                    window = self.window(contestant, self.gateway(point, contestant), self.load_of(point))
+                    self.windows.setdefault((point, contestant.name), []).append(window)
+            print(f"round {turn + 1} of {self.rounds}", file=sys.stderr)
+
+    def posts(self) -> dict[int | None, Window]:
+        """How many spans go together, by how many requests there are in a second."""
+        recorded = next(each for each in contestants(self.module, BASE) if each.name == "recorded")
+        envoy = self.gateway(BASE, recorded)
+        loads = {rate: replace(self.load_of(BASE), requests=rate * RATE_SECONDS if rate else self.requests, per_second=rate) for rate in RATES}
+        return {rate: self.window(recorded, envoy, load) for rate, load in loads.items()}
+
+    def median(self, point: Point, name: str, value: str) -> float:
+        return statistics.median(getattr(one, value) for one in self.windows[point, name])
+
+    def added(self, point: Point, name: str) -> float:
+        """The CPU over no filter: both of the same round, then the median of the rounds."""
+        pairs = zip(self.windows[point, name], self.windows[point, "none"])
+        return statistics.median(one.cpu_us - none.cpu_us for one, none in pairs)
+
+    def names(self, point: Point) -> list[str]:
+        return [name for at, name in self.windows if at == point]
+
+
+WHAT = {
+    "none": "no filter", "forwarded": "forwarded", "recorded": "recorded, `otlp`", "lua": "a Lua filter that writes two headers",
+    KEPT: "the same, without `clear_route_cache`",
+}
+
+
+def table(bench: Scaling, dimension: str) -> str:
+    lines = [f"| {DIMENSIONS[dimension][0]} | | µs of CPU a request | added | requests/s |", "|---|---|---|---|---|"]
+    for point in points(dimension):
+        # Those that are there for the routes' sake are told there.
+        for name in bench.names(point):
+            if dimension != "routes" and name in ("lua", KEPT):
+                continue
+            added = "" if name == "none" else f"{bench.added(point, name):+.1f}"
+            cpu, per_second = bench.median(point, name, "cpu_us"), bench.median(point, name, "per_second")
+            lines.append(f"| {getattr(point, dimension):,} | {WHAT[name]} | {cpu:,.1f} | {added} | {per_second:,.0f} |")
     return "\n".join(lines)
 
 
-def write_csv(windows: dict[str, list[Window]]) -> None:
+def compact(bench: Scaling, dimensions: list[str]) -> str:
+    """One line a point, for the README."""
+    lines = ["| | | µs of CPU a request, no filter | added, forwarded | added, recorded (`otlp`) | requests/s, no filter | forwarded | recorded |",
+             "|---|---|---|---|---|---|---|---|"]
+    for dimension in dimensions:
+        for index, point in enumerate(points(dimension)):
+            cells = [DIMENSIONS[dimension][0] if index == 0 else "", f"{getattr(point, dimension):,}", f"{bench.median(point, 'none', 'cpu_us'):,.0f}"]
+            cells += [f"{bench.added(point, name):+,.0f}" for name in ("forwarded", "recorded")]
+            cells += [f"{bench.median(point, name, 'per_second'):,.0f}" for name in ("none", "forwarded", "recorded")]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def routes_told(bench: Scaling) -> str:
+    """What another match of the route costs, told by the filter that can leave it out."""
+    lines = ["| routes | forwarded: writes no request header | recorded: writes one | Lua, writes two | Lua, writes two, without `clear_route_cache` |", "|---|---|---|---|---|"]
+    for point in points("routes"):
+        added = " | ".join(f"{bench.added(point, name):+.1f}" for name in ("forwarded", "recorded", "lua", KEPT))
+        lines.append(f"| {point.routes:,} | {added} |")
+    return "\n".join(lines)
+
+
+def posts_told(windows: dict[int | None, Window]) -> str:
+    lines = ["| requests/s | spans a second | POSTs | spans a POST |", "|---|---|---|---|"]
+    for window in windows.values():
+        lines.append(f"| {window.per_second:,.0f} | {2 * window.per_second:,.0f} | {window.posts:,} | {window.spans / window.posts:,.0f} |")
+    return "\n".join(lines)
+
+
+def write_csv(bench: Scaling, dimensions: list[str]) -> None:
     with (OUTPUT / "scaling.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["point", "round", "cpu_us", "requests_per_second", "p50_ms", "p99_ms", "spans_a_post"])
-        for name, each in windows.items():
-            for turn, one in enumerate(each, 1):
-                writer.writerow([name, turn, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, f"{one.spans_a_post:.0f}"])
+        writer.writerow(["dimension", "value", "contestant", "round", "cpu_us", "requests_per_second", "p50_ms", "p99_ms", "p999_ms"])
+        for dimension in dimensions:
+            for point in points(dimension):
+                for name in bench.names(point):
+                    for turn, one in enumerate(bench.windows[point, name], 1):
+                        writer.writerow([dimension, getattr(point, dimension), name, turn, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999])
 
 
-def main() -> None:
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+def chosen() -> list[str]:
+    known = [*DIMENSIONS, POSTS]
     only = [name for name in (os.environ.get("ONLY") or "").split(",") if name]
-    unknown = set(only) - {each.name for each in DIMENSIONS}
-    if unknown:
-        raise BenchError(f"ONLY: there is no {', '.join(sorted(unknown))}; there are {', '.join(each.name for each in DIMENSIONS)}")
-    if only and os.environ.get("README"):
-        raise BenchError("README=1 wants everything: leave ONLY out")
-    dimensions = [each for each in DIMENSIONS if not only or each.name in only]
+    if unknown := set(only) - set(known):
+        raise BenchError(f"ONLY: there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return [name for name in known if not only or name in only]
+
+
+def main() -> int:
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    module = Path(os.environ["SENTRY_FILTER_WASM"])
+    if not module.is_file():
+        raise BenchError(f"there is no module {module}")
+    wanted = chosen()
+    dimensions = [name for name in wanted if name != POSTS]
+    is_for_readme = bool(os.environ.get("README"))
+    if is_for_readme and os.environ.get("ONLY"):
+        raise BenchError("README=1 wants every dimension: leave ONLY out")
     with temporary_folder() as folder:
-        bench = Bench(Path(folder), number("ROUNDS", 3), number("REQUESTS", 5_000), CONNECTIONS)
+        bench = Scaling(Path(folder), module, number("ROUNDS", 4), number("REQUESTS", 6_000))
         try:
-            windows = measure(bench, points(dimensions))
-            note = machine(bench)
+            # The point where they meet is measured once a round.
+            bench.measure(list(dict.fromkeys(point for name in dimensions for point in points(name))))
+            posts = bench.posts() if POSTS in wanted else {}
+            note = machine(bench, f"{bench.rounds} rounds of {bench.requests:,} requests each; medians")
         finally:
             bench.end()
-    write_csv(windows)
-    text = f"{note}; µs of CPU a request.\n\n" + "\n\n".join(table(each, windows) for each in dimensions)
-    print(text)
-    if os.environ.get("README"):
-        into_readme(text, MARKERS)
+    write_csv(bench, dimensions)
+    told = [f"{note}.", *(table(bench, name) for name in dimensions)]
+    if posts:
+        told.append(posts_told(posts))
+    print("\n\n".join(told))
+    if is_for_readme:
+        parts = [
+            "How that grows, each dimension alone from one point (`make bench-scaling`):", f"{note}.", compact(bench, dimensions),
+            "Every write to a request header makes Envoy match the route again, for a filter of this ABI. The filter writes none that does not change: one that only forwards writes "
+            "none at all, one that records has `sentry-trace` to write. µs of CPU added a request:",
+            routes_told(bench), "How many spans go together in `otlp`, of one worker, with a flush interval of a second:", posts_told(posts),
+        ]
+        into_readme("bench-scaling", "\n\n".join(parts))
+    return 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except BenchError as error:
         sys.exit(f"bench-scaling: {error}")
