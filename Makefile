@@ -134,7 +134,7 @@ bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, ro
 	@$(call having,load,bench-scaling) $(PYTHON) tests/bench/scaling.py
 
 bench-core: ## what the core's steps cost, and the same jobs in Sentry's and OpenTelemetry's crates, side by side in one run
-	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line --bench beside_others
+	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line --bench peers
 
 fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) sh filter/core/fuzz/run.sh
