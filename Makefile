@@ -133,8 +133,11 @@ bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, ch
 bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, routes, bodies and workers (some 7 minutes; ROUNDS= REQUESTS= ONLY=routes,posts README=1)
 	@$(call having,load,bench-scaling) $(PYTHON) tests/bench/scaling.py
 
-bench-core: ## what the core's steps cost, and the same jobs in Sentry's and OpenTelemetry's crates, side by side in one run
-	$(CARGO) bench --locked -p sentry-filter-core --bench straight_line --bench peers
+bench-memory: wasm envoy ## bytes of a VM, a request and a queued trace; what a worker adds to Envoy, and when Envoy is ready (a minute; ROUNDS= README=1)
+	@$(call having,load,bench-memory) CARGO="$(CARGO)" $(PYTHON) tests/bench/memory.py
+
+bench-core: ## the core's steps, beside the same jobs in Sentry's and OpenTelemetry's crates (README=1)
+	@CARGO="$(CARGO)" $(PYTHON) tests/bench/micro.py
 
 fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) sh filter/core/fuzz/run.sh
@@ -164,4 +167,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges target clean
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges target clean bench-memory

@@ -29,6 +29,7 @@ class Envoy:
         file = folder / f"{name}.json"
         file.write_text(json.dumps(bootstrap), encoding="utf-8")
         admin = folder / f"{name}.admin"
+        admin.unlink(missing_ok=True)
         command = [binary, "-c", file, "--concurrency", concurrency, "--use-dynamic-base-id", "--admin-address-path", admin, "-l", "warn"]
         started = time.monotonic()
         with self.log.open("wb") as log:
