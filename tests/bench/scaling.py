@@ -130,6 +130,9 @@ class Scaling(Bench):
         pairs = zip(self.windows[point, name], self.windows[point, "none"])
         return statistics.median(one.cpu_us - none.cpu_us for one, none in pairs)
 
+    def spans_a_post(self, point: Point) -> float:
+        return statistics.median(one.spans / one.posts for one in self.windows[point, "recorded"])
+
     def names(self, point: Point) -> list[str]:
         return [name for at, name in self.windows if at == point]
 
@@ -155,13 +158,14 @@ def table(bench: Scaling, dimension: str) -> str:
 
 def compact(bench: Scaling, dimensions: list[str]) -> str:
     """One line a point, for the README."""
-    lines = ["| | | µs of CPU a request, no filter | added, forwarded | added, recorded (`otlp`) | requests/s, no filter | forwarded | recorded |",
-             "|---|---|---|---|---|---|---|---|"]
+    lines = ["| | | µs of CPU a request, no filter | added, forwarded | added, recorded (`otlp`) | requests/s, no filter | forwarded | recorded | spans a POST |",
+             "|---|---|---|---|---|---|---|---|---|"]
     for dimension in dimensions:
         for index, point in enumerate(points(dimension)):
             cells = [DIMENSIONS[dimension][0] if index == 0 else "", f"{getattr(point, dimension):,}", f"{bench.median(point, 'none', 'cpu_us'):,.0f}"]
             cells += [f"{bench.added(point, name):+,.0f}" for name in ("forwarded", "recorded")]
             cells += [f"{bench.median(point, name, 'per_second'):,.0f}" for name in ("none", "forwarded", "recorded")]
+            cells.append(f"{bench.spans_a_post(point):,.0f}")
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -185,12 +189,12 @@ def posts_told(windows: dict[int | None, Window]) -> str:
 def write_csv(bench: Scaling, dimensions: list[str]) -> None:
     with (OUTPUT / "scaling.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["dimension", "value", "contestant", "round", "cpu_us", "requests_per_second", "p50_ms", "p99_ms", "p999_ms"])
+        writer.writerow(["dimension", "value", "contestant", "round", "cpu_us", "requests_per_second", "p50_ms", "p99_ms", "p999_ms", "spans", "posts"])
         for dimension in dimensions:
             for point in points(dimension):
                 for name in bench.names(point):
                     for turn, one in enumerate(bench.windows[point, name], 1):
-                        writer.writerow([dimension, getattr(point, dimension), name, turn, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999])
+                        writer.writerow([dimension, getattr(point, dimension), name, turn, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999, one.spans, one.posts])
 
 
 def chosen() -> list[str]:

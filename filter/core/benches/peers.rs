@@ -236,7 +236,7 @@ mod agreement {
         let ours = Traceparent::parse(TRACEPARENT.as_bytes()).expect("a good header");
         let propagator = TraceContextPropagator::new();
         let context = propagator.extract(&carrier("traceparent", TRACEPARENT));
-        let mut injected = HashMap::new();
+        let mut injected = HashMap::from([]);
         propagator.inject_context(&context, &mut injected);
         let theirs = injected.get("traceparent").map(|value| value.as_bytes());
         assert_eq!(Some(ours.to_value().as_slice()), theirs);
@@ -280,13 +280,7 @@ mod agreement {
         let spans = &theirs.resource_spans[0].scope_spans[0].spans;
         assert_eq!(spans.len(), 2);
         assert!(spans[0].attributes.len() > 10);
-        // Not a field is lost: they write as many bytes, which mean the same.
-        let encoded = theirs.encode_to_vec();
-        assert_eq!(encoded.len(), post.len());
-        assert_eq!(
-            ExportTraceServiceRequest::decode(encoded.as_slice()),
-            Ok(theirs)
-        );
+        assert_eq!(theirs.encode_to_vec(), post, "the same bytes");
 
         let recorded = Recorded::new("transaction");
         let theirs = recorded.as_envelope();
@@ -466,7 +460,7 @@ mod traceparent_written {
     fn opentelemetry_sdk(bencher: Bencher) {
         let propagator = TraceContextPropagator::new();
         let context = propagator.extract(&carrier("traceparent", TRACEPARENT));
-        let mut headers = HashMap::new();
+        let mut headers = HashMap::from([]);
         bencher.bench_local(|| {
             propagator.inject_context(black_box(&context), &mut headers);
         });
@@ -488,7 +482,7 @@ mod baggage_written {
     fn opentelemetry_sdk(bencher: Bencher, members: usize) {
         let propagator = BaggagePropagator::new();
         let context = propagator.extract(&carrier("baggage", &baggage_value(members)));
-        let mut headers = HashMap::new();
+        let mut headers = HashMap::from([]);
         bencher.bench_local(|| {
             propagator.inject_context(black_box(&context), &mut headers);
         });
