@@ -130,7 +130,7 @@ bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, ch
 	@for module in empty_filter published_sdk; do WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(TARGET_DIR)/$(TARGET)/release/$$module.wasm; done
 	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py
 
-bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, routes, bodies and workers (some 7 minutes; ROUNDS= REQUESTS= ONLY=routes,posts README=1)
+bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, routes, bodies and workers (some 6 minutes; ROUNDS= REQUESTS= ONLY=routes,posts README=1)
 	@$(call having,load,bench-scaling) $(PYTHON) tests/bench/scaling.py
 
 bench-memory: wasm envoy ## bytes of a VM, a request and a queued trace; what a worker adds to Envoy, and when Envoy is ready (a minute; ROUNDS= README=1)

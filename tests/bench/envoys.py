@@ -24,7 +24,7 @@ class BenchError(Exception):
 
 class Envoy:
     def __init__(self, binary: Path, bootstrap: dict, folder: Path, name: str, cpus: set[int], concurrency: int = 1) -> None:
-        self.name = name
+        self.name, self.workers = name, concurrency
         self.log = folder / f"{name}.log"
         file = folder / f"{name}.json"
         file.write_text(json.dumps(bootstrap), encoding="utf-8")

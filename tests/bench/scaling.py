@@ -5,7 +5,7 @@ three gateways under the same requests: no filter, this filter forwarding a trac
 turns as in `make bench`, and are measured as there. The routes are also asked of a Lua filter that writes two request headers, once making Envoy match the route again,
 as Envoy does for every filter of this ABI, and once not: the difference is what another match costs. At the end it is told how many spans a POST carries.
 
-ROUNDS=4, REQUESTS=6000 (a window; a tenth where bodies are big), ONLY=connections,routes, README=1
+ROUNDS=3, REQUESTS=6000 (a window; a tenth where bodies are big), ONLY=connections,routes, README=1
 """
 
 import csv
@@ -216,7 +216,7 @@ def main() -> int:
     if is_for_readme and os.environ.get("ONLY"):
         raise BenchError("README=1 wants every dimension: leave ONLY out")
     with temporary_folder() as folder:
-        bench = Scaling(Path(folder), module, number("ROUNDS", 4), number("REQUESTS", 6_000))
+        bench = Scaling(Path(folder), module, number("ROUNDS", 3), number("REQUESTS", 6_000))
         try:
             # The point where they meet is measured once a round.
             bench.measure(list(dict.fromkeys(point for name in dimensions for point in points(name))))
