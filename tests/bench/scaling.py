@@ -21,6 +21,10 @@ from measure import OUTPUT, Bench, Load, Window, into_readme, machine, number
 
 OTLP = {"format": "otlp"}
 KEPT = "lua-kept"
+NOISE = (
+    "Each point has few windows on a machine that others use, too: a difference of less than some 30 µs between two points, "
+    "a sum below zero among them, is noise."
+)
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ def main() -> int:
     print("\n\n".join(told))
     if is_for_readme:
         parts = [
-            "How that grows, each dimension alone from one point (`make bench-scaling`):", f"{note}.", compact(bench, dimensions),
+            "How that grows, each dimension alone from one point (`make bench-scaling`):", f"{note}. {NOISE}", compact(bench, dimensions),
             "Every write to a request header makes Envoy match the route again, for a filter of this ABI. The filter writes none that does not change: one that only forwards writes "
             "none at all, one that records has `sentry-trace` to write. µs of CPU added a request:",
             routes_told(bench), "How many spans go together in `otlp`, of one worker, with a flush interval of a second:", posts_told(posts),
