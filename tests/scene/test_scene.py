@@ -115,6 +115,14 @@ class Judging(unittest.TestCase):
     def test_a_members_type_does_not_matter(self):
         self.assert_whole(BROWSER, gateway(), service(dsc={"trace_id": "t1", "sampled": True}))
 
+    def test_a_sample_rand_is_a_number(self):
+        def told(rand: object) -> dict:
+            return {**DSC, "sample_rand": rand}
+
+        self.assert_whole(BROWSER, gateway(dsc=told("0.077180")), service(dsc=told("0.07718")))
+        self.assert_lacks(["one dynamic sampling context"], BROWSER, gateway(dsc=told("0.077180")), service(dsc=told("0.07719")))
+        self.assert_lacks(["one dynamic sampling context"], BROWSER, gateway(dsc=told("0.5")), service(dsc=told("half")))
+
     def test_a_visit_that_was_not_to_be_sampled(self):
         self.assertEqual(sampled_all_the_same(BROWSER, [gateway(trace_id="t2")]), [])
         self.assertEqual(sampled_all_the_same(BROWSER, [service()]), ["python's http.server service"])

@@ -76,10 +76,18 @@ def contexts(trace: list[Span]) -> list[str]:
         for span in segments
         if span.dsc is None and role_of(span) != "ruby"
     ]
-    told = [(role_of(span), sorted((key, text(value)) for key, value in span.dsc.items())) for span in segments if span.dsc]
+    told = [(role_of(span), sorted((key, comparable(key, value)) for key, value in span.dsc.items())) for span in segments if span.dsc]
     if len({tuple(context) for _, context in told}) > 1:
         missing.append(f"one dynamic sampling context in all envelopes: {told}")
     return missing
+
+
+def comparable(key: str, value: object) -> str:
+    """SDKs for JavaScript read `sample_rand` as a number, and pass 0.077180 on as 0.07718."""
+    try:
+        return str(float(value)) if key == "sample_rand" else text(value)
+    except (TypeError, ValueError):
+        return text(value)
 
 
 def sampled_all_the_same(visit: Visit, spans: list[Span]) -> list[str]:
