@@ -174,8 +174,11 @@ impl Format {
             spans: spans.clone(),
             count: segment.amount().spans,
         };
-        header.shrink_to(MAX_DESK);
-        spans.shrink_to(MAX_DESK);
+        for buffer in [header, spans] {
+            // What is in it would stay.
+            buffer.clear();
+            buffer.shrink_to(MAX_DESK);
+        }
         Some(parcel)
     }
 
