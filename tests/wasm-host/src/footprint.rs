@@ -16,7 +16,7 @@ pub struct Footprint {
     pub what: &'static str,
     /// Bytes of one.
     pub bytes: u64,
-    /// How much more memory is taken when they are gone and as many come again, in pages. More than none is a leak.
+    /// How much more memory is taken when they are gone and as many come again, in pages. One or two are gaps of the allocator's, more is a leak.
     pub pages_again: u64,
 }
 
