@@ -192,6 +192,42 @@ pub fn requests() -> Vec<(&'static str, Request)> {
     requests
 }
 
+/// Fewer rows than this are not all that there are.
+const MANY: usize = 100;
+
+/// Holds what becomes of every request against its row.
+///
+/// # Panics
+/// If there is anything to complain of; all of it is named.
+#[track_caller]
+pub fn judge_requests(mut serve: impl FnMut(&Request) -> Seen) {
+    let mut failures = Vec::new();
+    let requests = requests();
+    assert!(requests.len() > MANY, "{} rows", requests.len());
+    for (format, row) in requests {
+        let complaints = row.judge(&serve(&row)).into_iter();
+        failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
+    }
+    none_of(&failures);
+}
+
+/// Holds what the client gets against its row, for every answer but those that Envoy's own CORS filter has a part in.
+///
+/// # Panics
+/// If there is anything to complain of; all of it is named.
+#[track_caller]
+pub fn judge_responses(mut answer: impl FnMut(&Response) -> Answered) {
+    let mut failures = Vec::new();
+    let mut responses = responses();
+    responses.retain(|(_, row)| row.envoy_cors.is_none());
+    assert!(responses.len() > MANY, "{} rows", responses.len());
+    for (about, row) in responses {
+        let complaints = row.judge(&answer(&row)).into_iter();
+        failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
+    }
+    none_of(&failures);
+}
+
 /// Ends a test that went through all rows before it complains.
 ///
 /// # Panics

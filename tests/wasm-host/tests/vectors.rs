@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vectors::{none_of, Answered, Request, Response, Seen};
+use vectors::{Answered, Request, Response, Seen};
 use wasm_host::{Envelope, Exchange, Gateway, HeaderMap};
 
 /// A filter for each configuration; starting one is what takes time.
@@ -28,28 +28,13 @@ impl Drop for Gateways {
 #[test]
 fn the_upstream_sees_what_the_tables_say() {
     let mut gateways = Gateways::default();
-    let mut failures = Vec::new();
-    for (format, row) in vectors::requests() {
-        let complaints = row.judge(&serve(gateways.of(&row.config()), &row));
-        let complaints = complaints.iter();
-        failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
-    }
-    none_of(&failures);
+    vectors::judge_requests(|row| serve(gateways.of(&row.config()), row));
 }
 
 #[test]
 fn the_client_gets_what_the_tables_say() {
     let mut gateways = Gateways::default();
-    let mut failures = Vec::new();
-    for (about, row) in vectors::responses() {
-        if row.envoy_cors.is_some() {
-            continue;
-        }
-        let complaints = row.judge(&answer(gateways.of(&row.config()), &row));
-        let complaints = complaints.iter();
-        failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
-    }
-    none_of(&failures);
+    vectors::judge_responses(|row| answer(gateways.of(&row.config()), row));
 }
 
 fn serve(gateway: &mut Gateway, row: &Request) -> Seen {
