@@ -13,7 +13,7 @@ use sentry_filter_core::trace::continuation::Restart;
 use sentry_filter_core::trace::sampling::SampleRand;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
-use sentry_filter_core::trace::{self, Sources, TraceDecision, TraceOrigin};
+use sentry_filter_core::trace::{self, Limits, Sources, TraceDecision, TraceOrigin};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -166,6 +166,7 @@ fn with_sources<T>(request: &Request, serve: impl FnOnce(&mut Sources<'_>) -> T)
         },
         now_ns: &mut || NOW_NS,
         attribute: &mut |attribute| request.attribute(attribute),
+        redirect_token: &mut || None,
     })
 }
 
@@ -173,7 +174,7 @@ fn with_sources<T>(request: &Request, serve: impl FnOnce(&mut Sources<'_>) -> T)
 pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let headers = request.headers();
     let decision = with_sources(request, |sources| {
-        trace::decide(&headers, config, None, None, sources)
+        trace::decide(&headers, config, Limits::NONE, None, sources)
     });
     let outcome = with_sources(request, |sources| {
         Pipeline::new(config.clone()).on_request_headers(&headers, sources)
@@ -192,7 +193,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
         sampling: sampling(
             config, &metadata, &settings, &decision, &headers, may_start,
         ),
-        span: outcome.span.as_ref().map(|span| {
+        span: outcome.request.span.as_ref().map(|span| {
             let name = span.transaction.as_ref().map_or_else(
                 || format!("{} (source url; a route's name with a / in it, or a rule's transaction would be better)", span.request.path),
                 |name| format!("{} (source {})", name.name, name.source.word()),
@@ -219,6 +220,7 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
     match (decision.origin, may_start) {
         (TraceOrigin::None, None) => "none: there is no DSN, so none begins",
         (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own host, none begins",
+        (TraceOrigin::Redirected, _) => "that of the request before an internal redirect",
         (TraceOrigin::SentryTrace, _) => "continued from sentry-trace",
         (TraceOrigin::Traceparent, _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
         (TraceOrigin::Started, _) => "started, since none arrived",

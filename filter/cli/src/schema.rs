@@ -76,6 +76,9 @@ pub struct Document {
     pub client_reports: Option<bool>,
     /// One log line for each decision, at level info.
     pub debug: Option<bool>,
+    /// How many bytes all requests that are under way may keep together, per worker, whatever their callers send. Over it a request goes on without a span, and `requests_over_budget` counts it.
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub max_live_bytes: Option<u64>,
     /// How spans get to Sentry.
     pub transport: Option<Transport>,
 }
@@ -107,6 +110,7 @@ impl Default for Document {
             capture_response_headers: Some(Vec::new()),
             client_reports: Some(true),
             debug: Some(false),
+            max_live_bytes: Some(67_108_864),
             transport: Some(Transport::default()),
         }
     }

@@ -86,10 +86,11 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
             entropy: &mut |bytes| getrandom::fill(bytes).is_ok(),
             now_ns: &mut || now_ns,
             attribute: &mut |_| None,
+            redirect_token: &mut || None,
         },
     );
     let trace_id = outcome.context.map(|context| context.trace_id.to_string());
-    if let Some(span) = outcome.span {
+    if outcome.request.span.is_some() {
         let end = StreamEnd {
             start_ns: Some(now_ns.saturating_sub(1_000_000)),
             duration_ns: Some(1_000_000),
@@ -97,7 +98,7 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
             now_ns,
             ..StreamEnd::default()
         };
-        pipeline.on_stream_end(*span, end, || None);
+        pipeline.on_stream_end(outcome.request, end, || None);
     }
     let url_of = |path: &str| format!("{}://{}{path}", dsn.scheme(), dsn.authority());
     let Some(callout) = pipeline.next_callout(now_ns) else {

@@ -25,7 +25,7 @@ use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::dsc::Dsc;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
-use sentry_filter_core::trace::{decide, tracestate, Sources, TraceDecision};
+use sentry_filter_core::trace::{decide, tracestate, Limits, Sources, TraceDecision};
 use sentry_types::protocol::v7::{Envelope, EnvelopeItem};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -111,11 +111,12 @@ fn with_sources<T>(give: impl FnOnce(&mut Sources<'_>) -> T) -> T {
         },
         now_ns: &mut || NOW_NS,
         attribute: &mut |_| None,
+        redirect_token: &mut || None,
     })
 }
 
 fn decision(headers: &Headers, config: &FilterConfig) -> TraceDecision {
-    with_sources(|sources| decide(headers, config, None, None, sources))
+    with_sources(|sources| decide(headers, config, Limits::NONE, None, sources))
 }
 
 /// A request that was recorded, with a call to the upstream.
@@ -135,7 +136,7 @@ impl Recorded {
         let mut pipeline = Pipeline::new(config.clone());
         let headers = request(Some(SENTRY_TRACE));
         let outcome = with_sources(|sources| pipeline.on_request_headers(&headers, sources));
-        let mut span = *outcome.span.expect("a recorded span");
+        let mut span = *outcome.request.span.expect("a recorded span");
         // Parts of a second that are the same as a floating-point number, as which Sentry's types have a time.
         span.answered_ns = Some(NOW_NS + 750_000_000);
         let end = StreamEnd {

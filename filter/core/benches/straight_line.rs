@@ -1,5 +1,7 @@
 //! What the steps of one request cost. The numbers of one run are to be compared with each other, not with those of another machine.
 
+use std::cell::RefCell;
+
 use divan::{black_box, Bencher};
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::headers::{self, Headers};
@@ -68,6 +70,7 @@ fn serve(pipeline: &mut Pipeline, headers: &Headers) -> RequestOutcome {
         },
         now_ns: &mut || 0,
         attribute: &mut |_| None,
+        redirect_token: &mut || None,
     };
     pipeline.on_request_headers(black_box(headers), &mut sources)
 }
@@ -126,7 +129,7 @@ fn response_headers(bencher: Bencher, what: &str) {
     };
     let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
     let outcome = serve(&mut pipeline, &headers);
-    let response = outcome.response.expect("an answer to add to");
+    let response = outcome.request.response.expect("an answer to add to");
     bencher.bench_local(|| {
         let mut has = |name: &str| black_box(&answer).value(name).is_some();
         let mut read = || black_box(&answer).clone();
@@ -137,11 +140,12 @@ fn response_headers(bencher: Bencher, what: &str) {
 /// Closing, encoding and queueing a span.
 #[divan::bench]
 fn stream_end(bencher: Bencher) {
-    let mut pipeline = pipeline("1");
+    let pipeline = RefCell::new(pipeline("1"));
     let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
-    let outcome = serve(&mut pipeline, &headers);
-    let span = outcome.span.expect("a recorded span");
     bencher
-        .with_inputs(|| span.clone())
-        .bench_local_values(|span| pipeline.on_stream_end(*span, StreamEnd::default(), || None));
+        .with_inputs(|| serve(&mut pipeline.borrow_mut(), &headers).request)
+        .bench_local_values(|request| {
+            let mut pipeline = pipeline.borrow_mut();
+            pipeline.on_stream_end(request, StreamEnd::default(), || None)
+        });
 }

@@ -26,6 +26,8 @@ const TIMEOUT_MS: u64 = 5_000;
 const FLUSH_INTERVAL_MS: u64 = 1_000;
 /// How many bytes may wait unless configured.
 const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
+/// How many bytes all live requests may keep unless configured.
+const MAX_LIVE_BYTES: u64 = 64 * 1024 * 1024;
 /// How many callouts may be under way at once unless configured.
 const MAX_IN_FLIGHT: u64 = 16;
 
@@ -83,6 +85,8 @@ pub struct FilterConfig {
     pub client_reports: bool,
     /// Whether each decision is logged.
     pub debug: bool,
+    /// What all live requests of a worker may keep together, in bytes.
+    pub max_live_bytes: usize,
     /// How spans get to Sentry.
     pub transport: TransportConfig,
 }
@@ -189,6 +193,7 @@ impl FilterConfig {
         };
         let client_reports = root.flag("client_reports").unwrap_or(true);
         let debug = root.flag("debug").unwrap_or(false);
+        let max_live_bytes = root.integer("max_live_bytes", 1_024, 1 << 28, MAX_LIVE_BYTES);
         let transport = TransportConfig::read(root.section("transport"));
         root.finish();
 
@@ -219,6 +224,7 @@ impl FilterConfig {
             data,
             client_reports,
             debug,
+            max_live_bytes: usize::try_from(max_live_bytes).unwrap_or(usize::MAX),
             transport,
         }
     }

@@ -15,6 +15,8 @@ pub mod expose_headers;
 pub mod filter_order;
 pub mod names;
 
+use std::hash::{DefaultHasher, Hasher};
+
 use crate::config::FilterConfig;
 use crate::headers::{
     HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
@@ -35,13 +37,32 @@ pub struct CorsConfig {
     pub expose_headers: bool,
 }
 
+/// The longest origin that is compared, in bytes: a scheme, a host name of 253 bytes and a port are
+/// not half of it. What is longer is no origin of a browser's.
+const MAX_ORIGIN: usize = 1_024;
+
+/// An origin, as far as its answer has to be compared with it: a hash, so that what is kept for a
+/// live request has a fixed size. Two origins with the same hash do no harm, since the browser
+/// compares the origins itself before it looks at any list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin(u64);
+
+impl Origin {
+    /// That of an origin's bytes.
+    pub fn of(origin: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(origin);
+        Self(hasher.finish())
+    }
+}
+
 /// What a request means for the CORS headers of its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CorsRequest {
     /// A browser asks whether it may send a request.
     Preflight {
         /// Who asks.
-        origin: Vec<u8>,
+        origin: Origin,
         /// Whether the request is to have one of Sentry's headers.
         carries_trace: bool,
     },
@@ -50,7 +71,7 @@ pub enum CorsRequest {
     /// Any other.
     Other {
         /// Who asks, if it is said once.
-        origin: Option<Vec<u8>>,
+        origin: Option<Origin>,
     },
 }
 
@@ -59,19 +80,19 @@ impl CorsRequest {
     pub fn read(headers: &Headers) -> Self {
         let mut origins = headers.values(ORIGIN);
         let origin = match (origins.next(), origins.next()) {
-            (Some(origin), None) => Some(origin),
+            (Some(origin), None) => Some(origin).filter(|origin| origin.len() <= MAX_ORIGIN),
             _ => None,
         };
         let is_options = headers.value(METHOD) == Some(b"OPTIONS");
         match origin {
             // Browsers ask other origins only, so the gateway's own name does not count here.
             Some(origin) if is_options && asks_for_a_method(headers) => Self::Preflight {
-                origin: origin.to_vec(),
+                origin: Origin::of(origin),
                 carries_trace: names::has_any(headers, ACCESS_CONTROL_REQUEST_HEADERS, &SENTRY),
             },
             Some(origin) if is_own(origin, headers) => Self::SameOrigin,
             origin => Self::Other {
-                origin: origin.map(<[u8]>::to_vec),
+                origin: origin.map(Origin::of),
             },
         }
     }
@@ -113,13 +134,12 @@ impl CorsRequest {
             Self::Preflight { origin, .. } => {
                 let grants = lists.allow_headers
                     && is_ok(answer)
-                    && allow_origin::grants(answer, Some(origin));
+                    && allow_origin::grants(answer, Some(*origin));
                 grants.then(|| allow_headers::add(answer, allowed))?
             }
             Self::SameOrigin => None,
             Self::Other { origin } => {
-                let grants =
-                    lists.expose_headers && allow_origin::grants(answer, origin.as_deref());
+                let grants = lists.expose_headers && allow_origin::grants(answer, *origin);
                 grants.then(|| expose_headers::add(answer, exposed))?
             }
         }
@@ -174,7 +194,7 @@ mod tests {
 
     fn other(origin: Option<&str>) -> CorsRequest {
         CorsRequest::Other {
-            origin: origin.map(|origin| origin.as_bytes().to_vec()),
+            origin: origin.map(|origin| Origin::of(origin.as_bytes())),
         }
     }
 
@@ -186,7 +206,7 @@ mod tests {
         let page = ("origin", "https://page.example");
         let own = ("origin", "https://api.example");
         let preflight = |origin: &str| CorsRequest::Preflight {
-            origin: origin.as_bytes().to_vec(),
+            origin: Origin::of(origin.as_bytes()),
             carries_trace: false,
         };
         let sends = (
@@ -194,7 +214,7 @@ mod tests {
             "content-type,sentry-trace",
         );
         let carrying = CorsRequest::Preflight {
-            origin: b"https://page.example".to_vec(),
+            origin: Origin::of(b"https://page.example"),
             carries_trace: true,
         };
         let rows: [(&[(&str, &str)], CorsRequest); 9] = [

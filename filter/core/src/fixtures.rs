@@ -20,6 +20,8 @@ pub struct Host {
     pub now_ns: u64,
     /// The attributes that are there.
     pub attributes: Vec<(Attribute, Vec<u8>)>,
+    /// What the end of the stream before a redirect left.
+    pub redirect_token: Option<u64>,
 }
 
 impl Default for Host {
@@ -29,6 +31,7 @@ impl Default for Host {
             has_entropy: true,
             now_ns: 0,
             attributes: Vec::new(),
+            redirect_token: None,
         }
     }
 }
@@ -41,6 +44,7 @@ impl Host {
             has_entropy,
             now_ns,
             attributes,
+            redirect_token,
         } = self;
         request(&mut Sources {
             entropy: &mut |bytes| {
@@ -53,6 +57,7 @@ impl Host {
                 let known = attributes.iter().find(|(known, _)| *known == wanted);
                 known.map(|(_, value)| value.clone())
             },
+            redirect_token: &mut || redirect_token.take(),
         })
     }
 }

@@ -113,6 +113,11 @@ impl Headers {
         self.buffer.get(line.name.clone())
     }
 
+    /// Whether there is no line at all.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Every line as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.lines.iter().filter_map(|line| {

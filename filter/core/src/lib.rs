@@ -50,6 +50,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod filter_state;
 pub mod headers;
+pub mod live;
 pub mod metrics;
 pub mod pattern;
 pub mod pipeline;

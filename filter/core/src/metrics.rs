@@ -20,6 +20,9 @@ pub enum Metric {
     TracesRestarted(Restart),
     /// Requests that have no span because of `max_traces_per_second`.
     TracesThrottled,
+    /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their answer
+    /// tells less.
+    RequestsOverBudget,
     /// `sentry-trace` headers that were refused, by reason.
     SentryTraceRefused(SentryTraceError),
     /// `traceparent` headers that were refused, by reason.
@@ -143,11 +146,12 @@ pub enum Kind {
 }
 
 /// The metrics without a reason; those with one follow in the order of their reasons.
-const PLAIN: [Metric; 12] = [
+const PLAIN: [Metric; 13] = [
     Metric::Requests,
     Metric::TracesContinued,
     Metric::TracesStarted,
     Metric::TracesThrottled,
+    Metric::RequestsOverBudget,
     Metric::BaggageMalformed,
     Metric::BaggageLimit,
     Metric::SpansRecorded,
@@ -178,6 +182,7 @@ impl Metric {
             Self::TracesStarted => ("traces_started", None),
             Self::TracesRestarted(restart) => ("traces_restarted", Some(restart.reason())),
             Self::TracesThrottled => ("traces_throttled", None),
+            Self::RequestsOverBudget => ("requests_over_budget", None),
             Self::SentryTraceRefused(error) => ("sentry_trace_refused", Some(error.reason())),
             Self::TraceparentRefused(error) => ("traceparent_refused", Some(error.reason())),
             Self::BaggageMalformed => ("baggage_members_dropped", Some("malformed")),

@@ -1,21 +1,22 @@
 //! The straight line itself: request in, span out, callout out, answer in. Every method takes values and returns values; the plugin fetches the former
 //! from the host and carries out the latter.
 
-use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::cors::filter_order::FilterOrder;
-use crate::cors::CorsRequest;
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::{Amount, Desk, Sharing};
-use crate::headers::{HeaderAddition, HeaderMutation, Headers, SENTRY_TRACE, X_REQUEST_START};
+use crate::headers::HeaderMutation;
+use crate::live::LiveBudget;
 use crate::metrics::{CalloutOutcome, Loss, Metric, Metrics};
 use crate::queue::Queue;
-use crate::response::{Answer, PendingResponse};
-use crate::span::{OpenSpan, Request, StreamEnd};
+use crate::trace::redirect::Redirects;
 use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::throttle::Throttle;
-use crate::trace::{self, Damage, Sources, TraceDecision, TraceOrigin};
 use crate::transport::{Answer as CalloutAnswer, Callout, Fate, Outcome, Transport};
+
+mod request;
+
+pub use request::LiveRequest;
 
 /// The state of one root context: one plugin configuration on one worker.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub struct Pipeline {
     config: FilterConfig,
     throttle: Option<Throttle>,
     filter_order: FilterOrder,
-    /// The spans whose requests Envoy has turned into other ones. It runs the filters for those at once, unless one in front holds them up.
-    redirected: Vec<(OpenSpan, StreamEnd)>,
+    redirects: Redirects,
+    live: LiveBudget,
     desk: Desk,
     queue: Queue,
     transport: Option<Transport>,
@@ -41,24 +42,18 @@ pub struct Pipeline {
     metrics: Metrics,
 }
 
-/// How many requests may be on their way back from a redirect.
-const MAX_REDIRECTED: usize = 64;
-/// How long one may take, in nanoseconds.
-const MAX_HELD_NS: u64 = 5_000_000_000;
 /// How long a report waits for something to ride on.
 const REPORT_INTERVAL_NS: u64 = 60_000_000_000;
 /// No limit lasts longer: a day (filter.md §11).
 const MAX_LIMIT_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// What is done about a request.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct RequestOutcome {
     /// The headers to change.
     pub mutations: Vec<HeaderMutation>,
-    /// The span to close at the end of the stream.
-    pub span: Option<Box<OpenSpan>>,
-    /// What the answer depends on, if anything is done about it.
-    pub response: Option<Box<PendingResponse>>,
+    /// What is to be kept until the stream ends.
+    pub request: LiveRequest,
     /// The context that the request has from here on, for the filter state.
     pub context: Option<SentryTrace>,
     /// A line for the log, if `debug` is on.
@@ -72,7 +67,8 @@ impl Pipeline {
         Self {
             throttle: config.max_traces_per_second.map(Throttle::new),
             filter_order: FilterOrder::default(),
-            redirected: Vec::new(),
+            redirects: Redirects::default(),
+            live: LiveBudget::new(config.max_live_bytes),
             desk: Desk::default(),
             queue: Queue::new(config.transport.max_queue_bytes),
             transport,
@@ -91,208 +87,14 @@ impl Pipeline {
         &self.config
     }
 
+    /// What all live requests keep together, in bytes.
+    pub fn live_bytes(&self) -> usize {
+        self.live.used()
+    }
+
     /// What has been counted and not been told to the host.
     pub fn metrics(&mut self) -> &mut Metrics {
         &mut self.metrics
-    }
-
-    /// Request headers have arrived.
-    pub fn on_request_headers(
-        &mut self,
-        headers: &Headers,
-        sources: &mut Sources<'_>,
-    ) -> RequestOutcome {
-        let redirected = self.take_redirected(headers);
-        let before = redirected.as_ref().map(|span| &span.context);
-        let throttle = self.throttle.as_mut();
-        let decision = trace::decide(headers, &self.config, throttle, before, sources);
-        if redirected.is_none() {
-            self.count(&decision);
-        }
-        let log = self.config.debug.then(|| format!("sentry: {decision}"));
-        let response = PendingResponse::of(headers, &decision, &self.config).map(Box::new);
-        let TraceDecision {
-            context,
-            span,
-            transaction,
-            mut mutations,
-            ..
-        } = decision;
-        mutations.extend(self.request_start(headers, sources));
-        let span = span.map(|context| {
-            let request = Request::read(headers, &self.config.data);
-            let mut span = match redirected {
-                Some(span) => span.resume(context, request),
-                None => OpenSpan::new(context, transaction, request),
-            };
-            // Only the call's own span needs it.
-            let is_called = span.context.upstream_span_id.is_some();
-            span.sent_ns = is_called.then(|| (sources.now_ns)());
-            Box::new(span)
-        });
-        RequestOutcome {
-            mutations,
-            span,
-            response,
-            context,
-            log,
-        }
-    }
-
-    /// The span that goes on with this request, if an internal redirect has made the request of another one.
-    fn take_redirected(&mut self, headers: &Headers) -> Option<OpenSpan> {
-        if self.redirected.is_empty() {
-            return None;
-        }
-        let arrived = SentryTrace::read(headers.values(SENTRY_TRACE))
-            .ok()
-            .flatten()?;
-        let goes_on = |(span, _): &mut (OpenSpan, StreamEnd)| span.context.has_sent(arrived.value);
-        let (mut span, end) = self.redirected.extract_if(.., goes_on).next()?;
-        span.redirect(&end);
-        Some(span)
-    }
-
-    /// `X-Request-Start`, unless a proxy further outside has said it already.
-    fn request_start(
-        &self,
-        headers: &Headers,
-        sources: &mut Sources<'_>,
-    ) -> Option<HeaderMutation> {
-        if !self.config.request_start_header || headers.value(X_REQUEST_START).is_some() {
-            return None;
-        }
-        let time = (sources.attribute)(Attribute::RequestTime)
-            .and_then(|bytes| Some(i64::from_le_bytes(bytes.try_into().ok()?)))
-            .and_then(|time| u64::try_from(time).ok());
-        let us = time
-            .unwrap_or_else(|| (sources.now_ns)())
-            .checked_div(1_000)
-            // A host without a clock.
-            .filter(|us| *us > 0)?;
-        let (seconds, rest) = (us.checked_div(1_000_000)?, us.checked_rem(1_000_000)?);
-        Some(HeaderMutation::Set {
-            name: X_REQUEST_START,
-            value: format!("t={seconds}.{rest:06}").into_bytes(),
-        })
-    }
-
-    /// Response headers have arrived; says what to add to them.
-    pub fn on_response_headers(
-        &self,
-        response: &PendingResponse,
-        answer: &mut Answer<'_>,
-    ) -> Vec<HeaderAddition> {
-        response.additions(answer, &self.config)
-    }
-
-    /// A stream has ended. Whether the filters stand in the wrong order, if that is to be said now; `request` and `answer` read the headers as they are
-    /// at the end, and are asked now and then only. `cors` is `None` if the request's headers never came here.
-    pub fn is_out_of_order(
-        &mut self,
-        cors: Option<&CorsRequest>,
-        request: impl FnOnce() -> Option<Headers>,
-        answer: impl FnOnce() -> Option<Headers>,
-    ) -> bool {
-        let lists = self.config.cors;
-        if !self.filter_order.is_due(cors, lists) {
-            return false;
-        }
-        let read = match cors {
-            Some(_) => None,
-            None => request().map(|headers| CorsRequest::read(&headers)),
-        };
-        match cors.or(read.as_ref()).zip(answer()) {
-            Some((cors, answer)) => self.filter_order.look(cors, &answer, lists),
-            None => false,
-        }
-    }
-
-    fn count(&mut self, decision: &TraceDecision) {
-        let metrics = &mut self.metrics;
-        metrics.add(Metric::Requests, 1);
-        match decision.origin {
-            TraceOrigin::None => {}
-            TraceOrigin::SentryTrace | TraceOrigin::Traceparent => {
-                metrics.add(Metric::TracesContinued, 1)
-            }
-            TraceOrigin::Started => metrics.add(Metric::TracesStarted, 1),
-            TraceOrigin::Restarted(restart) => metrics.add(Metric::TracesRestarted(restart), 1),
-        }
-        metrics.add(Metric::TracesThrottled, decision.throttled.into());
-        // What a span that was never opened would have had below it nobody knows.
-        if decision.throttled || decision.unsampled {
-            let one = Amount {
-                segments: 1,
-                spans: 1,
-            };
-            self.report_lost("sample_rate", one);
-        }
-        let metrics = &mut self.metrics;
-        let Damage {
-            sentry_trace,
-            traceparent,
-            malformed_members,
-            dropped_members,
-        } = decision.damage;
-        if let Some(error) = sentry_trace {
-            metrics.add(Metric::SentryTraceRefused(error), 1);
-        }
-        if let Some(error) = traceparent {
-            metrics.add(Metric::TraceparentRefused(error), 1);
-        }
-        metrics.add(Metric::BaggageMalformed, malformed_members.into());
-        metrics.add(Metric::BaggageLimit, dropped_members.into());
-    }
-
-    /// A stream with a span has ended. `answer` reads the response's headers and is asked only if some of them are recorded.
-    pub fn on_stream_end(
-        &mut self,
-        span: OpenSpan,
-        end: StreamEnd,
-        answer: impl FnOnce() -> Option<Headers>,
-    ) {
-        if span.goes_on(&end) && self.redirected.len() < MAX_REDIRECTED {
-            self.redirected.push((span, end));
-            return;
-        }
-        let reads = !self.config.data.capture_response_headers.is_empty();
-        let answer = reads.then(answer).flatten().unwrap_or_default();
-        self.record(span, end, &answer);
-    }
-
-    /// A span whose request does not come back from its redirect, because a filter in front answers it, has ended with it.
-    fn end_redirected(&mut self, is_over: impl Fn(&StreamEnd) -> bool) {
-        let over = |(_, end): &mut (OpenSpan, StreamEnd)| is_over(end);
-        let ended: Vec<_> = self.redirected.extract_if(.., over).collect();
-        for (span, end) in ended {
-            self.record(span, end, &Headers::default());
-        }
-    }
-
-    fn record(&mut self, span: OpenSpan, end: StreamEnd, answer: &Headers) {
-        let data = &self.config.data;
-        let response_headers = data.capture(&data.capture_response_headers, answer);
-        let name = span.name(&end);
-        let segment = span.finish(&end, &name, &response_headers);
-        let amount = segment.amount();
-        self.ended_ns = segment.server.times.end_ns;
-        self.metrics.add(Metric::SpansRecorded, amount.spans.into());
-        let code = segment.response_code;
-        let mut ignored = self.config.trace_ignore_status_codes.iter();
-        if code.is_some_and(|code| ignored.any(|codes| codes.contains(&code))) {
-            return self.lose(Loss::Ignored, amount);
-        }
-        if self.is_closed(self.ended_ns) {
-            return self.lose(Loss::RatelimitBackoff, amount);
-        }
-        let Self { config, desk, .. } = self;
-        let Some(parcel) = config.transport.format.encode(&segment, config, desk) else {
-            return self.lose(Loss::InternalSdkError, amount);
-        };
-        self.metrics.add(Metric::SpansQueued, amount.spans.into());
-        let lost = self.queue.push(parcel);
-        self.lose_queued(Loss::QueueOverflow, lost);
     }
 
     /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last stream's end.
@@ -479,10 +281,8 @@ impl Pipeline {
     /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
     pub fn on_tick(&mut self, now_ns: u64) {
         self.filter_order.flushed();
-        self.end_redirected(|end| {
-            let held_ns = end.times().end_ns.saturating_add(MAX_HELD_NS);
-            held_ns <= now_ns
-        });
+        let over = self.redirects.take_over(now_ns);
+        self.record_redirected(over);
         let lost = match &mut self.transport {
             Some(transport) => transport.expire(now_ns),
             None => Vec::new(),
@@ -498,7 +298,8 @@ impl Pipeline {
     /// The configuration is being replaced: what waits is tried at once, and once.
     pub fn end(&mut self) {
         self.is_ending = true;
-        self.end_redirected(|_| true);
+        let redirected = self.redirects.take_all();
+        self.record_redirected(redirected);
         if let Some(transport) = &mut self.transport {
             transport.forget_failures();
         }

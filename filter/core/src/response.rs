@@ -16,6 +16,7 @@ use crate::headers::{
     trim, HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, BAGGAGE,
     CONTENT_TYPE, SENTRY_TRACE, SERVER_TIMING, STATUS, TRACEPARENT,
 };
+use crate::live::HeapBytes;
 use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::traceparent::Traceparent;
 use crate::trace::TraceDecision;
@@ -110,18 +111,31 @@ impl<'a> Answer<'a> {
     }
 }
 
+impl HeapBytes for PendingResponse {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            cors: _,
+            context: _,
+            baggage,
+            server_timing: _,
+            is_authorized: _,
+        } = self;
+        baggage.heap_bytes()
+    }
+}
+
 impl PendingResponse {
     /// What the answer to a request depends on; `None` if nothing is done about any answer.
     pub fn of(request: &Headers, decision: &TraceDecision, config: &FilterConfig) -> Option<Self> {
         let tells = decision.context.is_some()
-            && (decision.server_timing || config.response_headers != ResponseHeaders::NONE);
+            && (decision.carried.server_timing || config.response_headers != ResponseHeaders::NONE);
         let exposes = config.cors.allow_headers || config.cors.expose_headers;
         (tells || exposes).then(|| Self {
             cors: CorsRequest::read(request),
             context: decision.context,
             baggage: decision.members.clone(),
-            server_timing: decision.server_timing,
-            is_authorized: decision.server_timing && request.value(AUTHORIZATION).is_some(),
+            server_timing: decision.carried.server_timing,
+            is_authorized: decision.carried.server_timing && request.value(AUTHORIZATION).is_some(),
         })
     }
 

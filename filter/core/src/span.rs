@@ -13,6 +13,7 @@ pub mod upstream;
 use std::borrow::Cow;
 
 use crate::envelope::Amount;
+use crate::live::{piece, sum, HeapBytes};
 use crate::route::{Source, TransactionName};
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
@@ -24,6 +25,10 @@ use upstream::Interval;
 
 /// How many internal redirects become one segment; what comes after them is a segment of its own below it.
 const MAX_REDIRECTS: usize = 16;
+
+/// What is kept for one request at most, in bytes, but for the calls before internal redirects: the
+/// texts of the request and those of a dynamic sampling context, which are bounded one by one.
+pub const MAX_HELD: usize = 64 * 1_024;
 
 /// A segment whose request is under way.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +130,50 @@ impl Kind {
             Self::Server => "server",
             Self::Client => "client",
         }
+    }
+}
+
+impl HeapBytes for Span<'static> {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            span_id: _,
+            parent_span_id: _,
+            kind: _,
+            name,
+            description,
+            status: _,
+            times: _,
+            attributes,
+        } = self;
+        [name.len(), description.len()]
+            .map(piece)
+            .into_iter()
+            .fold(attributes.heap_bytes(), usize::saturating_add)
+    }
+}
+
+impl HeapBytes for OpenSpan {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            context,
+            transaction,
+            request,
+            sent_ns: _,
+            answered_ns: _,
+            redirected,
+            earlier,
+        } = self;
+        let name = transaction.as_ref().map(|transaction| &transaction.name);
+        let calls = size_of::<Span<'_>>().saturating_mul(earlier.capacity());
+        let parts = [
+            context.heap_bytes(),
+            name.map_or(0, HeapBytes::heap_bytes),
+            request.heap_bytes(),
+            redirected.heap_bytes(),
+            piece(calls),
+        ];
+        let earlier = earlier.iter().map(HeapBytes::heap_bytes);
+        sum(parts.into_iter().chain(earlier), 0)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod baggage;
 pub mod continuation;
 pub mod dsc;
 pub mod id;
+pub mod redirect;
 pub mod sampling;
 pub mod sentry_trace;
 pub mod throttle;
@@ -18,14 +19,16 @@ use std::fmt;
 use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use crate::live::HeapBytes;
 use crate::route::{self, TransactionName};
-use crate::rules::Settings;
+use crate::rules::{IncomingSampled, IncomingTrace, Settings};
 use baggage::Baggage;
 use continuation::Restart;
-use decider::{Arrived, Decider};
+use decider::{Arrived, Decider, Limit};
 use dsc::Dsc;
 use id::{SpanId, TraceId};
 use outgoing::Outgoing;
+use redirect::Carried;
 use sentry_trace::{SentryTrace, SentryTraceError};
 use throttle::Throttle;
 use traceparent::{Traceparent, TraceparentError};
@@ -41,14 +44,20 @@ pub struct TraceDecision {
     pub sent: Option<SentryTrace>,
     /// The `sentry-` members that belong to it, if the answer may tell them.
     pub members: Vec<u8>,
-    /// Whether a document tells the browser its trace.
-    pub server_timing: bool,
+    /// What holds if Envoy turns the request into another one.
+    pub carried: Carried,
+    /// Whether the caller decides neither the trace nor whether it is sampled.
+    pub is_untrusted: bool,
     /// The span to record, if this gateway records one.
     pub span: Option<SpanContext>,
     /// The span's name, as far as it is known without the end of the stream.
     pub transaction: Option<TransactionName>,
     /// Whether there would be a span if `max_traces_per_second` were higher.
     pub throttled: bool,
+    /// Whether there would be a span if `max_live_bytes` were higher.
+    pub left_out: bool,
+    /// Whether more would be kept of the request if it were: a span, or what its answer tells.
+    pub over_budget: bool,
     /// Whether there would be a span if the trace were sampled.
     pub unsampled: bool,
     /// What was wrong with the headers that arrived.
@@ -70,6 +79,8 @@ pub enum TraceOrigin {
     Started,
     /// It begins here, although one arrived.
     Restarted(Restart),
+    /// It is that of the request that Envoy has redirected internally.
+    Redirected,
 }
 
 /// What was wrong with the headers of a request.
@@ -114,6 +125,20 @@ impl SpanContext {
     }
 }
 
+impl HeapBytes for SpanContext {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            trace_id: _,
+            span_id: _,
+            parent_span_id: _,
+            upstream_span_id: _,
+            link: _,
+            dsc,
+        } = self;
+        dsc.heap_bytes()
+    }
+}
+
 /// What a decision may use besides the headers. Each is asked for only if it is needed, since the host charges for it.
 pub struct Sources<'a> {
     /// Fills a buffer with random bytes; `false` if there are none to be had.
@@ -122,17 +147,47 @@ pub struct Sources<'a> {
     pub now_ns: &'a mut dyn FnMut() -> u64,
     /// An attribute of the request.
     pub attribute: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
+    /// The token that [`crate::pipeline::Pipeline::on_stream_end`] gave for the request that Envoy
+    /// has turned into this one. It must come from where no caller can write.
+    pub redirect_token: &'a mut dyn FnMut() -> Option<u64>,
 }
 
-/// Decides about one request. `redirected` is the span of the request that an internal redirect of Envoy's has made this one of: it goes on.
+/// What limits how many requests are recorded.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    /// `max_traces_per_second`.
+    pub throttle: Option<&'a mut Throttle>,
+    /// Whether live requests keep less than `max_live_bytes`.
+    pub has_room: bool,
+}
+
+impl Limits<'_> {
+    /// No limits.
+    pub const NONE: Self = Self {
+        throttle: None,
+        has_room: true,
+    };
+}
+
+/// What was decided about a request before an internal redirect made it this one.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// What holds for it.
+    pub carried: &'a Carried,
+    /// The place of its span, if one is recorded.
+    pub span: Option<&'a SpanContext>,
+}
+
+/// Decides about one request. `before` is what was decided on an earlier trip of it.
 ///
-/// Without a DSN, for `OPTIONS` and for the DSN's own host nothing begins and nothing is recorded. Sampling follows sentry-protocol.md §3.2; a gateway
-/// that records nothing forwards the context as it is (filter.md §3.5).
+/// Without a DSN, for `OPTIONS` and for the DSN's own receiver nothing begins and nothing is
+/// recorded. What callers may not decide they may not decide there either. A gateway that records
+/// nothing forwards a context that it continues as it is.
 pub fn decide(
     headers: &Headers,
     config: &FilterConfig,
-    throttle: Option<&mut Throttle>,
-    redirected: Option<&SpanContext>,
+    limits: Limits<'_>,
+    before: Option<Before<'_>>,
     sources: &mut Sources<'_>,
 ) -> TraceDecision {
     let baggage = Baggage::read(headers.values(BAGGAGE));
@@ -148,32 +203,42 @@ pub fn decide(
         .unwrap_or_default()
         .flatten();
     let settings = Settings::of(&config.rules, headers, sources.attribute);
-    let dsn = config
+    let starts = config
         .dsn
         .as_ref()
         .filter(|dsn| route::may_start(headers, dsn));
     let is_target = settings.propagate != Some(false)
         && route::is_target(headers, config.trace_propagation_targets.as_deref());
-    let server_timing = settings.server_timing.unwrap_or(config.server_timing);
+    let server_timing = match before {
+        Some(before) => before.carried.server_timing,
+        None => settings.server_timing.unwrap_or(config.server_timing),
+    };
+    let restarts =
+        settings.incoming_trace.unwrap_or(config.incoming_trace) == IncomingTrace::Restart;
+    let ignores_sampled =
+        settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
+    let has_room = limits.has_room;
 
     let decider = Decider {
         config,
         settings,
+        restarts,
+        ignores_sampled,
         baggage: &baggage,
-        dsn,
-        throttle,
+        starts,
+        limits,
         sources,
         metadata: None,
     };
     let arrived = match (sentry_trace, traceparent) {
         (Some(received), _) => Some(Arrived::SentryTrace(received.value)),
-        (None, Some(traceparent)) if config.continue_traceparent && dsn.is_some() => {
+        (None, Some(traceparent)) if config.continue_traceparent && starts.is_some() => {
             Some(Arrived::Traceparent(traceparent))
         }
         _ => None,
     };
-    let decided = match redirected {
-        Some(span) => decider.resume(span),
+    let decided = match before {
+        Some(before) => decider.resume(before),
         None => decider.decide(arrived, damage.sentry_trace.is_some()),
     };
     let outgoing = Outgoing {
@@ -183,6 +248,11 @@ pub fn decide(
         is_canonical: sentry_trace.is_some_and(|received| received.canonical),
         is_target,
         writes_traceparent: config.propagate_traceparent,
+        // The first trip has taken the caller's away; what stands there now is this filter's own.
+        drops_w3c: match before {
+            Some(_) => config.propagate_traceparent && !is_target,
+            None => restarts,
+        },
     };
     // The upstream's parent is the call to it, the client's answer tells the gateway's own span.
     let sent = decided.context.map(|context| SentryTrace {
@@ -193,21 +263,35 @@ pub fn decide(
         ..context
     });
     let mutations = outgoing.mutations(sent, &decided.members, &mut damage);
-    let tells_members = server_timing || config.response_headers.baggage;
+    let tells_members =
+        decided.context.is_some() && (server_timing || config.response_headers.baggage);
+    let withholds = decided.context.is_some() && !is_target;
     TraceDecision {
         origin: decided.origin,
         context: decided.context,
         sent: sent.filter(|_| is_target),
-        members: match tells_members && decided.context.is_some() {
+        members: match tells_members && has_room {
             true => outgoing.members_alone(&decided.members),
             false => Vec::new(),
         },
-        server_timing,
+        carried: Carried {
+            context: decided.context,
+            withheld: (withholds && has_room).then(|| {
+                let mut members = outgoing.members_alone(&decided.members);
+                members.shrink_to_fit();
+                members
+            }),
+            server_timing,
+        },
+        is_untrusted: restarts || ignores_sampled,
         span: decided.span,
         transaction: decided.transaction,
-        throttled: decided.throttled,
-        unsampled: dsn.is_some()
-            && !decided.throttled
+        throttled: decided.limit == Some(Limit::TracesPerSecond),
+        left_out: decided.limit == Some(Limit::LiveBytes),
+        over_budget: decided.limit == Some(Limit::LiveBytes)
+            || (!has_room && (tells_members || withholds)),
+        unsampled: starts.is_some()
+            && decided.limit.is_none()
             && decided
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
@@ -225,6 +309,7 @@ impl fmt::Display for TraceDecision {
             TraceOrigin::Traceparent => f.write_str("trace continued from traceparent")?,
             TraceOrigin::Started => f.write_str("trace started")?,
             TraceOrigin::Restarted(restart) => write!(f, "trace restarted ({})", restart.reason())?,
+            TraceOrigin::Redirected => f.write_str("trace of the request before the redirect")?,
         }
         if let Some(error) = self.damage.sentry_trace {
             write!(f, ", sentry-trace refused ({})", error.reason())?;
@@ -240,10 +325,11 @@ impl fmt::Display for TraceDecision {
             )?,
             None => f.write_str(", upstream gets none")?,
         }
-        f.write_str(match (&self.span, self.throttled) {
-            (Some(_), _) => ", span recorded",
-            (None, true) => ", span left out by max_traces_per_second",
-            (None, false) => ", no span",
+        f.write_str(match (&self.span, self.throttled, self.left_out) {
+            (Some(_), ..) => ", span recorded",
+            (None, true, _) => ", span left out by max_traces_per_second",
+            (None, _, true) => ", span left out by max_live_bytes",
+            (None, false, false) => ", no span",
         })
     }
 }

@@ -12,6 +12,7 @@ use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::Surroundings;
 use sentry_filter_core::headers::{self, HeaderAddition, HeaderMutation, Headers};
 use sentry_filter_core::metrics::Kind;
+use sentry_filter_core::protobuf::Message;
 use sentry_filter_core::transport::Callout;
 
 /// The host's answer to a call that it did not carry out.
@@ -211,13 +212,13 @@ fn environment() -> Result<Vec<Vec<u8>>, Refused> {
     Ok(texts.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
 }
 
-/// The request's headers, in one call.
+/// The request's headers, in one call. No request is without any: none are some that could not be read.
 pub fn request_headers() -> Result<Headers, Refused> {
-    header_map(HTTP_REQUEST_HEADERS)
+    header_map(HTTP_REQUEST_HEADERS)?.ok_or(Refused::Malformed)
 }
 
-/// The response's headers, in one call.
-pub fn response_headers() -> Result<Headers, Refused> {
+/// The response's headers, in one call; `None` where there is no response.
+pub fn response_headers() -> Result<Option<Headers>, Refused> {
     header_map(HTTP_RESPONSE_HEADERS)
 }
 
@@ -234,7 +235,7 @@ pub fn has_response_header(name: &str) -> Result<bool, Refused> {
 
 /// The headers of the answer to a callout; only while it is being delivered. None if the callout failed.
 pub fn callout_response_headers() -> Result<Headers, Refused> {
-    header_map(HTTP_CALL_RESPONSE_HEADERS)
+    Ok(header_map(HTTP_CALL_RESPONSE_HEADERS)?.unwrap_or_default())
 }
 
 /// The beginning of the answer to a callout; only while it is being delivered.
@@ -318,10 +319,33 @@ pub fn add_response_header(addition: &HeaderAddition) -> Result<(), Refused> {
     })
 }
 
-/// Puts a text into the stream's filter state, where access logs find it.
-pub fn set_filter_state(name: &str, value: &str) -> Result<(), Refused> {
-    // SAFETY: both texts live until the call returns, and the host only reads them.
+/// Puts a value into the stream's filter state, where access logs find it.
+pub fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Refused> {
+    // SAFETY: both slices live until the call returns, and the host only reads them.
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// A value of the stream's filter state; `None` where there is none.
+pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, Refused> {
+    returned(|data, size| {
+        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        unsafe { proxy_get_property(name.as_ptr(), name.len(), data, size) }
+    })
+}
+
+/// Lets a value of filter state live as long as the client's request, so that it outlives internal redirects (Envoy's own function `declare_property`).
+/// A host that does not have it has no internal redirects either.
+pub fn keep_filter_state(name: &str) -> Result<(), Refused> {
+    /// `LifeSpan.DownstreamRequest` of Envoy's `DeclarePropertyArguments`, where `WasmType` has `Bytes` as 0.
+    const DOWNSTREAM_REQUEST: i64 = 1;
+    let mut arguments = Message::default();
+    arguments
+        .bytes(1, name.as_bytes())
+        .number(5, DOWNSTREAM_REQUEST);
+    match call_by_name("declare_property", &arguments.into_bytes()) {
+        Err(refused) if refused.is_for_good() => Ok(()),
+        declared => declared.map(|_| ()),
+    }
 }
 
 /// An attribute of the stream; `None` where the host does not have it.
@@ -475,12 +499,15 @@ impl Entropy {
     }
 }
 
-fn header_map(map: u32) -> Result<Headers, Refused> {
+/// The lines of a header map; `None` if there are none.
+fn header_map(map: u32) -> Result<Option<Headers>, Refused> {
     let bytes = returned(|data, size| {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_header_map_pairs(map, data, size) }
     })?;
-    Headers::from_serialized(bytes.unwrap_or_default()).map_err(|_| Refused::Malformed)
+    let headers = Headers::from_serialized(bytes.unwrap_or_default());
+    let headers = headers.map_err(|_| Refused::Malformed)?;
+    Ok(Some(headers).filter(|headers| !headers.is_empty()))
 }
 
 fn check(status: u32) -> Result<(), Refused> {

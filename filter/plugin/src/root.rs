@@ -34,6 +34,8 @@ pub struct Worker {
     root_id: u32,
     /// What the workers share a limit of the receiver's under.
     limit_key: Option<String>,
+    /// Where a request that is redirected internally says that it was: a name of this context's own, since a chain may have several of these filters.
+    pub redirect_state: String,
 }
 
 /// How often a shared number is set anew when another worker was faster.
@@ -123,6 +125,9 @@ impl Worker {
             let created = host::Expression::create(&AtEnd::expression());
             self.at_end = self.accept(created).flatten();
         }
+        self.redirect_state = format!("sentry.redirect.{:016x}", self.entropy.number());
+        let kept = host::keep_filter_state(&self.redirect_state);
+        self.accept(kept);
         let pipeline = Pipeline::new(config);
         self.limit_key = pipeline.limit_key();
         self.pipeline = Some(pipeline);

@@ -7,11 +7,12 @@ use log::{info, warn};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use sentry_filter_core::attribute::AtEnd;
+use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state::FilterState;
-use sentry_filter_core::pipeline::RequestOutcome;
+use sentry_filter_core::pipeline::{LiveRequest, RequestOutcome};
 use sentry_filter_core::response::{Answer, PendingResponse};
-use sentry_filter_core::span::{OpenSpan, StreamEnd};
+use sentry_filter_core::span::StreamEnd;
 use sentry_filter_core::trace::Sources;
 
 use crate::host;
@@ -21,8 +22,7 @@ use crate::root::Worker;
 pub struct Stream {
     id: u32,
     worker: Rc<RefCell<Worker>>,
-    span: Option<Box<OpenSpan>>,
-    response: Option<Box<PendingResponse>>,
+    request: Option<LiveRequest>,
     /// Whether the request's headers came here: a filter in front of this one may have answered.
     saw_request: bool,
 }
@@ -33,8 +33,7 @@ impl Stream {
         Self {
             id,
             worker,
-            span: None,
-            response: None,
+            request: None,
             saw_request: false,
         }
     }
@@ -48,10 +47,7 @@ impl HttpContext for Stream {
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
             let outcome = worker.on_request_headers();
             // Whatever an earlier call left belongs to no request any more.
-            (self.span, self.response) = match outcome {
-                Some(outcome) => (outcome.span, outcome.response),
-                None => (None, None),
-            };
+            self.request = outcome.map(|outcome| outcome.request);
         }
         Action::Continue
     }
@@ -60,10 +56,14 @@ impl HttpContext for Stream {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return Action::Continue;
         };
-        if let Some(response) = &self.response {
+        let Some(request) = &mut self.request else {
+            return Action::Continue;
+        };
+        request.is_answered();
+        if let Some(response) = &request.response {
             worker.on_response_headers(response);
         }
-        if let Some(span) = &mut self.span {
+        if let Some(span) = &mut request.span {
             span.answered_ns = span.sent_ns.map(|_| worker.now_ns());
         }
         Action::Continue
@@ -73,11 +73,19 @@ impl HttpContext for Stream {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return;
         };
-        if self.response.is_some() || !self.saw_request {
-            worker.check_filter_order(self.response.as_deref());
+        let request = self.request.take();
+        let response = request.as_ref().and_then(|one| one.response.as_deref());
+        if response.is_some() || !self.saw_request {
+            worker.check_filter_order(response);
         }
-        if let Some(span) = self.span.take() {
-            worker.on_stream_end(*span);
+        let Some(request) = request else {
+            return;
+        };
+        let is_recorded = request.span.is_some();
+        if is_recorded || request.may_be_redirected() {
+            worker.on_stream_end(request);
+        }
+        if is_recorded {
             worker.flush_full_batch(self.id);
         }
     }
@@ -89,7 +97,10 @@ impl Worker {
         let headers = host::request_headers();
         let headers = self.accept(headers)?;
         let Self {
-            pipeline, entropy, ..
+            pipeline,
+            entropy,
+            redirect_state,
+            ..
         } = self;
         let refused = Refusals::default();
         let mut sources = Sources {
@@ -100,6 +111,10 @@ impl Worker {
             },
             now_ns: &mut || refused.accept(host::now_ns()).unwrap_or_default(),
             attribute: &mut |attribute| refused.accept(host::property(attribute))?,
+            redirect_token: &mut || {
+                let token = refused.accept(host::filter_state(redirect_state))??;
+                Some(u64::from_le_bytes(token.try_into().ok()?))
+            },
         };
         let pipeline = pipeline.as_mut()?;
         let outcome = pipeline.on_request_headers(&headers, &mut sources);
@@ -113,7 +128,7 @@ impl Worker {
         }
         if let Some(state) = outcome.context.map(FilterState::of) {
             for (name, value) in state.iter() {
-                let result = host::set_filter_state(name, value);
+                let result = host::set_filter_state(name, value.as_bytes());
                 self.accept(result);
             }
         }
@@ -131,7 +146,12 @@ impl Worker {
                 .accept(host::has_response_header(name))
                 .unwrap_or(true)
         };
-        let mut read = || refused.accept(host::response_headers()).unwrap_or_default();
+        let mut read = || {
+            refused
+                .accept(host::response_headers())
+                .flatten()
+                .unwrap_or_default()
+        };
         let additions =
             pipeline.on_response_headers(response, &mut Answer::new(&mut has, &mut read));
         refused.tell(self);
@@ -150,7 +170,7 @@ impl Worker {
         let is_wrong = pipeline.is_out_of_order(
             response.map(|response| &response.cors),
             || refused.accept(host::request_headers()),
-            || refused.accept(host::response_headers()),
+            || refused.accept(host::response_headers())?,
         );
         refused.tell(self);
         if is_wrong {
@@ -158,21 +178,39 @@ impl Worker {
         }
     }
 
-    fn on_stream_end(&mut self, span: OpenSpan) {
+    fn on_stream_end(&mut self, request: LiveRequest) {
         let Some(pipeline) = &mut self.pipeline else {
             return;
         };
         let refused = Refusals::default();
+        let mut attribute = |attribute| refused.accept(host::property(attribute))?;
+        let mut now_ns = || refused.accept(host::now_ns()).unwrap_or_default();
+        let Some(span) = &request.span else {
+            let details = attribute(Attribute::ResponseCodeDetails);
+            let token = pipeline.on_unrecorded_end(request, details.as_deref(), now_ns());
+            refused.tell(self);
+            return self.mark_redirected(token);
+        };
         let told = self.at_end.as_ref().and_then(host::Expression::evaluate);
         let end = StreamEnd::read(
-            &span,
+            span,
             pipeline.config().data.send_default_pii,
             &told.map(AtEnd::read).unwrap_or_default(),
-            &mut |attribute| refused.accept(host::property(attribute))?,
-            &mut || refused.accept(host::now_ns()).unwrap_or_default(),
+            &mut attribute,
+            &mut now_ns,
         );
-        pipeline.on_stream_end(span, end, || refused.accept(host::response_headers()));
+        let answer = || refused.accept(host::response_headers())?;
+        let token = pipeline.on_stream_end(request, end, answer);
         refused.tell(self);
+        self.mark_redirected(token);
+    }
+
+    /// Leaves a token with a request that Envoy redirects, where only this filter can have put it.
+    fn mark_redirected(&mut self, token: Option<u64>) {
+        if let Some(token) = token {
+            let set = host::set_filter_state(&self.redirect_state, &token.to_le_bytes());
+            self.accept(set);
+        }
     }
 }
 

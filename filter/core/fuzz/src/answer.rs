@@ -55,7 +55,7 @@ pub fn check(data: &[u8]) {
 
     let mut pipeline = Pipeline::new(config.clone());
     let outcome = host.serve(|sources| pipeline.on_request_headers(&asked, sources));
-    let Some(response) = outcome.response else {
+    let Some(response) = outcome.request.response else {
         return;
     };
     let before = headers(&lines);

@@ -331,8 +331,8 @@ pub fn rate_limits(data: &[u8]) {
             duration_ns: Some(0),
             ..StreamEnd::default()
         };
-        let span = outcome.span.expect("everything is sampled");
-        pipeline.on_stream_end(*span, end, || None);
+        assert!(outcome.request.span.is_some(), "everything is sampled");
+        pipeline.on_stream_end(outcome.request, end, || None);
     };
     record(&mut pipeline, NOW_NS);
     let callout = pipeline.next_callout(NOW_NS).expect("a span waits");

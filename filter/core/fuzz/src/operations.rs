@@ -11,8 +11,8 @@ use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::envelope::{Format, Parcel};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::metrics::{Kind, Metric};
-use sentry_filter_core::pipeline::Pipeline;
-use sentry_filter_core::span::{OpenSpan, StreamEnd, UpstreamEnd};
+use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
+use sentry_filter_core::span::{StreamEnd, UpstreamEnd};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::transport::{Answer, Callout};
 
@@ -52,7 +52,7 @@ struct Worker {
     now_ns: u64,
     next_token: u32,
     /// Streams whose span is open.
-    streams: Vec<OpenSpan>,
+    streams: Vec<LiveRequest>,
     /// A callout that was made and neither taken nor refused yet.
     held: Option<Callout>,
     /// The tokens that were given out.
@@ -138,7 +138,9 @@ impl Worker {
         let outcome = self
             .host
             .serve(|sources| pipeline.on_request_headers(&headers, sources));
-        self.streams.extend(outcome.span.map(|span| *span));
+        if outcome.request.span.is_some() {
+            self.streams.push(outcome.request);
+        }
     }
 
     fn end_stream(&mut self, index: u8, times: u8) {
@@ -146,7 +148,7 @@ impl Worker {
         if open == 0 {
             return;
         }
-        let span = self.streams.swap_remove(usize::from(index) % open);
+        let request = self.streams.swap_remove(usize::from(index) % open);
         let end = StreamEnd {
             start_ns: match times % 4 {
                 0 => None,
@@ -172,24 +174,25 @@ impl Worker {
             now_ns: self.now_ns,
             ..StreamEnd::default()
         };
+        let span = request.span.as_ref().expect("it is recorded");
         let sent = SentryTrace {
             trace_id: span.context.trace_id,
             span_id: span.context.upstream_parent(),
             sampled: Some(true),
         };
-        let goes_on = span.goes_on(&end);
-        self.pipeline.on_stream_end(span, end, || None);
-        if goes_on {
+        let token = self.pipeline.on_stream_end(request, end, || None);
+        if token.is_some() {
             // Envoy runs the filters for the next request at once.
             let value = sent.to_value();
             let headers = Headers::from_pairs([(b"sentry-trace".as_slice(), value.as_slice())]);
+            self.host.redirect_token = token;
             let pipeline = &mut self.pipeline;
             let outcome = self
                 .host
                 .serve(|sources| pipeline.on_request_headers(&headers, sources));
-            let resumed = outcome.span.expect("the span goes on");
+            let resumed = outcome.request.span.as_ref().expect("the span goes on");
             assert_eq!(resumed.context.trace_id, sent.trace_id);
-            self.streams.push(*resumed);
+            self.streams.push(outcome.request);
         }
     }
 

@@ -13,7 +13,8 @@ use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::headers::{
     serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
 };
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
+use sentry_filter_core::rules::IncomingTrace;
 use sentry_filter_core::span::{OpenSpan, StreamEnd};
 use sentry_filter_core::trace::Sources;
 use sentry_filter_core::transport::Answer;
@@ -27,7 +28,7 @@ const NOW_NS: u64 = 1_787_306_400_123_456_789;
 const DSN: &str = r#""dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42""#;
 
 /// What is configured besides the DSN, and whether there is one.
-const CONFIGURATIONS: [(bool, &str); 13] = [
+const CONFIGURATIONS: [(bool, &str); 15] = [
     (false, ""),
     (false, r#""propagate_traceparent": true"#),
     (true, ""),
@@ -72,6 +73,11 @@ const CONFIGURATIONS: [(bool, &str); 13] = [
         true,
         r#""traces_sample_rate": 1, "trace_propagation_targets": []"#,
     ),
+    (false, r#""incoming": {"trace": "restart"}"#),
+    (
+        true,
+        r#""incoming": {"trace": "restart"}, "propagate_traceparent": true, "trace_propagation_targets": ["shop"]"#,
+    ),
 ];
 
 /// What a request meets: randomness, a clock that stands still, and attributes.
@@ -79,6 +85,8 @@ pub struct Host {
     seed: u8,
     calls: u64,
     attributes: Vec<(Attribute, Vec<u8>)>,
+    /// What the end of the stream before a redirect left.
+    pub redirect_token: Option<u64>,
 }
 
 impl Host {
@@ -88,6 +96,7 @@ impl Host {
             seed,
             calls: 0,
             attributes: Vec::new(),
+            redirect_token: None,
         }
     }
 
@@ -97,6 +106,7 @@ impl Host {
             seed,
             calls,
             attributes,
+            redirect_token,
         } = self;
         request(&mut Sources {
             entropy: &mut |bytes| {
@@ -115,6 +125,7 @@ impl Host {
                 let known = attributes.iter().find(|(known, _)| *known == wanted);
                 known.map(|(_, value)| value.clone())
             },
+            redirect_token: &mut || redirect_token.take(),
         })
     }
 }
@@ -159,7 +170,7 @@ pub fn check(data: &[u8]) {
         before: &before,
         after: &after,
         mutations: &outcome.mutations,
-        span: outcome.span.as_deref(),
+        span: outcome.request.span.as_deref(),
     };
     request.check();
 
@@ -172,8 +183,8 @@ pub fn check(data: &[u8]) {
         "a second gateway repairs the first"
     );
 
-    if let Some(span) = outcome.span {
-        reported(&mut pipeline, *span);
+    if outcome.request.span.is_some() {
+        reported(&mut pipeline, outcome.request);
     }
 }
 
@@ -230,10 +241,13 @@ impl Request<'_> {
         let context = self.sentry_trace();
         self.baggage(context.as_ref());
         self.w3c(context.as_ref());
+        if self.restarts() {
+            self.nothing_of_the_callers();
+        }
         if let Some(span) = self.span {
             self.names_its_span(span, context.as_ref());
         }
-        if self.config.dsn.is_none() {
+        if self.config.dsn.is_none() && !self.restarts() {
             self.only_forwards(context.as_ref());
         }
     }
@@ -257,6 +271,27 @@ impl Request<'_> {
         }
         if self.config.dsn.is_none() {
             assert!(self.span.is_none(), "a span for nobody");
+        }
+    }
+
+    fn restarts(&self) -> bool {
+        self.config.incoming_trace == IncomingTrace::Restart
+    }
+
+    /// Where callers decide about no trace, no header of theirs that names one goes on, whatever the
+    /// request is.
+    fn nothing_of_the_callers(&self) {
+        for name in [SENTRY_TRACE, TRACEPARENT, TRACESTATE] {
+            let arrived = self.before.values(name).count() > 0;
+            assert!(!arrived || self.is_written(name), "{name} of the caller's");
+        }
+        for member in strict::members(self.after.values(BAGGAGE)) {
+            let arrived = strict::members(self.before.values(BAGGAGE));
+            let is_old = arrived.iter().any(|old| old.raw == member.raw);
+            assert!(
+                !(member.is_sentry() && is_old),
+                "{member:?} of the caller's"
+            );
         }
     }
 
@@ -310,14 +345,18 @@ impl Request<'_> {
     /// `traceparent` agrees with `sentry-trace` where it is ours, and is nobody's business where it is not.
     fn w3c(&self, context: Option<&strict::Context>) {
         let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
+        if self.restarts() && !self.config.propagate_traceparent {
+            return;
+        }
         if !self.config.propagate_traceparent {
-            assert!(!touched);
+            // A rule may say what the configuration does not.
+            assert!(!touched || !self.config.rules.is_empty());
             return;
         }
         let states = self.after.values(TRACESTATE);
         assert!(self.is_written(TRACESTATE) || states.eq(self.before.values(TRACESTATE)));
         let Some(context) = context else {
-            assert!(!touched);
+            assert!(!touched || self.restarts() || !self.config.rules.is_empty());
             return;
         };
         let values: Vec<&[u8]> = self.after.values(TRACEPARENT).collect();
@@ -372,7 +411,8 @@ impl Request<'_> {
 }
 
 /// The rest of the line: the span becomes an envelope that names it.
-fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
+fn reported(pipeline: &mut Pipeline, request: LiveRequest) {
+    let span = request.span.as_ref().expect("a recorded span");
     let context = span.context.clone();
     let end = StreamEnd {
         start_ns: Some(NOW_NS),
@@ -380,7 +420,7 @@ fn reported(pipeline: &mut Pipeline, span: OpenSpan) {
         response_code: Some(200),
         ..StreamEnd::default()
     };
-    pipeline.on_stream_end(span, end, || None);
+    pipeline.on_stream_end(request, end, || None);
     let callout = pipeline.next_callout(NOW_NS).expect("a span to send");
     let (header, event) = strict::envelope(&callout.body);
     let trace = &event["contexts"]["trace"];

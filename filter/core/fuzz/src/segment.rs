@@ -63,7 +63,10 @@ pub fn check(data: &[u8]) {
     let headers = Headers::from_pairs(lines());
     let mut pipeline = Pipeline::new(config.clone());
     let outcome = Host::new(0).serve(|sources| pipeline.on_request_headers(&headers, sources));
-    let Some(mut span) = outcome.span else { return };
+    let mut request = outcome.request;
+    let Some(span) = &mut request.span else {
+        return;
+    };
     span.answered_ns = number(
         &pairs
             .first()
@@ -73,16 +76,15 @@ pub fn check(data: &[u8]) {
     .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     let mut attribute = attribute;
     let end = StreamEnd::read(
-        &span,
+        span,
         config.data.send_default_pii,
         // What a host says at once may be anything, too.
         &AtEnd::read(attribute(Attribute::NodeId).unwrap_or_default()),
         &mut attribute,
         &mut || NOW_NS,
     );
-    let goes_on = span.goes_on(&end);
-    pipeline.on_stream_end(*span, end, || Some(Headers::from_pairs(lines())));
-    if goes_on {
+    let token = pipeline.on_stream_end(request, end, || Some(Headers::from_pairs(lines())));
+    if token.is_some() {
         pipeline.end();
     }
     let callout = pipeline.next_callout(NOW_NS).expect("a segment to send");

@@ -125,6 +125,7 @@ fn every_key_is_read() {
         },
         client_reports: false,
         debug: true,
+        max_live_bytes: 64 << 20,
         transport: TransportConfig {
             cluster: "relay".to_owned(),
             format: Format::Otlp,
@@ -196,7 +197,7 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
              trace_propagation_targets, rules, cors, response_headers, server_timing, \
-             request_start_header, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, transport",
+             request_start_header, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
         ]
     );
 }

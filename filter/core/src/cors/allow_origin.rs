@@ -1,13 +1,14 @@
 //! `Access-Control-Allow-Origin: https://shop.example`: whom a service lets in (Fetch, "CORS check"). Read, never written.
 
+use super::Origin;
 use crate::headers::{trim, Headers, ACCESS_CONTROL_ALLOW_ORIGIN};
 
 /// Whether an answer lets an origin in: one line, with `*` or that origin, byte for byte. Anything else, such as a list, lets in nobody.
-pub fn grants(answer: &Headers, origin: Option<&[u8]>) -> bool {
+pub fn grants(answer: &Headers, origin: Option<Origin>) -> bool {
     let mut lines = answer.values(ACCESS_CONTROL_ALLOW_ORIGIN).map(trim);
     match (lines.next(), lines.next()) {
         (Some(b"*"), None) => true,
-        (Some(granted), None) => Some(granted) == origin,
+        (Some(granted), None) => Some(Origin::of(granted)) == origin,
         _ => false,
     }
 }

@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 
+mod redirects;
+mod strangers;
+
 use super::*;
 use crate::fixtures::{config, Host};
+use crate::headers::{Headers, BAGGAGE, SENTRY_TRACE, X_REQUEST_START};
 use crate::metrics::Kind;
-use crate::span::UpstreamEnd;
+use crate::span::{StreamEnd, UpstreamEnd};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -27,6 +31,14 @@ impl Gateway {
             host: Host::default(),
             body: "",
             stats: BTreeMap::new(),
+        }
+    }
+
+    /// The same, without a rate.
+    fn with(more: &str) -> Self {
+        Self {
+            pipeline: Pipeline::new(config(more)),
+            ..Self::new("")
         }
     }
 
@@ -54,8 +66,7 @@ impl Gateway {
             ..StreamEnd::default()
         };
         change(&mut end);
-        self.pipeline
-            .on_stream_end(*outcome.span.unwrap(), end, || None);
+        self.pipeline.on_stream_end(outcome.request, end, || None);
         self.check();
     }
 
@@ -274,91 +285,6 @@ fn a_code_that_is_to_be_ignored_is_discarded_with_its_reason() {
     assert_eq!(gateway.stat("spans_queued"), 4);
 }
 
-#[test]
-fn the_upstream_learns_when_the_request_began() {
-    let start = |more: &str, header: Option<&str>, now_ns| {
-        let mut gateway = Gateway::new(more);
-        gateway.host.now_ns = now_ns;
-        let lines = header.map(|value| (X_REQUEST_START, value));
-        let lines: Vec<_> = lines.into_iter().collect();
-        gateway
-            .outcome(&lines)
-            .mutations
-            .into_iter()
-            .find_map(|mutation| match mutation {
-                HeaderMutation::Set { name, value } if name == X_REQUEST_START => {
-                    Some(String::from_utf8(value).unwrap())
-                }
-                _ => None,
-            })
-    };
-    let on = r#""request_start_header": true,"#;
-    let now_ns = 1_787_306_400_012_345_678;
-    assert_eq!(start("", None, now_ns), None);
-    assert_eq!(start(on, Some("t=1"), now_ns), None);
-    let told = start(on, None, now_ns);
-    assert_eq!(told.as_deref(), Some("t=1787306400.012345"));
-    assert_eq!(start(on, None, 0), None, "without a clock");
-}
-
-#[test]
-fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
-    let mut gateway = Gateway::new("");
-    let first = gateway.outcome(&[]);
-    let mut end = StreamEnd {
-        response_code_details: Some("internal_redirect".to_owned()),
-        upstream: Some(UpstreamEnd::default()),
-        ..StreamEnd::default()
-    };
-    let sent = first.mutations.iter().find_map(|mutation| match mutation {
-        HeaderMutation::Set { name, value } if *name == SENTRY_TRACE => {
-            Some(String::from_utf8(value.clone()).unwrap())
-        }
-        _ => None,
-    });
-    let span = *first.span.unwrap();
-    let id = span.context.span_id;
-    gateway.pipeline.on_stream_end(span, end.clone(), || None);
-    gateway.check();
-    assert_eq!(gateway.stat("spans_recorded"), 0);
-
-    let next = gateway.outcome(&[(SENTRY_TRACE, &sent.unwrap())]);
-    let span = *next.span.unwrap();
-    assert_eq!(span.context.span_id, id);
-    end.response_code_details = None;
-    gateway.pipeline.on_stream_end(span, end, || None);
-    gateway.check();
-    assert_eq!(gateway.stat("spans_recorded"), 3);
-    assert_eq!(gateway.stat("requests"), 1, "one request of the client's");
-}
-
-#[test]
-fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
-    let mut gateway = Gateway::new("");
-    let end = StreamEnd {
-        start_ns: Some(gateway.now_ns),
-        duration_ns: Some(0),
-        response_code_details: Some("internal_redirect".to_owned()),
-        ..StreamEnd::default()
-    };
-    for _ in 0..2 {
-        let span = *gateway.outcome(&[]).span.unwrap();
-        gateway.pipeline.on_stream_end(span, end.clone(), || None);
-    }
-    gateway.pipeline.on_tick(gateway.now_ns + 4 * NS_PER_S);
-    gateway.check();
-    assert_eq!(gateway.stat("spans_recorded"), 0, "a filter may hold it up");
-    gateway.pipeline.on_tick(gateway.now_ns + 5 * NS_PER_S);
-    gateway.check();
-    assert_eq!(gateway.stat("spans_recorded"), 2);
-
-    let span = *gateway.outcome(&[]).span.unwrap();
-    gateway.pipeline.on_stream_end(span, end, || None);
-    gateway.pipeline.end();
-    gateway.check();
-    assert_eq!(gateway.stat("spans_recorded"), 3, "there is no other time");
-}
-
 /// The items of a callout's envelope that are reports.
 fn reports(callout: &Callout) -> Vec<serde_json::Value> {
     let text = String::from_utf8(callout.body.clone()).unwrap();
@@ -425,7 +351,7 @@ fn what_is_not_sampled_is_told_after_a_minute_even_alone() {
     let mut gateway =
         Gateway::new(r#""rules": [{"match": {"path": "^/no"}, "traces_sample_rate": 0}],"#);
     for _ in 0..3 {
-        assert!(gateway.outcome(&[(":path", "/no")]).span.is_none());
+        assert!(gateway.outcome(&[(":path", "/no")]).request.span.is_none());
     }
     // Nobody's business.
     gateway.outcome(&[(":path", "/no"), (":method", "OPTIONS")]);

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::stream_end::{StreamEnd, UpstreamEnd};
 use super::{Request, SpanStatus};
+use crate::live::{piece, HeapBytes};
 use crate::route::TransactionName;
 
 /// How long one text may be, in bytes; what is longer is cut and ends in `...`.
@@ -157,6 +158,19 @@ impl<'a> Attributes<'a> {
             self.bytes = bytes;
             self.entries.push((name, value));
         }
+    }
+}
+
+impl HeapBytes for Attributes<'_> {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            entries,
+            // What the texts are as JSON, which is never less than their own bytes.
+            bytes,
+            counts: _,
+        } = self;
+        let entry = size_of::<(Cow<'_, str>, Value<'_>)>().saturating_mul(entries.capacity());
+        piece(entry).saturating_add(*bytes)
     }
 }
 

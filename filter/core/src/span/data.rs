@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode;
 
+use super::attributes::{shortened, MAX_TEXT};
 use crate::headers::Headers;
 
 /// What stands in the place of a value that does not leave.
@@ -50,6 +51,12 @@ const URLS: [&str; 4] = [
     "x-envoy-original-path",
 ];
 
+/// How much is recorded of all headers of a message together, in bytes, with [`LINE`] more for each
+/// line. A span has no room for more.
+const MAX_CAPTURED: usize = 8 * 1_024;
+/// What a line costs besides its bytes.
+const LINE: usize = 40;
+
 /// What the operator wants to see.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct DataConfig {
@@ -87,11 +94,22 @@ impl DataConfig {
         filtered
     }
 
-    /// The lines of the headers that are recorded, by name. What is not there is absent.
+    /// The lines of the headers that are recorded, by name. What is not there is absent. They are
+    /// kept until the stream ends, so each is cut, and what is too much altogether is left out: the
+    /// caller chooses how long and how many they are.
     pub fn capture(&self, names: &[String], headers: &Headers) -> Vec<(String, Vec<String>)> {
+        let mut room = MAX_CAPTURED;
+        let mut take = |line: String| {
+            let line = shortened(line, MAX_TEXT).into_owned().into_boxed_str();
+            room = room.checked_sub(line.len().saturating_add(LINE))?;
+            Some(line.into_string())
+        };
         names
             .iter()
-            .map(|name| (name.clone(), self.lines(name, headers)))
+            .map(|name| {
+                let lines = self.lines(name, headers).into_iter();
+                (name.clone(), lines.map_while(&mut take).collect::<Vec<_>>())
+            })
             .filter(|(_, lines)| !lines.is_empty())
             .collect()
     }

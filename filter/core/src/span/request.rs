@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::attributes::{shortened, MAX_TEXT};
 use super::data::{without_credentials, DataConfig};
 use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
+use crate::live::{sum, HeapBytes};
 
 /// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as long as the request takes.
 const MAX_TARGET: usize = 2 * MAX_TEXT;
@@ -34,6 +35,25 @@ pub struct Request {
     pub is_grpc: bool,
     /// The headers that are recorded, with their lines.
     pub headers: Vec<(String, Vec<String>)>,
+}
+
+impl HeapBytes for Request {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            method,
+            scheme,
+            authority,
+            path,
+            full_url,
+            query,
+            user_agent,
+            is_grpc: _,
+            headers,
+        } = self;
+        let texts = [method.heap_bytes(), path.heap_bytes(), headers.heap_bytes()];
+        let optional = [scheme, authority, full_url, query, user_agent].map(HeapBytes::heap_bytes);
+        sum(texts.into_iter().chain(optional), 0)
+    }
 }
 
 impl Request {

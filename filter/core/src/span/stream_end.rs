@@ -6,6 +6,7 @@ use super::response_flags::ResponseFlags;
 use super::upstream::Interval;
 use super::OpenSpan;
 use crate::attribute::{AtEnd, Attribute};
+use crate::live::{sum, HeapBytes};
 
 /// The details of a response that Envoy follows itself.
 const INTERNAL_REDIRECT: &str = "internal_redirect";
@@ -157,7 +158,32 @@ impl StreamEnd {
 
     /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters again, for the same request of the client.
     pub fn is_internal_redirect(&self) -> bool {
-        self.response_code_details.as_deref() == Some(INTERNAL_REDIRECT)
+        let details = self.response_code_details.as_deref();
+        Self::is_redirect(details.unwrap_or_default().as_bytes())
+    }
+
+    /// Whether Envoy's explanation of a response says so.
+    pub fn is_redirect(details: &[u8]) -> bool {
+        details == INTERNAL_REDIRECT.as_bytes()
+    }
+}
+
+impl HeapBytes for StreamEnd {
+    fn heap_bytes(&self) -> usize {
+        let texts = [
+            &self.response_code_details,
+            &self.protocol,
+            &self.tls_version,
+            &self.client_address,
+            &self.cluster_name,
+        ];
+        let upstream = self.upstream.iter().flat_map(|upstream| {
+            let optional = [&upstream.transport_failure, &upstream.tls_version];
+            let optional = optional.map(HeapBytes::heap_bytes).into_iter();
+            optional.chain([upstream.address.heap_bytes()])
+        });
+        let all = texts.into_iter().map(HeapBytes::heap_bytes);
+        sum(all.chain(upstream), self.route_name.heap_bytes())
     }
 }
 

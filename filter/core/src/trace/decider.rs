@@ -5,16 +5,16 @@ use super::continuation::{self, Restart};
 use super::dsc::{Dsc, Head};
 use super::id::{SpanId, TraceId};
 use super::outgoing::Members;
+use super::redirect::Carried;
 use super::sampling::{word, SampleRand, SampleRate};
 use super::sentry_trace::SentryTrace;
-use super::throttle::Throttle;
 use super::traceparent::Traceparent;
-use super::{Sources, SpanContext, TraceOrigin};
+use super::{Before, Limits, Sources, SpanContext, TraceOrigin};
 use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::dsn::{normalize_org_id, Dsn};
 use crate::route::TransactionName;
-use crate::rules::{IncomingSampled, IncomingTrace, RouteMetadata, Settings};
+use crate::rules::{RouteMetadata, Settings};
 
 /// The context that arrived and may be continued.
 #[derive(Debug, Clone, Copy)]
@@ -46,16 +46,31 @@ pub(super) struct Decided {
     pub(super) members: Members,
     pub(super) span: Option<SpanContext>,
     pub(super) transaction: Option<TransactionName>,
-    pub(super) throttled: bool,
+    pub(super) limit: Option<Limit>,
+}
+
+/// What a span is left out for that would else be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// `max_traces_per_second`.
+    TracesPerSecond,
+    /// `max_live_bytes`.
+    LiveBytes,
 }
 
 /// Everything that a decision depends on.
 pub(super) struct Decider<'a, 's> {
     pub(super) config: &'a FilterConfig,
     pub(super) settings: Settings,
+    /// Whether callers decide about no trace: `incoming.trace` is `restart`.
+    pub(super) restarts: bool,
+    /// Whether callers do not decide what is sampled: `incoming.sampled` is `ignore`.
+    pub(super) ignores_sampled: bool,
     pub(super) baggage: &'a Baggage<'a>,
-    pub(super) dsn: Option<&'a Dsn>,
-    pub(super) throttle: Option<&'a mut Throttle>,
+    /// The DSN, if a trace may begin and a span be recorded. Whether callers are trusted does not
+    /// depend on it.
+    pub(super) starts: Option<&'a Dsn>,
+    pub(super) limits: Limits<'a>,
     pub(super) sources: &'a mut Sources<'s>,
     /// Asked for at most once, and only where it decides something.
     pub(super) metadata: Option<RouteMetadata>,
@@ -68,7 +83,7 @@ struct Sampling {
     rate: Option<SampleRate>,
     rand: SampleRand,
     sampled: Option<bool>,
-    throttled: bool,
+    limit: Option<Limit>,
 }
 
 impl Decider<'_, '_> {
@@ -87,38 +102,40 @@ impl Decider<'_, '_> {
             members: Members::Replaced(Vec::new()),
             span: None,
             transaction: None,
-            throttled: false,
+            limit: None,
         })
     }
 
     /// The request is one that an internal redirect has made: it was decided about before.
-    pub(super) fn resume(mut self, span: &SpanContext) -> Decided {
+    pub(super) fn resume(mut self, before: Before<'_>) -> Decided {
+        let Carried {
+            context,
+            withheld,
+            server_timing: _,
+        } = before.carried;
+        let members = match (context, withheld) {
+            (None, _) => Members::Replaced(Vec::new()),
+            (Some(_), Some(members)) => Members::Replaced(members.clone()),
+            // The request carries them.
+            (Some(_), None) => Members::Kept,
+        };
         Decided {
-            origin: TraceOrigin::SentryTrace,
-            context: Some(SentryTrace {
-                trace_id: span.trace_id,
-                span_id: span.span_id,
-                sampled: Some(true),
-            }),
-            members: Members::Kept,
-            span: Some(SpanContext {
+            origin: TraceOrigin::Redirected,
+            context: *context,
+            members,
+            span: before.span.map(|span| SpanContext {
                 upstream_span_id: self.upstream_span_id(span.span_id),
                 ..span.clone()
             }),
             transaction: None,
-            throttled: false,
+            limit: None,
         }
     }
 
-    /// Why a context that arrived is not continued. A gateway that starts no traces has no say in it.
+    /// Why a context that arrived is not continued, also where no trace begins in its place.
     fn restart(&self, arrived: Option<Arrived>) -> Option<Restart> {
-        let (arrived, _) = (arrived?, self.dsn?);
-        if self
-            .settings
-            .incoming_trace
-            .unwrap_or(self.config.incoming_trace)
-            == IncomingTrace::Restart
-        {
+        let arrived = arrived?;
+        if self.restarts {
             return Some(Restart::Configured);
         }
         let org_id = match arrived {
@@ -142,40 +159,38 @@ impl Decider<'_, '_> {
             true => Dsc::frozen(self.baggage.sentry()),
             false => Dsc::default(),
         };
-        let mut members = match belongs {
-            true => Members::Kept,
-            false => Members::Replaced(Vec::new()),
-        };
         let mut context = value;
-        let ignores = self.dsn.is_some()
-            && self
-                .settings
-                .incoming_sampled
-                .unwrap_or(self.config.incoming_sampled)
-                == IncomingSampled::Ignore;
-        let sampling = if ignores {
+        let (sampling, changes) = if self.ignores_sampled {
             // Not derived from the trace id, which the caller has chosen.
             let rand = self.random_sample_rand();
             let sampling = self.sample(None, rand);
-            let changes = sampling.changes();
-            if !dsc.is_empty() && belongs {
-                dsc.change(&changes);
-                members = Members::Changed(changes);
-            }
             context.sampled = sampling.sampled;
-            sampling
+            (sampling, sampling.changes())
         } else {
             let rand = dsc
                 .get("sample_rand")
                 .and_then(SampleRand::parse)
                 .unwrap_or_else(|| SampleRand::of(value.trace_id));
-            let sampling = self.sample(value.sampled, rand);
+            let sampling = match self.starts {
+                Some(_) => self.sample(value.sampled, rand),
+                None => Sampling::deferred(rand),
+            };
+            let changes = match value.sampled {
+                // The head of the trace left the decision to others, so nobody knows their rate.
+                None => sampling.applied_rate(),
+                Some(_) => Vec::new(),
+            };
             // A decision that was ours to take, and that we could not afford to be a yes.
-            if value.sampled.is_none() && sampling.throttled {
+            if value.sampled.is_none() && sampling.limit.is_some() {
                 context.sampled = Some(false);
             }
-            sampling
+            (sampling, changes)
         };
+        let changes = match dsc.is_empty() {
+            true => Vec::new(),
+            false => changes,
+        };
+        dsc.change(&changes);
         let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc);
         if let Some(span) = &span {
             context.span_id = span.span_id;
@@ -183,23 +198,28 @@ impl Decider<'_, '_> {
         }
         Decided {
             origin: TraceOrigin::SentryTrace,
+            // Without a change of the flag it goes on as it came.
+            members: match belongs {
+                false => Members::Replaced(Vec::new()),
+                true if changes.is_empty()
+                    || context.sampled == value.sampled && !self.ignores_sampled =>
+                {
+                    Members::Kept
+                }
+                true => Members::Changed(changes),
+            },
             context: Some(context),
-            members,
             transaction: span.is_some().then(|| self.transaction()).flatten(),
             span,
-            throttled: sampling.throttled,
+            limit: sampling.limit,
         }
     }
 
     /// Continues a trace of others': its ids and, if it says that it is sampled, its decision. For Sentry the trace begins here, since nobody has
     /// written a DSC (sentry-protocol.md §2.7, first row).
     fn adopt(&mut self, value: Traceparent) -> Option<Decided> {
-        let dsn = self.dsn?;
-        let inherits = self
-            .settings
-            .incoming_sampled
-            .unwrap_or(self.config.incoming_sampled)
-            == IncomingSampled::Inherit;
+        let dsn = self.starts?;
+        let inherits = !self.ignores_sampled;
         let incoming = (value.sampled && inherits).then_some(true);
         let rand = match inherits {
             true => SampleRand::of(value.trace_id),
@@ -226,13 +246,13 @@ impl Decider<'_, '_> {
             members: Members::Replaced(dsc.to_members()),
             span,
             transaction,
-            throttled: sampling.throttled,
+            limit: sampling.limit,
         })
     }
 
     /// `None` if there is no DSN, or no randomness to make ids of.
     fn start(&mut self, restart: Option<Restart>, arrived: Option<Arrived>) -> Option<Decided> {
-        let dsn = self.dsn?;
+        let dsn = self.starts?;
         let mut bytes = [0; 16];
         let trace_id = (self.sources.entropy)(&mut bytes).then(|| TraceId::from_bytes(bytes))??;
         let span_id = self.new_span_id()?;
@@ -259,20 +279,15 @@ impl Decider<'_, '_> {
             members,
             span,
             transaction,
-            throttled: sampling.throttled,
+            limit: sampling.limit,
         })
     }
 
     /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a rate of 0; without a rate (deferred mode) nothing is
     /// recorded.
     fn sample(&mut self, incoming: Option<bool>, rand: SampleRand) -> Sampling {
-        let mut sampling = Sampling {
-            rate: None,
-            rand,
-            sampled: None,
-            throttled: false,
-        };
-        if self.dsn.is_none() || incoming == Some(false) {
+        let mut sampling = Sampling::deferred(rand);
+        if incoming == Some(false) {
             return sampling;
         }
         let metadata = self.metadata();
@@ -285,12 +300,14 @@ impl Decider<'_, '_> {
         };
         let is_ignored = metadata_ignore.or(self.settings.ignore) == Some(true);
         let wanted = !is_ignored && incoming.unwrap_or_else(|| rand.is_sampled_at(rate));
-        let admitted = wanted && self.admits();
-        sampling.throttled = wanted && !admitted;
-        sampling.sampled = Some(admitted);
+        // Limits are for what is recorded here.
+        if wanted && self.starts.is_some() {
+            sampling.limit = self.limit();
+        }
+        sampling.sampled = Some(wanted && sampling.limit.is_none());
         // What is left out for another reason than the rate was sampled at a rate of nothing, or `sample_rand < sample_rate` would say something else
         // than `sampled`.
-        sampling.rate = Some(if is_ignored || sampling.throttled {
+        sampling.rate = Some(if is_ignored || sampling.limit.is_some() {
             SampleRate::ZERO
         } else {
             rate
@@ -298,11 +315,14 @@ impl Decider<'_, '_> {
         sampling
     }
 
-    fn admits(&mut self) -> bool {
-        match &mut self.throttle {
-            None => true,
-            Some(throttle) => throttle.admit((self.sources.now_ns)()),
+    /// Which limit another recorded request would exceed.
+    fn limit(&mut self) -> Option<Limit> {
+        if !self.limits.has_room {
+            return Some(Limit::LiveBytes);
         }
+        let throttle = self.limits.throttle.as_mut()?;
+        let is_admitted = throttle.admit((self.sources.now_ns)());
+        (!is_admitted).then_some(Limit::TracesPerSecond)
     }
 
     fn record(
@@ -312,6 +332,7 @@ impl Decider<'_, '_> {
         parent_span_id: Option<SpanId>,
         dsc: Dsc,
     ) -> Option<SpanContext> {
+        self.starts?;
         let span_id = (sampling.sampled == Some(true)).then(|| self.new_span_id())??;
         Some(SpanContext {
             trace_id,
@@ -402,9 +423,27 @@ impl Decider<'_, '_> {
 }
 
 impl Sampling {
+    /// The decision is left to others.
+    fn deferred(rand: SampleRand) -> Self {
+        Self {
+            rate: None,
+            rand,
+            sampled: None,
+            limit: None,
+        }
+    }
+
+    /// The rate that a DSC lacks whose trace came without a decision.
+    fn applied_rate(self) -> Vec<Change> {
+        let rate = self.rate.map(SampleRate::text);
+        rate.map(|rate| ("sample_rate", Some(rate)))
+            .into_iter()
+            .collect()
+    }
+
     /// What becomes ours in a DSC whose decision does not count.
-    fn changes(self) -> [Change; 3] {
-        [
+    fn changes(self) -> Vec<Change> {
+        vec![
             ("sampled", self.sampled.map(|sampled| word(sampled).into())),
             ("sample_rate", self.rate.map(SampleRate::text)),
             ("sample_rand", Some(self.rand.text().into())),

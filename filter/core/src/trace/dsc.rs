@@ -12,6 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::baggage::{Change, PREFIX};
 use super::id::TraceId;
 use super::sampling::{word, SampleRand, SampleRate};
+use crate::live::{piece, sum, HeapBytes};
 
 /// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -205,6 +206,23 @@ impl Dsc {
             }
         }
         members
+    }
+}
+
+impl HeapBytes for Dsc {
+    fn heap_bytes(&self) -> usize {
+        let Self { entries } = self;
+        let own = |text: &Cow<'_, str>| match text {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.heap_bytes(),
+        };
+        let entry = |(key, value): &(Cow<'_, str>, Value)| match value {
+            Value::Own(value) => own(key).saturating_add(own(value)),
+            // The configuration's.
+            Value::Shared(_) => own(key),
+        };
+        let table = size_of::<(Cow<'_, str>, Value)>().saturating_mul(entries.capacity());
+        sum(entries.iter().map(entry), piece(table))
     }
 }
 

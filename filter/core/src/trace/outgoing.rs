@@ -12,7 +12,7 @@ pub(super) enum Members {
     /// They go on as they came.
     Kept,
     /// They go on but for these keys.
-    Changed([Change; 3]),
+    Changed(Vec<Change>),
     /// Others stand in their place, joined by commas, or none.
     Replaced(Vec<u8>),
 }
@@ -38,6 +38,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) is_target: bool,
     /// Whether `traceparent` is ours to write.
     pub(super) writes_traceparent: bool,
+    /// Whether a `traceparent` and a `tracestate` that are not written anew are removed.
+    pub(super) drops_w3c: bool,
 }
 
 impl Outgoing<'_> {
@@ -56,8 +58,14 @@ impl Outgoing<'_> {
             true => self.baggage(members, damage),
             false => self.baggage(&Members::Replaced(Vec::new()), damage),
         });
-        if let (Some(context), true) = (context, self.writes_traceparent) {
-            self.w3c(context, &mut mutations);
+        match context.filter(|_| self.writes_traceparent) {
+            Some(context) => self.w3c(context, &mut mutations),
+            None if self.drops_w3c => {
+                let arrived = [TRACEPARENT, TRACESTATE].into_iter();
+                let arrived = arrived.filter(|name| self.headers.value(name).is_some());
+                mutations.extend(arrived.map(|name| HeaderMutation::Remove { name }));
+            }
+            None => {}
         }
         mutations
     }

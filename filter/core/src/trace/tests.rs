@@ -72,7 +72,7 @@ impl Scenario {
             attributes: self.attributes.clone(),
             ..Host::default()
         };
-        host.serve(|sources| decide(&headers, &config, None, None, sources))
+        host.serve(|sources| decide(&headers, &config, Limits::NONE, None, sources))
     }
 
     fn seen(&self) -> Seen {
@@ -179,7 +179,7 @@ fn a_deferred_decision_is_taken_with_the_sample_rand_of_the_trace() {
     deferred("0.25", baggage).assert_untouched();
     deferred("0.26", baggage).assert_seen(
         &format!("{TRACE}-0202020202020202-1"),
-        baggage,
+        "sentry-sample_rand=0.25,sentry-sample_rate=0.26",
         Some(Some("7c51afd529da4a2a")),
     );
     // Derived from the trace id, 0.692…

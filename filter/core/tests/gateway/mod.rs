@@ -39,10 +39,10 @@ impl Gateway {
         let outcome = self.forward(&mut lines);
         let seen = Seen {
             lines,
-            recorded: Some(outcome.span.is_some()),
+            recorded: Some(outcome.request.span.is_some()),
             counted: Some(self.counted()),
         };
-        (seen, outcome.span.map(|span| span.context))
+        (seen, outcome.request.span.map(|span| span.context))
     }
 
     /// Serves the request of a row and gives back the service's answer.
@@ -53,7 +53,7 @@ impl Gateway {
         let mut returned = vec![(":status".to_owned(), status.into_bytes())];
         returned.extend(row.answer_lines());
         let headers = headers(&returned);
-        let additions = outcome.response.map(|response| {
+        let additions = outcome.request.response.map(|response| {
             let mut has = |name: &str| headers.value(name).is_some();
             let mut read = || headers.clone();
             let mut answer = Answer::new(&mut has, &mut read);
@@ -69,7 +69,10 @@ impl Gateway {
         Answered {
             forwarded: seen(forwarded),
             returned: seen(returned),
-            span_id: outcome.span.map(|span| span.context.span_id.to_string()),
+            span_id: outcome
+                .request
+                .span
+                .map(|span| span.context.span_id.to_string()),
         }
     }
 
@@ -91,6 +94,7 @@ impl Gateway {
                 },
                 now_ns: &mut || 0,
                 attribute: &mut |_: Attribute| None,
+                redirect_token: &mut || None,
             },
         );
         for mutation in std::mem::take(&mut outcome.mutations) {

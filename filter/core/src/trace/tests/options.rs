@@ -174,7 +174,13 @@ fn what_cannot_be_afforded_is_left_out() {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers = Headers::from_pairs(lines);
-        host.serve(|sources| decide(&headers, &config, Some(&mut throttle), None, sources))
+        host.serve(|sources| {
+            let limits = Limits {
+                throttle: Some(&mut throttle),
+                has_room: true,
+            };
+            decide(&headers, &config, limits, None, sources)
+        })
     };
     assert!(request(&[]).span.is_some());
 
