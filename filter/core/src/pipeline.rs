@@ -305,11 +305,16 @@ impl Pipeline {
         }
     }
 
-    /// The host cannot make callouts: from here on the filter does what it does without a DSN, and what waits is lost.
+    /// Whether spans are recorded and sent: there is a DSN, and the host can make callouts.
+    pub fn can_send(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// The host cannot make callouts: from here on no trace is started and nothing is recorded, and
+    /// what waits is lost.
     pub fn only_propagate(&mut self) {
         let lost = self.queue.clear();
         self.lose_queued(Loss::NetworkError, lost);
-        self.config.dsn = None;
         self.transport = None;
     }
 

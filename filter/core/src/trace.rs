@@ -159,6 +159,8 @@ pub struct Limits<'a> {
     pub throttle: Option<&'a mut Throttle>,
     /// Whether live requests keep less than `max_live_bytes`.
     pub has_room: bool,
+    /// Whether the host can send what is recorded.
+    pub can_send: bool,
 }
 
 impl Limits<'_> {
@@ -166,6 +168,7 @@ impl Limits<'_> {
     pub const NONE: Self = Self {
         throttle: None,
         has_room: true,
+        can_send: true,
     };
 }
 
@@ -206,7 +209,7 @@ pub fn decide(
     let starts = config
         .dsn
         .as_ref()
-        .filter(|dsn| route::may_start(headers, dsn));
+        .filter(|dsn| limits.can_send && route::may_start(headers, dsn));
     let is_target = settings.propagate != Some(false)
         && route::is_target(headers, config.trace_propagation_targets.as_deref());
     let server_timing = match before {

@@ -462,6 +462,11 @@ pub fn done() -> Result<(), Refused> {
     check(unsafe { proxy_done() })
 }
 
+/// A random number; 0 if the host has none.
+pub fn random_number() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
 /// Random bytes, fetched for many requests at once: a call to the host costs more than the bytes.
 #[derive(Default)]
 pub struct Entropy {

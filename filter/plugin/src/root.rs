@@ -81,7 +81,7 @@ impl Worker {
 
     /// A host without callouts, or without a timer to make them by, is one for trace headers only (filter.md §9).
     fn degrade(&mut self, what: &str) {
-        let can_send = |pipeline: &&mut Pipeline| pipeline.config().dsn.is_some();
+        let can_send = |pipeline: &&mut Pipeline| pipeline.can_send();
         if let Some(pipeline) = self.pipeline.as_mut().filter(can_send) {
             pipeline.only_propagate();
             warn!("sentry: the host has no {what}: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded");
@@ -125,7 +125,7 @@ impl Worker {
             let created = host::Expression::create(&AtEnd::expression());
             self.at_end = self.accept(created).flatten();
         }
-        self.redirect_state = format!("sentry.redirect.{:016x}", self.entropy.number());
+        self.redirect_state = format!("sentry.redirect.{:016x}", host::random_number());
         let kept = host::keep_filter_state(&self.redirect_state);
         self.accept(kept);
         let pipeline = Pipeline::new(config);

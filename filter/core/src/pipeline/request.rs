@@ -49,6 +49,7 @@ impl Pipeline {
         let limits = Limits {
             throttle: self.throttle.as_mut(),
             has_room: self.live.has_room(),
+            can_send: self.transport.is_some(),
         };
         let known = before.as_ref().map(|before| Before {
             carried: &before.carried,

@@ -138,6 +138,8 @@ impl Decider<'_, '_> {
         if self.restarts {
             return Some(Restart::Configured);
         }
+        // Without a DSN the gateway belongs to no organisation.
+        self.config.dsn.as_ref()?;
         let org_id = match arrived {
             Arrived::SentryTrace(_) => self
                 .sentry_member("org_id")

@@ -178,6 +178,7 @@ fn what_cannot_be_afforded_is_left_out() {
             let limits = Limits {
                 throttle: Some(&mut throttle),
                 has_room: true,
+                can_send: true,
             };
             decide(&headers, &config, limits, None, sources)
         })
