@@ -211,6 +211,26 @@ fn what_is_refused_is_counted() {
     }
 }
 
+/// A host that says that there are no headers, in whatever way, has not given them: every request has some.
+#[test]
+fn headers_that_are_not_given_are_not_absent() {
+    for status in [0, 1, 2, 10, 99] {
+        let mut host = Host::start().unwrap_or_else(|error| panic!("{error}"));
+        let (root, _) = host
+            .plugin(config::SAMPLED)
+            .unwrap_or_else(|trap| panic!("{trap}"));
+        host.refuse("proxy_get_header_map_pairs", status, When::Always);
+        let exchange = Exchange::get("/").header("baggage", "a=1").header(
+            "sentry-trace",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-1",
+        );
+        let served = exchange
+            .run(&mut host, root)
+            .unwrap_or_else(|trap| panic!("{trap}"));
+        assert_eq!(served.forwarded, served.exchange.request, "status {status}");
+    }
+}
+
 #[test]
 fn without_random_numbers_nothing_is_invented() {
     let builder = Host::builder().refuse("random_get", 52, When::Always);
