@@ -57,7 +57,7 @@ pub struct Document {
     pub response_headers: Option<Vec<ResponseHeader>>,
     /// Tell [page loads](#page-loads) their trace, by `Server-Timing`.
     pub server_timing: Option<bool>,
-    /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a request waited for them.
+    /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a request waited for them. Where `incoming` trusts no caller, one that arrived is replaced.
     pub request_start_header: Option<bool>,
     /// Record the call to the upstream as a span of its own.
     pub upstream_spans: Option<bool>,
@@ -120,9 +120,9 @@ impl Default for Document {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Incoming {
-    /// With `restart` outside callers never decide the trace id; every request begins a trace (for a public edge).
+    /// With `restart` outside callers never decide the trace id; every request begins a trace (for a public edge). Their `traceparent` and `tracestate` are removed, too, and what begins no trace (`OPTIONS`) goes on without any.
     pub trace: Option<IncomingTrace>,
-    /// With `ignore` outside callers never decide sampling; the flag and `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a quota).
+    /// With `ignore` outside callers never decide sampling, whatever the request; the flag and `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a quota).
     pub sampled: Option<IncomingSampled>,
 }
 
