@@ -1,6 +1,7 @@
 //! CORS: lets browsers send the trace across origins and read it from answers, wherever the service has let them in at all (filter.md §5, Fetch standard).
 //!
 //! ```text
+//! OPTIONS, on its way to the service                   Access-Control-Request-Headers: without the names below
 //! OPTIONS, answered with Access-Control-Allow-Origin   Access-Control-Allow-Headers: …, sentry-trace, baggage, traceparent, tracestate
 //! anything else answered with it                       Access-Control-Expose-Headers: …, sentry-trace, baggage
 //! ```
@@ -14,6 +15,7 @@ pub mod allow_origin;
 pub mod expose_headers;
 pub mod filter_order;
 pub mod names;
+pub mod request_headers;
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -78,15 +80,9 @@ pub enum CorsRequest {
 impl CorsRequest {
     /// What the headers of a request say.
     pub fn read(headers: &Headers) -> Self {
-        let mut origins = headers.values(ORIGIN);
-        let origin = match (origins.next(), origins.next()) {
-            (Some(origin), None) => Some(origin).filter(|origin| origin.len() <= MAX_ORIGIN),
-            _ => None,
-        };
-        let is_options = headers.value(METHOD) == Some(b"OPTIONS");
-        match origin {
+        match only_origin(headers) {
             // Browsers ask other origins only, so the gateway's own name does not count here.
-            Some(origin) if is_options && asks_for_a_method(headers) => Self::Preflight {
+            Some(origin) if asks_for_a_method(headers) => Self::Preflight {
                 origin: Origin::of(origin),
                 carries_trace: names::has_any(headers, ACCESS_CONTROL_REQUEST_HEADERS, &SENTRY),
             },
@@ -95,6 +91,11 @@ impl CorsRequest {
                 origin: origin.map(Origin::of),
             },
         }
+    }
+
+    /// Whether a browser asks whether it may send a request.
+    pub fn is_preflight(headers: &Headers) -> bool {
+        asks_for_a_method(headers) && only_origin(headers).is_some()
     }
 
     /// Whether a browser of another origin waits for the answer.
@@ -109,9 +110,8 @@ impl CorsRequest {
     /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the W3C names if we read or write them, to
     /// `Access-Control-Expose-Headers` if we write them (filter.md §11).
     pub fn addition(&self, answer: &Headers, config: &FilterConfig) -> Option<HeaderAddition> {
-        let writes_w3c = config.propagate_traceparent;
-        let reads_w3c = config.continue_traceparent || writes_w3c;
-        self.missing(answer, config.cors, names(reads_w3c), names(writes_w3c))
+        let exposed = names(config.propagate_traceparent);
+        self.missing(answer, config.cors, allowed_names(config), exposed)
     }
 
     /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one that asks to send it, or may want to read it.
@@ -146,6 +146,11 @@ impl CorsRequest {
     }
 }
 
+/// The names that preflight answers get.
+fn allowed_names(config: &FilterConfig) -> &'static [&'static str] {
+    names(config.continue_traceparent || config.propagate_traceparent)
+}
+
 fn names(has_w3c: bool) -> &'static [&'static str] {
     match has_w3c {
         true => &SENTRY_AND_W3C,
@@ -154,7 +159,17 @@ fn names(has_w3c: bool) -> &'static [&'static str] {
 }
 
 fn asks_for_a_method(headers: &Headers) -> bool {
-    headers.value(ACCESS_CONTROL_REQUEST_METHOD).is_some()
+    headers.value(METHOD) == Some(b"OPTIONS")
+        && headers.value(ACCESS_CONTROL_REQUEST_METHOD).is_some()
+}
+
+/// Who asks, if it is said once.
+fn only_origin(headers: &Headers) -> Option<&[u8]> {
+    let mut origins = headers.values(ORIGIN);
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) => Some(origin).filter(|origin| origin.len() <= MAX_ORIGIN),
+        _ => None,
+    }
 }
 
 /// Whether an origin is the one that the request goes to. Browsers leave default ports out of both.

@@ -13,6 +13,8 @@ const LISTS: [&str; 2] = [
     "access-control-allow-headers",
     "access-control-expose-headers",
 ];
+/// What a preflight asks to send.
+const ASKS: &str = "access-control-request-headers";
 /// The headers that tell the client its trace.
 const TELLING: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "server-timing"];
 
@@ -36,6 +38,9 @@ pub struct Response {
     /// Header lines of the answer as `name: value`.
     #[serde(default)]
     pub answer: Vec<String>,
+    /// The names in `Access-Control-Request-Headers` that the upstream gets, if they are not those of the
+    /// request.
+    pub asks: Option<Vec<String>>,
     /// The names in `Access-Control-Allow-Headers`, if they are not those of the answer.
     pub allow_headers: Option<Vec<String>>,
     /// The names in `Access-Control-Expose-Headers`, if they are not those of the answer.
@@ -109,6 +114,25 @@ impl Response {
     /// Everything about what became of it that is not as the row says.
     pub fn judge(&self, answered: &Answered) -> Vec<String> {
         let mut complaints = Vec::new();
+        let request = Seen {
+            lines: self.lines(),
+            ..Seen::default()
+        };
+        let asked = match &self.asks {
+            Some(names) => names.iter().map(|name| expand(name)).collect(),
+            None => elements(&request, ASKS),
+        };
+        let got = elements(&answered.forwarded, ASKS);
+        let is_removed = asked.is_empty() && !answered.forwarded.lines(ASKS).is_empty();
+        // The gateway may have answered itself.
+        let came_through = !answered.forwarded.lines.is_empty();
+        if came_through && (got != asked || self.asks.is_some() && is_removed) {
+            complaints.push(format!(
+                "{ASKS} is {}, expected {}",
+                shown(&got),
+                shown(&asked)
+            ));
+        }
         let answer = Seen {
             lines: self.answer_lines(),
             ..Seen::default()

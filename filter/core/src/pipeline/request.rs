@@ -2,7 +2,7 @@
 
 use super::{Pipeline, RequestOutcome};
 use crate::attribute::Attribute;
-use crate::cors::CorsRequest;
+use crate::cors::{request_headers, CorsRequest};
 use crate::envelope::Amount;
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, X_REQUEST_START};
 use crate::live::{HeapBytes, LiveBytes};
@@ -74,6 +74,7 @@ impl Pipeline {
         if is_first {
             mutations.extend(self.request_start(headers, is_untrusted, sources));
         }
+        mutations.extend(request_headers::without_ours(headers, &self.config));
         let (redirected, bytes) = match before {
             Some(before) => (before.span, Some(before.bytes)),
             None => (None, None),
