@@ -30,6 +30,9 @@ pub struct Report {
     /// Every option with its value, without secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Value>,
+    /// Which requests get no span whatever the rates and rules say; none without a DSN.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_traced: Vec<String>,
     /// What is decided about a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<crate::explain::Explanation>,
@@ -56,6 +59,7 @@ pub fn check(
         problems: Vec::new(),
         warnings: found.warnings.clone(),
         effective: None,
+        not_traced: Vec::new(),
         explanation: None,
         test: None,
     };
@@ -63,6 +67,7 @@ pub fn check(
     match &config {
         Ok(config) => {
             report.warnings.extend(warnings(found, config, variables));
+            report.not_traced = not_traced(config);
             report.effective = Some(effective(
                 found,
                 config,
@@ -117,6 +122,25 @@ fn warnings(
         warnings.push("traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate".to_owned());
     }
     warnings
+}
+
+/// What never has a span.
+fn not_traced(config: &FilterConfig) -> Vec<String> {
+    let Some(dsn) = &config.dsn else {
+        return Vec::new();
+    };
+    let host = dsn.authority();
+    let mut left_out = vec![
+        "requests with the method OPTIONS".to_owned(),
+        format!(
+            "requests to {host}{}… (the DSN's own receiver; the rest of {host} is traced)",
+            dsn.api_path()
+        ),
+    ];
+    if let Some(path) = &config.transport.path {
+        left_out.push(format!("requests to {host}{path} (transport.path)"));
+    }
+    left_out
 }
 
 /// The defaults, with what was written over them, with what the filter made of that.

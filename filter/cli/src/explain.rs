@@ -186,7 +186,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let may_start = config
         .dsn
         .as_ref()
-        .map(|dsn| route::may_start(&headers, dsn));
+        .map(|dsn| route::may_start(&headers, dsn, config.transport.path.as_deref()));
     Explanation {
         trace: origin(&decision, may_start),
         refused: refused(&decision),
@@ -219,7 +219,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
 fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
     match (decision.origin, may_start) {
         (TraceOrigin::None, None) => "none: there is no DSN, so none begins",
-        (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own host, none begins",
+        (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own receiver, none begins",
         (TraceOrigin::Redirected, _) => "that of the request before an internal redirect",
         (TraceOrigin::SentryTrace, _) => "continued from sentry-trace",
         (TraceOrigin::Traceparent, _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
@@ -281,7 +281,7 @@ fn sampling(
     let is_recorded = decision.span.is_some();
     match may_start {
         None => return "nothing is decided or recorded: there is no DSN".to_owned(),
-        Some(false) => return "nothing is recorded: OPTIONS, or the DSN's own host".to_owned(),
+        Some(false) => return "nothing is recorded: OPTIONS, or the DSN's own receiver".to_owned(),
         Some(true) => {}
     }
     let rates = [

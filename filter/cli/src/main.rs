@@ -201,6 +201,9 @@ fn lines(report: &Report) -> Vec<String> {
         lines.push("  the filter takes it; in effect:".to_owned());
         options("", effective, &mut lines);
     }
+    for what in &report.not_traced {
+        lines.push(format!("  no span for {what}"));
+    }
     if let Some(explanation) = &report.explanation {
         lines.push(format!("  trace: {}", explanation.trace));
         for refused in &explanation.refused {

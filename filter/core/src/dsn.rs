@@ -5,6 +5,8 @@
 //! scheme  public key [:secret]             host [:port] [path] /project id
 //! ```
 
+mod receiver;
+
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ pub struct Dsn {
     public_key: Arc<str>,
     secret: Option<String>,
     host: String,
+    port: u16,
     /// Host and port, as far as it is not the scheme's.
     authority: String,
     path: String,
@@ -35,6 +38,13 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
         }
     }
 }
@@ -98,13 +108,10 @@ impl Dsn {
             .filter(|segment| !segment.is_empty())
             .collect();
         let project_id = segments.pop().ok_or(ParseDsnError::ProjectId)?.to_owned();
-        let default_port = match scheme {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
-        };
-        let authority = match port.filter(|port| *port != default_port) {
-            Some(port) => format!("{host}:{port}"),
-            None => host.clone(),
+        let port = port.unwrap_or(scheme.default_port());
+        let authority = match port == scheme.default_port() {
+            true => host.clone(),
+            false => format!("{host}:{port}"),
         };
         let path: String = segments.iter().flat_map(|segment| ["/", segment]).collect();
         let text = format!(
@@ -116,6 +123,7 @@ impl Dsn {
             public_key: public_key.into(),
             secret: (!secret.is_empty()).then(|| secret.to_owned()),
             host,
+            port,
             authority,
             path,
             project_id,
@@ -146,6 +154,11 @@ impl Dsn {
     /// The path that takes envelopes.
     pub fn envelope_path(&self) -> String {
         format!("{}/api/{}/envelope/", self.path, self.project_id)
+    }
+
+    /// What is below this path on the DSN's host is the receiver's own.
+    pub fn api_path(&self) -> String {
+        format!("{}/api/", self.path)
     }
 
     /// The path that takes OpenTelemetry's spans, sentry-protocol.md §5.5.

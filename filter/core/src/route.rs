@@ -5,12 +5,17 @@ use crate::headers::{Headers, AUTHORITY, METHOD, PATH, SCHEME};
 use crate::pattern::Pattern;
 use crate::span::attributes::{shortened, MAX_NAME};
 
-/// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody is interested in as a span, and not with requests
-/// to the DSN's own host, which would report the reporting.
-pub fn may_start(headers: &Headers, dsn: &Dsn) -> bool {
-    let authority = headers.value(AUTHORITY).unwrap_or_default();
-    headers.value(METHOD) != Some(b"OPTIONS")
-        && !authority.eq_ignore_ascii_case(dsn.authority().as_bytes())
+/// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody
+/// is interested in as a span, and not with requests to the receiver of the spans.
+pub fn may_start(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> bool {
+    headers.value(METHOD) != Some(b"OPTIONS") && !is_receiver(headers, dsn, export_path)
+}
+
+/// Whether a request goes to the DSN's own receiver: to its host, below its path and `/api/` or to
+/// the `transport.path` that spans are posted to.
+pub fn is_receiver(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> bool {
+    let part = |name| headers.value(name).unwrap_or_default();
+    dsn.is_receiver(part(AUTHORITY), part(PATH), export_path)
 }
 
 /// A part of the `trace_propagation_targets`: which URLs get the trace (sentry-protocol.md §6.1).
@@ -96,19 +101,24 @@ mod tests {
     #[test]
     fn options_and_the_receiver_itself_take_no_part() {
         let dsn = Dsn::parse("https://key@sentry.example:8443/1").unwrap();
-        let rows: [(&[u8], &[u8], bool); 4] = [
-            (b"GET", b"shop.example", true),
-            (b"HEAD", b"shop.example", true),
-            (b"OPTIONS", b"shop.example", false),
-            (b"POST", b"Sentry.Example:8443", false),
+        let rows = [
+            ("GET", "shop.example", "/api/1/", true),
+            ("HEAD", "shop.example", "/api/1/", true),
+            ("OPTIONS", "shop.example", "/", false),
+            ("POST", "Sentry.Example:8443", "/api/1/envelope/", false),
+            ("POST", "Sentry.Example:8443", "/", true),
         ];
-        for (method, authority, expected) in rows {
-            let headers =
-                Headers::from_pairs([(b":method".as_slice(), method), (b":authority", authority)]);
+        for (method, authority, path, expected) in rows {
+            let lines = [
+                (":method", method),
+                (":authority", authority),
+                (":path", path),
+            ];
+            let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
             assert_eq!(
-                may_start(&headers, &dsn),
+                may_start(&Headers::from_pairs(lines), &dsn, None),
                 expected,
-                "{method:?} {authority:?}"
+                "{method} {authority}{path}"
             );
         }
     }

@@ -206,10 +206,9 @@ pub fn decide(
         .unwrap_or_default()
         .flatten();
     let settings = Settings::of(&config.rules, headers, sources.attribute);
-    let starts = config
-        .dsn
-        .as_ref()
-        .filter(|dsn| limits.can_send && route::may_start(headers, dsn));
+    let starts = config.dsn.as_ref().filter(|dsn| {
+        limits.can_send && route::may_start(headers, dsn, config.transport.path.as_deref())
+    });
     let is_target = settings.propagate != Some(false)
         && route::is_target(headers, config.trace_propagation_targets.as_deref());
     let server_timing = match before {

@@ -8,6 +8,7 @@ use gateway::Gateway;
 use sentry_filter_core::config::{FilterConfig, Surroundings};
 use sentry_filter_core::dsn::{Dsn, ParseDsnError};
 use sentry_filter_core::headers::Headers;
+use sentry_filter_core::route::is_receiver;
 use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
@@ -82,6 +83,22 @@ fn dsns() {
         };
         if !fits {
             failures.push(format!("{}: {got:?}", row.name));
+        }
+    }
+    none_of(&failures);
+}
+
+#[test]
+fn receivers() {
+    let mut failures = Vec::new();
+    for row in vectors::receivers() {
+        let dsn = Dsn::parse(&row.dsn).expect(&row.name);
+        let path = expand(&row.path);
+        let lines: [(&[u8], &[u8]); 2] =
+            [(b":authority", row.authority.as_bytes()), (b":path", &path)];
+        let headers = Headers::from_pairs(lines);
+        if is_receiver(&headers, &dsn, row.export_path.as_deref()) != row.is_receiver {
+            failures.push(row.name);
         }
     }
     none_of(&failures);
@@ -172,6 +189,12 @@ fn summary() {
             .entry("dsn")
             .or_default()
             .add(&refused, row.why.is_some());
+    }
+    for row in vectors::receivers() {
+        formats
+            .entry("receiver")
+            .or_default()
+            .add(&[], row.why.is_some());
     }
     for row in vectors::answers() {
         formats

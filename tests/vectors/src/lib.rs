@@ -5,6 +5,7 @@
 //! baggage.toml, context.toml and so on  [[request]]   header lines and configuration: what the upstream sees
 //! cors.toml, response.toml              [[response]]  a request and the service's answer: what the client gets
 //! dsn.toml                              [[dsn]]       a text: its parts, or what is wrong
+//! receiver.toml                         [[receiver]]  a DSN and a request: whether it goes to the receiver of the spans
 //! rate_limits.toml                      [[answer]]    an answer of Sentry's: how long each category waits
 //! sample_rate.toml                      [[rate]]      a text: a rate, none, or refused
 //! ```
@@ -99,6 +100,26 @@ pub struct Rate {
     pub why: Option<String>,
 }
 
+/// A request, and whether it goes to the receiver of the spans.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receiver {
+    /// What the row is about.
+    pub name: String,
+    /// The DSN.
+    pub dsn: String,
+    /// The `transport.path`, if there is one.
+    pub export_path: Option<String>,
+    /// The `:authority` of the request.
+    pub authority: String,
+    /// Its `:path`.
+    pub path: String,
+    /// Whether that is the receiver.
+    pub is_receiver: bool,
+    /// Which side is taken where implementations disagree, and why.
+    pub why: Option<String>,
+}
+
 /// The categories that every [`Answer`] is asked about.
 pub const CATEGORIES: [&str; 6] = [
     "default",
@@ -126,6 +147,8 @@ struct Table {
     rate: Vec<Rate>,
     #[serde(default)]
     response: Vec<Response>,
+    #[serde(default)]
+    receiver: Vec<Receiver>,
 }
 
 /// The files with requests, by the name of the format.
@@ -166,6 +189,11 @@ pub fn responses() -> Vec<(&'static str, Response)> {
 /// The DSNs.
 pub fn dsns() -> Vec<Dsn> {
     read(include_str!("../dsn.toml")).dsn
+}
+
+/// Requests to the receiver of the spans, and others.
+pub fn receivers() -> Vec<Receiver> {
+    read(include_str!("../receiver.toml")).receiver
 }
 
 /// The answers.
