@@ -44,7 +44,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-chaos test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
@@ -58,7 +58,7 @@ test-second-host: wasm ## the module in a host that others wrote, on wasmtime (n
 		{ echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project: rustup toolchain install nightly"; [ "$$CI" != true ]; exit; }; \
 	rustup run nightly cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
 
-test-e2e: wasm envoy scene judges ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
+test-e2e: wasm envoy scene judges services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
 
 test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
@@ -70,7 +70,10 @@ test-image: image envoy ## the images: the same twice, read by skopeo, run in En
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
 
-test-browser: wasm envoy scene ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
+test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (without Ruby: skipped aloud, an error in CI)
+	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked -p e2e --features ruby --test cors_services rack_cors
+
+test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --features browser --test browser
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
@@ -86,7 +89,7 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/browser,e2e/load -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/browser,e2e/load,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
@@ -159,6 +162,9 @@ full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; else
 judges: ## install what tests ask and talk to, below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
 
+services: ## install the services whose CORS libraries answer, below .tools
+	@sh tests/scene/install.sh services
+
 target:
 	@test -d "$$(rustc --print target-libdir --target $(TARGET))" || rustup target add $(TARGET) || \
 		{ echo "the target $(TARGET) is missing and rustup could not add it: install Rust from rustup.rs" >&2; exit 1; }
@@ -167,4 +173,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges services target clean bench-memory

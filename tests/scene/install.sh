@@ -5,9 +5,11 @@
 #   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
 #   install.sh judges  Relay's normaliser and OpenTelemetry's types (needs Python)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
+#   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
+#   install.sh rack-cors  Puma and rack-cors, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
@@ -34,14 +36,22 @@ main() {
                 ;;
             judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
+            services)
+                python_environment "$tools/services/python" "$here/../services/requirements.txt" "CORS libraries for Python"
+                npm_packages "$here/../services" "$tools/services" "CORS libraries"
+                ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
             bench) python_environment "$tools/bench" "$here/../bench/requirements.txt" "Matplotlib" ;;
+            rack-cors)
+                ruby -e 'require "rack/cors"' 2>/dev/null && have_puma=${PUMA:-/usr/bin/puma} || have_puma=
+                system_package "$have_puma" "puma ruby-rack ruby-rack-cors" PUMA
+                ;;
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) install_sbom ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, build, bench, browser, ruby, load, image and sbom" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image and sbom" ;;
         esac
     done
 }

@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod load;
 pub mod mini_sentry;
 pub mod peers;
+pub mod services;
 pub mod trap;
 pub mod upstream;
 pub mod wire;
@@ -35,6 +36,7 @@ pub use crate::{
     load::Load,
     mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
     polling::{eventually, DEADLINE},
+    services::{Library, Service},
     trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},
 };
