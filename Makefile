@@ -74,7 +74,8 @@ test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (witho
 	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked -p e2e --features ruby --test cors_services rack_cors
 
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
-	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --features browser --test browser
+	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --test browser \
+		--features browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,ruby)
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene

@@ -3,6 +3,7 @@
 //   dsn          where the SDK reports
 //   api          a URL to fetch, and to send the trace to; without it the page only loads
 //   credentials  of that fetch: omit unless it says otherwise
+//   header       the name of a header of its own that it has
 //
 // What came of it is then in `window.outcome`.
 
@@ -10,6 +11,7 @@ import * as Sentry from "@sentry/browser";
 
 const asked = new URLSearchParams(location.search);
 const api = asked.get("api");
+const header = asked.get("header");
 
 Sentry.init({
   dsn: asked.get("dsn"),
@@ -20,11 +22,16 @@ Sentry.init({
 
 async function call() {
   try {
-    const response = await fetch(api, { method: "PUT", credentials: asked.get("credentials") ?? "omit" });
+    const response = await fetch(api, {
+      method: "PUT",
+      credentials: asked.get("credentials") ?? "omit",
+      headers: header ? { [header]: "1" } : {},
+    });
     return {
       status: response.status,
       sentry_trace: response.headers.get("sentry-trace"),
       baggage: response.headers.get("baggage"),
+      body: await response.text(),
     };
   } catch (error) {
     return { error: String(error) };

@@ -163,11 +163,13 @@ fn asks_for_a_method(headers: &Headers) -> bool {
         && headers.value(ACCESS_CONTROL_REQUEST_METHOD).is_some()
 }
 
-/// Who asks, if it is said once.
+/// Who asks, if it is said once. Envoy makes one line of several, with commas; no origin has any.
 fn only_origin(headers: &Headers) -> Option<&[u8]> {
     let mut origins = headers.values(ORIGIN);
     match (origins.next(), origins.next()) {
-        (Some(origin), None) => Some(origin).filter(|origin| origin.len() <= MAX_ORIGIN),
+        (Some(origin), None) => {
+            Some(origin).filter(|origin| origin.len() <= MAX_ORIGIN && !origin.contains(&b','))
+        }
         _ => None,
     }
 }
@@ -220,6 +222,7 @@ mod tests {
         let asks = ("access-control-request-method", "POST");
         let page = ("origin", "https://page.example");
         let own = ("origin", "https://api.example");
+        let two = ("origin", "https://page.example,https://other.example");
         let preflight = |origin: &str| CorsRequest::Preflight {
             origin: Origin::of(origin.as_bytes()),
             carries_trace: false,
@@ -232,7 +235,7 @@ mod tests {
             origin: Origin::of(b"https://page.example"),
             carries_trace: true,
         };
-        let rows: [(&[(&str, &str)], CorsRequest); 9] = [
+        let rows: [(&[(&str, &str)], CorsRequest); 10] = [
             (&[options, asks, page, sends], carrying),
             (&[options, asks, page], preflight("https://page.example")),
             (&[options, asks, own], preflight("https://api.example")),
@@ -245,6 +248,7 @@ mod tests {
                 other(Some("http://api.example")),
             ),
             (&[get, page, page], other(None)),
+            (&[options, asks, two], other(None)),
         ];
         for (lines, expected) in rows {
             assert_eq!(request(lines), expected, "{lines:?}");

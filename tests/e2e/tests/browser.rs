@@ -1,11 +1,11 @@
 //! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter does runs without it, too, and fails there.
 
 use e2e::{
-    browser::serve_page, eventually, Gateway, GatewayBuilder, Reply, Segment, SentryTrace, Site,
-    Visit,
+    browser::serve_page, eventually, Gateway, GatewayBuilder, Library, Reply, Segment, SentryTrace,
+    Site, Visit,
 };
 use sentry_filter_core::cors::filter_order::FilterOrder;
-use serde_json::json;
+use serde_json::{json, Value};
 
 /// A page, and a gateway of another origin in front of a service.
 struct Scene {
@@ -15,7 +15,10 @@ struct Scene {
 
 impl Scene {
     async fn start(change: impl FnOnce(GatewayBuilder, &Site) -> GatewayBuilder) -> Self {
-        let site = Site::start().await;
+        Self::of(Site::start().await, change).await
+    }
+
+    async fn of(site: Site, change: impl FnOnce(GatewayBuilder, &Site) -> GatewayBuilder) -> Self {
         let builder = Gateway::builder()
             .await
             .config(json!({"server_timing": true}));
@@ -205,6 +208,48 @@ async fn no_door_is_opened_that_was_shut() {
     scene.call("omit").await.assert_blocked();
 }
 
+/// What a page gets of a service whose CORS is answered by a library, with a list that has the page's own header and not those of the trace.
+async fn call_of(library: Library, has_filter: bool) -> Visit {
+    let site = Site::start().await;
+    let service = library.serve(&site.origin(), "x-tenant").await;
+    let scene = Scene::of(site, |builder, _| match has_filter {
+        true => service.behind(builder),
+        false => service.behind(builder).without_filter(),
+    });
+    let scene = scene.await;
+    let api = format!("{}/api", scene.origin());
+    let query = [
+        ("api", api.as_str()),
+        ("credentials", "include"),
+        ("header", "x-tenant"),
+    ];
+    scene.site.visit(&query).await
+}
+
+async fn assert_library_passes_with_the_filter_only(library: Library) {
+    call_of(library, false).await.assert_blocked();
+    let visit = call_of(library, true).await;
+    visit.assert_answered(200);
+    let body = visit.outcome["body"].as_str().unwrap_or_default();
+    let told: Value = serde_json::from_str(body).expect("JSON of the service");
+    let context = told["sentry-trace"].as_str().and_then(SentryTrace::parse);
+    let context = context.expect("a trace at the service");
+    assert_eq!(context.trace_id, visit.trace_id(), "{library:?}");
+}
+
+#[tokio::test]
+async fn services_that_check_the_names_asked_for() {
+    for library in Library::WITHOUT_RUBY {
+        assert_library_passes_with_the_filter_only(library).await;
+    }
+}
+
+#[cfg(feature = "ruby")]
+#[tokio::test]
+async fn rack_cors_checks_the_names_asked_for() {
+    assert_library_passes_with_the_filter_only(Library::RackCors).await;
+}
+
 const CORS: &str = "envoy.filters.http.cors";
 
 fn policed(builder: GatewayBuilder, site: &Site) -> GatewayBuilder {
@@ -217,7 +262,7 @@ fn policed(builder: GatewayBuilder, site: &Site) -> GatewayBuilder {
     builder.route(e2e::Route::new("policed", "/api").filter(CORS, policy))
 }
 
-fn cors_filter() -> serde_json::Value {
+fn cors_filter() -> Value {
     json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"})
 }
 

@@ -50,6 +50,7 @@ pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMu
 mod tests {
     use super::*;
     use crate::fixtures;
+    use crate::pipeline::Pipeline;
 
     fn mutation(config: &str, lines: &[(&str, &str)]) -> Option<HeaderMutation> {
         let bytes = lines
@@ -127,19 +128,44 @@ mod tests {
         }
     }
 
+    /// Whether a browser misses something in the answer depends on what it asked for, not on what is
+    /// left of that.
+    #[test]
+    fn the_answer_is_judged_by_what_the_browser_asked_for() {
+        let lines = [
+            (":method", "OPTIONS"),
+            ("origin", "https://page.example"),
+            ("access-control-request-method", "PUT"),
+            ("access-control-request-headers", "baggage,sentry-trace"),
+        ];
+        let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let mut pipeline = Pipeline::new(fixtures::config(""));
+        let outcome = fixtures::Host::default()
+            .serve(|sources| pipeline.on_request_headers(&Headers::from_pairs(lines), sources));
+        let name = ACCESS_CONTROL_REQUEST_HEADERS;
+        assert_eq!(outcome.mutations, [HeaderMutation::Remove { name }]);
+        let response = outcome.response.unwrap();
+        let CorsRequest::Preflight { carries_trace, .. } = response.cors else {
+            panic!("no preflight");
+        };
+        assert!(carries_trace);
+    }
+
     #[test]
     fn only_preflights_are_changed() {
         let options = (":method", "OPTIONS");
         let page = ("origin", "https://page.example");
         let asks = ("access-control-request-method", "PUT");
         let names = ("access-control-request-headers", "baggage,x-a");
-        let rows: [(&[(&str, &str)], bool); 7] = [
+        let two = ("origin", "https://page.example, https://other.example");
+        let rows: [(&[(&str, &str)], bool); 8] = [
             (&[options, page, asks, names], true),
             (&[options, ("origin", "null"), asks, names], true),
             (&[(":method", "GET"), page, asks, names], false),
             (&[(":method", "options"), page, asks, names], false),
             (&[options, asks, names], false),
             (&[options, page, page, asks, names], false),
+            (&[options, two, asks, names], false),
             (&[options, page, names], false),
         ];
         for (lines, is_changed) in rows {
