@@ -1,6 +1,7 @@
 // A page with Sentry's browser SDK, as its documentation sets it up. The query says what it does:
 //
 //   dsn          where the SDK reports
+//   tunnel       the path that it reports to instead
 //   api          a URL to fetch, and to send the trace to; without it the page only loads
 //   credentials  of that fetch: omit unless it says otherwise
 //   header       the name of a header of its own that it has
@@ -15,6 +16,7 @@ const header = asked.get("header");
 
 Sentry.init({
   dsn: asked.get("dsn"),
+  tunnel: asked.get("tunnel") ?? undefined,
   integrations: [Sentry.browserTracingIntegration()],
   tracesSampleRate: 1.0,
   tracePropagationTargets: api ? [api] : [],

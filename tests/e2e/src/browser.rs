@@ -5,14 +5,17 @@
 //!                    └──────envelopes──► Site             what the SDK reports
 //! ```
 
-use std::process::{Command, Output};
+use std::{
+    net::SocketAddr,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     envoy::workspace,
-    upstream::{Reply, Upstream},
+    upstream::{RecordedRequest, Reply, Upstream},
 };
 
 /// The page, wherever it is served.
@@ -34,6 +37,8 @@ pub struct Visit {
     pub console: Vec<String>,
     /// The transaction of the page load, as the SDK reported it.
     pub page_load: Value,
+    /// What came to the place where the SDK reports.
+    pub reports: Vec<RecordedRequest>,
 }
 
 impl Site {
@@ -55,6 +60,16 @@ impl Site {
         format!("http://{}", self.server.address())
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Where the page's SDK reports.
+    pub fn dsn(&self) -> String {
+        format!("http://{}@{}/1", "b".repeat(32), self.server.address())
+    }
+
     /// Opens the page of this site.
     pub async fn visit(&self, query: &[(&str, &str)]) -> Visit {
         self.visit_at(&self.origin(), query).await
@@ -65,7 +80,7 @@ impl Site {
     /// # Panics
     /// If the browser cannot be driven, or the SDK reports no page load.
     pub async fn visit_at(&self, origin: &str, query: &[(&str, &str)]) -> Visit {
-        let dsn = format!("http://{}@{}/1", "b".repeat(32), self.server.address());
+        let dsn = self.dsn();
         let mut address = format!("{origin}/page?dsn={dsn}");
         for (name, value) in query {
             address.push_str(&format!("&{name}={value}"));
@@ -92,6 +107,7 @@ impl Site {
             outcome: said["outcome"].take(),
             console: serde_json::from_value(said["console"].take()).expect("texts"),
             page_load: page_load.clone(),
+            reports: envelopes,
         }
     }
 }

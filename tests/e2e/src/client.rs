@@ -16,6 +16,7 @@ pub struct Request {
     path: Vec<u8>,
     host: String,
     headers: Headers,
+    body: Vec<u8>,
 }
 
 impl Request {
@@ -31,6 +32,7 @@ impl Request {
             path: path.as_ref().to_vec(),
             host: "gateway.test".to_owned(),
             headers: Headers::default(),
+            body: Vec::new(),
         }
     }
 
@@ -44,6 +46,13 @@ impl Request {
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value.as_ref());
         self
+    }
+
+    /// Sets the body, and adds its length.
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        let length = self.body.len().to_string();
+        self.header("content-length", length)
     }
 
     /// The header lines added so far.
@@ -92,6 +101,7 @@ impl Request {
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(&self.body);
         bytes
     }
 }

@@ -1,8 +1,10 @@
 //! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter does runs without it, too, and fails there.
 
+use std::net::SocketAddr;
+
 use e2e::{
-    browser::serve_page, eventually, Gateway, GatewayBuilder, Library, Reply, Segment, SentryTrace,
-    Site, Visit,
+    browser::serve_page, envoy::module, eventually, Gateway, GatewayBuilder, Launch, Library,
+    RecordedRequest, Reply, Segment, SentryTrace, Site, Upstream, Visit,
 };
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use serde_json::{json, Value};
@@ -323,4 +325,66 @@ async fn a_page_that_everybody_gets_joins_no_trace() {
     let (visit, request) = load(&scene, "public, max-age=60").await;
     assert_ne!(visit.trace_id(), request.sentry_trace().trace_id);
     assert_eq!(visit.parent_span_id(), None);
+}
+
+/// The shipped file, with the SDK's own words for a tunnel. Its envelopes reach Sentry as they left the page, and the gateway has a span for the page and
+/// none for them.
+#[tokio::test]
+async fn the_page_reports_through_the_tunnel() {
+    let (site, upstream) = (Site::start().await, Upstream::start().await);
+    let place = |address: SocketAddr| format!("127.0.0.1, port_value: {}", address.port());
+    let (own, page) = ("0".repeat(31) + "1", "b".repeat(32));
+    let envoy = Launch::shipped("envoy-tunnel.yaml")
+        .replace("port_value: 10000", "port_value: 0")
+        .replace("port_value: 9901", "port_value: 0")
+        .replace(
+            "upstream.example, port_value: 8080",
+            &place(upstream.address()),
+        )
+        .replace("127.0.0.1, port_value: 8969", &place(site.address()))
+        .replace(r#""traces_sample_rate": 0.1"#, r#""traces_sample_rate": 1"#)
+        .replace(&format!("sentry_key={own}"), &format!("sentry_key={page}"))
+        .replace(
+            "/etc/envoy/sentry_filter.wasm",
+            &module().display().to_string(),
+        )
+        .start()
+        .await;
+    let answer = Reply::status(200).header("cache-control", "private");
+    serve_page(&upstream, answer.header("set-cookie", "session=hush")).await;
+    let origin = format!("http://{}", envoy.address());
+    let visit = site.visit_at(&origin, &[("tunnel", "/tunnel")]).await;
+    assert!(visit.console.is_empty(), "{:?}", visit.console);
+
+    let is_own = |request: &&RecordedRequest| {
+        let auth = request.headers.text("x-sentry-auth").unwrap_or_default();
+        auth.contains(&own)
+    };
+    let (ours, theirs): (Vec<_>, Vec<_>) = visit.reports.iter().partition(is_own);
+    assert!(!theirs.is_empty());
+    for report in theirs {
+        assert_eq!(report.path, "/api/1/envelope/");
+        // What Sentry compares: the key and project of the request with those of the envelope.
+        let header = report.body.split(|byte| *byte == b'\n').next();
+        let header: Value = serde_json::from_slice(header.unwrap_or_default()).expect("a header");
+        assert_eq!(header["dsn"], site.dsn());
+        let auth = format!("Sentry sentry_version=7, sentry_key={page}");
+        report.assert_lines("x-sentry-auth", &[auth]);
+        assert_eq!(report.headers.text("origin"), Some(origin.as_str()));
+        for name in ["cookie", "sentry-trace", "baggage"] {
+            assert_eq!(report.headers.text(name), None, "{name}");
+        }
+    }
+    // The page's load is in the trace of the gateway, whose own spans are those of the page and its script.
+    let request = upstream.take_if(|request| request.path.starts_with("/page?"));
+    assert_eq!(visit.trace_id(), request[0].sentry_trace().trace_id);
+    let stats = eventually(async || {
+        let stats = envoy.stats().await;
+        (stats.get("spans_queued").is_none_or(|count| *count == 0)).then_some(stats)
+    });
+    let stats = stats.await.expect("an empty queue");
+    let asked = upstream.take_if(|_| true).len() + 1;
+    assert_eq!(stats.get("requests").copied(), u64::try_from(asked).ok());
+    let text: Vec<u8> = ours.iter().flat_map(|report| report.body.clone()).collect();
+    assert!(!String::from_utf8_lossy(&text).contains("/tunnel"));
 }
