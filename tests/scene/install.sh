@@ -3,7 +3,7 @@
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
 #   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
-#   install.sh judges  Relay's normaliser and OpenTelemetry's types (needs Python)
+#   install.sh judges  Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 for JavaScript (needs Python and Node)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
@@ -34,7 +34,10 @@ main() {
                 npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
                 npm_packages "$here/../apps/astro" "$tools/astro" "Astro and its Sentry SDK"
                 ;;
-            judges) python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages" ;;
+            judges)
+                python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages"
+                npm_packages "$here/../judges" "$tools/judges-js" "version 11 of Sentry's SDK for JavaScript"
+                ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             services)
                 python_environment "$tools/services/python" "$here/../services/requirements.txt" "CORS libraries for Python"

@@ -256,7 +256,10 @@ fn refused(decision: &TraceDecision) -> Vec<String> {
         }
     }
     for (count, what) in [
-        (damage.malformed_members, "are malformed"),
+        (
+            damage.malformed_members,
+            "are malformed, or that SDKs read differently",
+        ),
         (
             damage.dropped_members,
             "are over the limits of baggage, 64 members and 8192 bytes",

@@ -34,19 +34,22 @@ impl<'t> Decimal<'t> {
 
 /// A number as JSON writes it, `1e-7` among them, and as people do: `.5`, `1.`.
 pub fn number(text: &str) -> Option<f64> {
-    let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-    if !text.bytes().all(is_part) {
-        return None;
-    }
     // Behind an exponent a point is no number's.
     let text = match Decimal::parse(text) {
         Some(_) => text.strip_suffix('.').unwrap_or(text),
         None => text,
     };
     match text.strip_prefix('.') {
-        Some(fraction) => serde_json::from_str(&["0.", fraction].concat()).ok(),
-        None => serde_json::from_str(text).ok(),
+        Some(fraction) => json_number(&["0.", fraction].concat()),
+        None => json_number(text),
     }
+}
+
+/// A number as JSON writes it, without white space around it.
+pub fn json_number(text: &str) -> Option<f64> {
+    let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+    text.bytes().all(is_part).then_some(())?;
+    serde_json::from_str(text).ok()
 }
 
 #[cfg(test)]

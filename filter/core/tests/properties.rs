@@ -84,10 +84,19 @@ fn baggage() -> impl Strategy<Value = Vec<u8>> {
         "sentry-trace_id=",
         "sentry-",
         "sentry-x y=1",
+        "sentry-release = \"a b\"",
+        "sentry-release=a+%2b=",
+        "sentry-release=%ff\\%2",
+        "sentry-user-id=1",
+        "sentry-%74race_id=1",
+        "%73entry-release=2",
+        "sentry%2Dsampled=true",
+        "Sentry-sampled=true",
     ]);
     let member = prop_oneof![
         2 => trace_id,
         3 => ours.prop_map(str::to_owned),
+        2 => "[sS%]?(73|53)?(entry|sentry)[-%]?(2[dD])?[-a-z_%+0-9]{0,3}[ \t]?=[ \t]?[!-+.-~\u{80}-\u{ff}]{0,5}",
         3 => "[ \t]?[a-z]{1,3} ?=[!-+.-~]{0,6}(;[a-z=]{0,3})?",
         1 => "[ -~]{0,6}",
     ];
@@ -123,7 +132,7 @@ fn a_request() -> impl Strategy<Value = Vec<u8>> {
         1 => named("tracestate", tracestate()),
         1 => one_of(&[
             ":method: GET", ":method: OPTIONS", ":scheme: https", ":authority: shop.example", ":authority: O1.ingest.sentry.io",
-            ":path: /shops/42/cart", ":path: /internal", ":path: /shops/8*x/a", ":path: 3000*/shops/\u{fc}", "x-team: web",
+            "sentry_trace: 1", "Sentry.Trace: 1", ":path: /shops/42/cart", ":path: /internal", ":path: /shops/8*x/a", ":path: 3000*/shops/\u{fc}", "x-team: web",
             "@route: /api/{id}", "@route: r", "@cluster: c", "@metadata.ignore: true", "@metadata.traces_sample_rate: 0.5",
             "@metadata.transaction: /t", "@metadata.transaction: 9000*/", "@metadata: ?",
         ]),

@@ -1,6 +1,8 @@
 //! The tables of `tests/vectors`, on the core.
 
 mod gateway;
+#[path = "../fuzz/src/readers.rs"]
+mod readers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +57,9 @@ fn requests() {
                 complaints.push(format!("{key} was read as {:?}", dsc.get(key)));
             }
         }
+        let lines = seen.lines("baggage");
+        let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        complaints.extend(readers::agreed(&lines).err());
         let complaints = complaints.iter();
         failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
     }

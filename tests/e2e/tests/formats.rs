@@ -127,6 +127,74 @@ async fn the_same_traffic_gives_the_same_spans_in_every_format() {
     );
 }
 
+/// The keys of the dynamic sampling context in the header of the envelope that came last.
+fn last_dsc(gateway: &Gateway) -> Vec<String> {
+    let requests = gateway.sentry.requests();
+    let body = &requests.last().expect("an envelope").body;
+    let header = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let header: Value = serde_json::from_slice(header).expect("a header in JSON");
+    let dsc = header["trace"].as_object().into_iter().flatten();
+    let mut keys: Vec<String> = dsc.map(|(key, _)| key.clone()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Relay answers 200 to an envelope with such a context and drops its spans (`missing_dsc`), so no envelope has one. The
+/// service gets the context as it came.
+#[tokio::test]
+async fn a_context_that_relay_cannot_read_goes_on_and_not_into_an_envelope() {
+    let key = "49d0f7386ad645858ae85020e393bef3";
+    let least = format!("sentry-trace_id={TRACE_ID},sentry-public_key={key}");
+    for format in ["transaction", "span_v2"] {
+        let gateway =
+            Gateway::start(json!({"transport": {"format": format, "flush_interval_ms": 50}})).await;
+        let rows = [
+            ("sentry-replay_id=null", false),
+            ("sentry-replay_id=b99c6a7e7a1f4bb98a6b4a3f5d1f2c1", false),
+            ("sentry-user=x", false),
+            ("sentry-user=%7B%22id%22%3A1%7D", false),
+            ("sentry-segment_name=/a,sentry-transaction=/b", false),
+            ("sentry-sample_rate=.5", false),
+            ("sentry-sample_rate=1.", false),
+            ("sentry-sample_rate=01", false),
+            ("sentry-sample_rate=%2B1", false),
+            ("sentry-sample_rate=1e999", false),
+            ("sentry-sample_rate=-0.1", false),
+            ("sentry-sample_rate=NaN", false),
+            ("sentry-public_key=short", false),
+            (
+                "sentry-replay_id=B99C6A7E-7A1F-4BB9-8A6B-4A3F5D1F2C11,sentry-user_id=1",
+                true,
+            ),
+            (
+                "sentry-sample_rate=1e-5,sentry-segment_name=/a,sentry-foo=bar",
+                true,
+            ),
+        ];
+        for (index, (members, is_readable)) in rows.into_iter().enumerate() {
+            let baggage = match members.starts_with("sentry-public_key") {
+                true => format!("sentry-trace_id={TRACE_ID},{members}"),
+                false => format!("{least},{members}"),
+            };
+            let request = Request::get("/api/1")
+                .header("sentry-trace", format!("{TRACE_ID}-b9f2e3d4c5a60718-1"))
+                .header("baggage", &baggage);
+            let seen = gateway.pass(&request).await;
+            seen.assert_lines("baggage", &[&baggage]);
+            gateway.sentry.wait_for_segments(index + 1).await;
+            let keys = last_dsc(&gateway).join(",");
+            match (is_readable, format) {
+                (true, _) => assert!(
+                    keys.contains("sample_rate") || keys.contains("replay_id"),
+                    "{members}: {keys}"
+                ),
+                (false, "transaction") => assert_eq!(keys, "", "{members}"),
+                (false, _) => assert_eq!(keys, "public_key,trace_id", "{members}"),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_may_go_together_does() {
     let mut posts = Vec::new();

@@ -1,7 +1,7 @@
 //! The tables of `tests/vectors`, through real Envoy; and what Sentry's own SDKs make of what came out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     process::{Command, Stdio},
 };
@@ -51,9 +51,18 @@ async fn the_python_sdk_continues_what_we_send_on() {
 
 #[tokio::test]
 async fn the_javascript_sdk_continues_what_we_send_on() {
+    ask_javascript(".tools/scene").await;
+}
+
+#[tokio::test]
+async fn version_11_of_the_javascript_sdk_continues_what_we_send_on() {
+    ask_javascript(".tools/judges-js").await;
+}
+
+async fn ask_javascript(packages: &str) {
     let mut judge = Command::new("node");
     judge.arg(workspace("tests/judges/read_context.mjs"));
-    judge.arg(workspace(".tools/scene"));
+    judge.arg(workspace(packages));
     ask("JavaScript", judge).await;
 }
 
@@ -162,7 +171,7 @@ async fn ask(sdk: &str, mut judge: Command) {
     }
     let judge = judge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut judge = judge.unwrap_or_else(|error| {
-        panic!("{sdk}'s SDK is not there, `make scene` installs it: {error}")
+        panic!("{sdk}'s SDK is not there, `make scene judges` installs it: {error}")
     });
     let mut stdin = judge.stdin.take().expect("a pipe");
     let asking = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
@@ -170,7 +179,7 @@ async fn ask(sdk: &str, mut judge: Command) {
     let asked = asking.join().expect("a thread that writes");
     assert!(
         answers.status.success() && asked.is_ok(),
-        "{sdk}'s SDK could not be asked, `make scene` installs it"
+        "{sdk}'s SDK could not be asked, `make scene judges` installs it"
     );
     let answers = String::from_utf8(answers.stdout).expect("JSON");
     let answers: Vec<Continued> = answers
@@ -203,23 +212,31 @@ fn complaint(row: &vectors::Request, seen: &Seen, answer: &Continued) -> Option<
     if !same {
         return Some(format!("{sent} was read as {answer:?}"));
     }
-    // A context that came is passed on as it came, with whatever SDKs make of it. One of our own must be read as it is meant.
+    // One of our own is read as it is meant, and one that came by every SDK as it stands there.
     let is_ours = row.baggage.as_ref().is_some_and(vectors::Lines::has_head);
-    if !is_ours {
-        return None;
-    }
     let lines = seen.lines("baggage");
     let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
     // Members of others may be no text.
-    let text = String::from_utf8_lossy(&lines.concat()).into_owned();
+    let text = String::from_utf8_lossy(&lines.join(&b","[..])).into_owned();
     let baggage = Baggage::from_lines(&[text.as_bytes()]);
-    for key in baggage.sentry_keys() {
+    let sent: BTreeSet<&str> = baggage.sentry_keys().into_iter().collect();
+    // SDKs add a number where none came, or none that they can read.
+    let own = "sample_rand";
+    let read = answer.dsc.keys().map(String::as_str);
+    if let Some(key) = read
+        .filter(|key| *key != own)
+        .find(|key| !sent.contains(key))
+    {
+        return Some(format!("sentry-{key} was read and never sent"));
+    }
+    for key in sent {
         // JavaScript reads it as a number and keeps that.
         let read = answer.dsc.get(key).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
         let fits = match key {
+            _ if key == own && !is_ours => true,
             "sample_rand" => {
                 read.map(|read| read.parse::<f64>()) == baggage.sentry(key).map(|sent| sent.parse())
             }

@@ -152,12 +152,13 @@ struct Table {
 }
 
 /// The files with requests, by the name of the format.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("sentry-trace", include_str!("../sentry_trace.toml")),
     ("traceparent", include_str!("../traceparent.toml")),
     ("tracestate", include_str!("../tracestate.toml")),
     ("baggage", include_str!("../baggage.toml")),
     ("baggage", include_str!("../baggage_bytes.toml")),
+    ("baggage", include_str!("../baggage_readers.toml")),
     ("context", include_str!("../context.toml")),
     ("organisation", include_str!("../organisation.toml")),
 ];

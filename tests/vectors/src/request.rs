@@ -10,6 +10,8 @@ use crate::{expand, Header, DSN};
 
 /// The headers that a row is about. Of the ones that it does not mention the upstream sees what was sent.
 const HEADERS: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestate"];
+/// Headers that some services take for `sentry-trace`. None of them goes on.
+const MERGING: [&str; 2] = ["sentry_trace", "sentry.trace"];
 /// The counters whose value a row names, or else is zero.
 const COUNTERS: [&str; 4] = [
     "sentry_trace_refused.",
@@ -197,6 +199,9 @@ impl Request {
                     Some(expected) => format!("{name} is {got:?}, expected {expected:?}"),
                 });
             }
+        }
+        for name in MERGING.iter().filter(|name| !seen.lines(name).is_empty()) {
+            complaints.push(format!("{name} went on"));
         }
         if seen
             .recorded

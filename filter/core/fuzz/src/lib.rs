@@ -6,6 +6,7 @@
 //! answer       the response side: arbitrary answers to arbitrary requests
 //! segment      the end of a request: what leaves of it, in every format
 //! operations   the whole line: requests, ends of streams, callouts, answers and clocks in any order
+//! readers      how Sentry's SDKs read `baggage`
 //! strict       independent readers: how the strictest of the services behind us reads a header or an envelope
 //! input        how bytes become header lines
 //! ```
@@ -21,6 +22,7 @@ pub mod answer;
 pub mod formats;
 pub mod input;
 pub mod operations;
+pub mod readers;
 pub mod request;
 pub mod segment;
 pub mod strict;

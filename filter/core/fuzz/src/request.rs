@@ -20,7 +20,7 @@ use sentry_filter_core::trace::Sources;
 use sentry_filter_core::transport::Answer;
 
 use super::formats::conserved;
-use super::{input, strict};
+use super::{input, readers, strict};
 
 /// When every request takes place.
 const NOW_NS: u64 = 1_787_306_400_123_456_789;
@@ -256,7 +256,9 @@ impl Request<'_> {
     fn changes_are_few(&self) {
         for (index, mutation) in self.mutations.iter().enumerate() {
             let name = mutation.name();
-            assert!([SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE].contains(&name));
+            let ours = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
+            let is_merging = ["sentry_trace", "sentry.trace"].contains(&name);
+            assert!(ours.contains(&name) || is_merging);
             assert!(self.mutations[..index].iter().all(|m| m.name() != name));
             let arrived = self.before.values(name);
             match mutation {
@@ -285,14 +287,15 @@ impl Request<'_> {
             let arrived = self.before.values(name).count() > 0;
             assert!(!arrived || self.is_written(name), "{name} of the caller's");
         }
-        for member in strict::members(self.after.values(BAGGAGE)) {
-            let arrived = strict::members(self.before.values(BAGGAGE));
-            let is_old = arrived.iter().any(|old| old.raw == member.raw);
-            assert!(
-                !(member.is_sentry() && is_old),
-                "{member:?} of the caller's"
-            );
-        }
+        let ids = |headers: &Headers| -> Vec<String> {
+            let members = strict::members(headers.values(BAGGAGE));
+            let ids = members
+                .iter()
+                .filter_map(|one| one.sentry_value("trace_id"));
+            ids.map(|id| id.to_string()).collect()
+        };
+        let arrived = ids(self.before);
+        assert!(!ids(self.after).iter().any(|id| arrived.contains(id)));
     }
 
     fn is_written(&self, name: &str) -> bool {
@@ -303,6 +306,9 @@ impl Request<'_> {
 
     /// At most one value, in the form that every SDK reads.
     fn sentry_trace(&self) -> Option<strict::Context> {
+        for merging in ["sentry_trace", "sentry.trace"] {
+            assert_eq!(self.after.value(merging), None);
+        }
         let values: Vec<&[u8]> = self.after.values(SENTRY_TRACE).collect();
         assert!(values.len() <= 1, "{} values", values.len());
         let value = values.first()?;
@@ -330,6 +336,10 @@ impl Request<'_> {
             let value = self.after.value(BAGGAGE).unwrap_or_default();
             assert!(value.len() <= strict::MAX_BYTES, "{} bytes", value.len());
             conserved(&usable, value);
+        }
+        let lines: Vec<&[u8]> = self.after.values(BAGGAGE).collect();
+        if let Err(differ) = readers::agreed(&lines) {
+            panic!("{differ}: {after:?}");
         }
         for member in after.iter().filter(|member| member.is_sentry()) {
             let context = context.expect("members of no trace");

@@ -114,7 +114,10 @@ fn pair(raw: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = pair.iter().position(|byte| *byte == b'=')?;
     let key = trimmed(&pair[..equals]);
     let is_token = |byte: &u8| (0x21..=0x7e).contains(byte) && !SEPARATORS.contains(byte);
-    (!key.is_empty() && key.iter().all(is_token)).then(|| (key, trimmed(&pair[equals + 1..])))
+    // For some readers a key is what it is decoded to.
+    let is_plain = key.starts_with(b"sentry-") || !percent_decoded(key).starts_with("sentry-");
+    let is_key = !key.is_empty() && key.iter().all(is_token) && is_plain;
+    is_key.then(|| (key, trimmed(&pair[equals + 1..])))
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
@@ -144,9 +147,9 @@ fn percent_decoded(text: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether a text is what percent coding leaves of anything.
+/// Whether a text is what percent coding leaves of anything, or a plus sign, which may stand for a space.
 pub fn is_percent_encoded(text: &[u8]) -> bool {
-    let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(byte);
+    let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~%+".contains(byte);
     text.iter().all(is_known)
 }
 

@@ -144,7 +144,7 @@ mod tests {
             .serve(|sources| pipeline.on_request_headers(&Headers::from_pairs(lines), sources));
         let name = ACCESS_CONTROL_REQUEST_HEADERS;
         assert_eq!(outcome.mutations, [HeaderMutation::Remove { name }]);
-        let response = outcome.response.unwrap();
+        let response = outcome.request.response.unwrap();
         let CorsRequest::Preflight { carries_trace, .. } = response.cors else {
             panic!("no preflight");
         };

@@ -130,8 +130,18 @@ fn spans_of_one_trace_share_an_envelope() {
 fn streamed_spans_always_have_a_dsc_of_their_trace() {
     let other = "99999999999999999999999999999999";
     let key = "49d0f7386ad645858ae85020e393bef3";
-    let rows: [&[(&str, &str)]; 4] = [
+    let trace = ("trace_id", "771a43a4192642f0b136d5159a501700");
+    let rows: [&[(&str, &str)]; 8] = [
         &[],
+        &[trace, ("public_key", key), ("user", "x")],
+        &[trace, ("public_key", key), ("replay_id", "null")],
+        &[trace, ("public_key", key), ("sample_rate", "1.")],
+        &[
+            trace,
+            ("public_key", key),
+            ("segment_name", "/a"),
+            ("transaction", "/b"),
+        ],
         &[("environment", "production")],
         &[("trace_id", other), ("public_key", key)],
         &[

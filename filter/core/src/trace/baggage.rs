@@ -4,9 +4,17 @@
 //! baggage: vendor=a;property, sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-sampled=true
 //!          third-party member  our members: the dynamic sampling context
 //! ```
-//! Members of others keep their bytes and their order, whatever their values hold; only `sentry-` members are read, written and dropped. The header is
-//! written anew only if something of ours changes or there is too much of it. What is no member at all (no `=`, no key, a key that is no token) is then
-//! left out, since one of them makes some readers drop the whole header.
+//! Members of others keep their bytes and their order, whatever their values hold; only `sentry-`
+//! members are read, written and dropped. The header is written anew if something of ours changes, if
+//! there is too much of it, or if Sentry's SDKs would not all read it alike:
+//! - What is no member (no `=`, no key, a key that is no token) and what is empty is left out. Sentry's
+//!   SDK for Go drops the whole header otherwise.
+//! - A key that begins with `sentry-` only once it is decoded is left out. The SDK for JavaScript
+//!   decodes keys before it looks at them, the others do not.
+//! - `sentry-` members are in one line, in one spelling, and each key comes once. SDKs differ about
+//!   white space beside `=`, escapes in keys, properties, repeated keys and broken values.
+
+mod spelling;
 
 use std::borrow::Cow;
 
@@ -26,18 +34,19 @@ pub(super) const PREFIX: &[u8] = b"sentry-";
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Baggage<'a> {
     members: Vec<Member<'a>>,
-    /// How many members were dropped because they are none.
+    /// How many members were dropped because they are none, or because SDKs disagree about them.
     malformed: u32,
     /// How many members were not kept because there are too many, or too many bytes.
     too_many: u32,
     is_over_limits: bool,
+    is_ambiguous: bool,
     has_sentry: bool,
 }
 
 /// One member: its bytes without the white space around it, and what it means if it is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Member<'a> {
-    raw: &'a [u8],
+    raw: Cow<'a, [u8]>,
     /// The decoded key without its prefix, and the decoded value.
     sentry: Option<(String, String)>,
 }
@@ -61,24 +70,65 @@ impl<'a> Baggage<'a> {
     pub fn read(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut baggage = Self::default();
         let (mut ours, mut theirs, mut both) = (Room::default(), Room::default(), Room::default());
-        for (raw, member) in split(lines) {
-            let is_sentry = raw.starts_with(PREFIX);
-            baggage.has_sentry |= is_sentry;
-            let Some((key, value)) = member else {
-                baggage.malformed = baggage.malformed.saturating_add(1);
-                continue;
-            };
-            baggage.is_over_limits |= !both.take(raw.len());
-            let room = if is_sentry { &mut ours } else { &mut theirs };
-            if !room.take(raw.len()) {
-                room.close();
-                baggage.too_many = baggage.too_many.saturating_add(1);
-                continue;
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for line in lines {
+            bytes = bytes
+                .saturating_add(line.len())
+                .saturating_add(usize::from(count > 0));
+            count = count.saturating_add(1);
+            for padded in line.split(|byte| *byte == b',') {
+                let raw = trim(padded);
+                baggage.is_ambiguous |=
+                    raw.is_empty() || spelling::is_too_long(padded) && !spelling::is_too_long(raw);
+                if !raw.is_empty() {
+                    baggage.take(raw, &mut ours, &mut theirs, &mut both);
+                }
             }
-            let sentry = is_sentry.then(|| read_sentry(key, value)).flatten();
-            baggage.members.push(Member { raw, sentry });
         }
+        // The SDK for Go looks at the first line only, and counts white space.
+        baggage.is_ambiguous |= bytes > MAX_BYTES || count > 1 && baggage.has_sentry;
         baggage
+    }
+
+    fn take(&mut self, raw: &'a [u8], ours: &mut Room, theirs: &mut Room, both: &mut Room) {
+        let is_sentry = raw.starts_with(PREFIX);
+        self.has_sentry |= is_sentry;
+        let pair = parse_member(raw).filter(|(key, _)| is_sentry || !decodes_to_sentry(key));
+        let Some((key, value)) = pair else {
+            return self.leave_out();
+        };
+        let room = if is_sentry { ours } else { theirs };
+        let is_too_long = is_sentry && (room.is_closed || spelling::is_too_long(raw));
+        let member = match is_sentry {
+            _ if is_too_long => None,
+            false => Some(Member {
+                raw: raw.into(),
+                sentry: None,
+            }),
+            true => match spelling::read(raw, key, value) {
+                Some(member) => Some(member).filter(|member| !spelling::is_too_long(&member.raw)),
+                None => return self.leave_out(),
+            },
+        };
+        let length = member.as_ref().map_or(raw.len(), |member| member.raw.len());
+        self.is_over_limits |= !both.take(length) || member.is_none();
+        let Some(member) = member.filter(|_| room.take(length)) else {
+            room.close();
+            self.too_many = self.too_many.saturating_add(1);
+            return;
+        };
+        self.is_ambiguous |= matches!(member.raw, Cow::Owned(_));
+        let count = self.members.len();
+        self.members.retain(|earlier| !member.repeats(earlier));
+        if self.members.len() < count {
+            self.leave_out();
+        }
+        self.members.push(member);
+    }
+
+    fn leave_out(&mut self) {
+        self.malformed = self.malformed.saturating_add(1);
+        self.is_ambiguous = true;
     }
 
     /// The `sentry-` members without their prefix, decoded, in order.
@@ -94,7 +144,7 @@ impl<'a> Baggage<'a> {
         self.has_sentry
     }
 
-    /// How many members a written header leaves out because they are none.
+    /// How many members a written header leaves out because they are none, or because SDKs disagree about them.
     pub fn malformed(&self) -> u32 {
         self.malformed
     }
@@ -102,6 +152,11 @@ impl<'a> Baggage<'a> {
     /// Whether there are too many members, or too many bytes: the header has to be written anew.
     pub fn is_over_limits(&self) -> bool {
         self.is_over_limits
+    }
+
+    /// Whether Sentry's SDKs would not all read it alike: the header has to be written anew.
+    pub fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
     }
 
     /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
@@ -128,13 +183,13 @@ impl<'a> Baggage<'a> {
 
         let mut value = Vec::new();
         for member in &self.members {
-            if is_sentry(member) {
+            if member.sentry.is_some() {
                 if stays(&member) && kept > 0 {
                     kept = kept.saturating_sub(1);
-                    push(&mut value, member.raw);
+                    push(&mut value, &member.raw);
                 }
             } else if room.take(member.raw.len()) {
-                push(&mut value, member.raw);
+                push(&mut value, &member.raw);
             } else {
                 room.close();
                 too_many = too_many.saturating_add(1);
@@ -161,7 +216,7 @@ impl<'a> Baggage<'a> {
             .filter(|member| is_visible(member) && room.take(member.len()))
             .collect();
         let arrived = self.members.iter().filter(|member| sentry.keeps(member));
-        let arrived = arrived.map(|member| member.raw).filter(is_visible);
+        let arrived = arrived.map(|member| &*member.raw).filter(is_visible);
         let mut value = Vec::new();
         for member in arrived.take_while(|member| room.take(member.len())) {
             push(&mut value, member);
@@ -189,7 +244,7 @@ impl SentryMembers<'_> {
     /// Whether a member that arrived stays.
     fn keeps(&self, member: &Member<'_>) -> bool {
         match self {
-            Self::Kept => is_sentry(member),
+            Self::Kept => member.sentry.is_some(),
             Self::Changed(changes) => is_unchanged(member, changes),
             Self::Replaced(_) => false,
         }
@@ -232,13 +287,21 @@ impl Room {
     }
 }
 
-fn is_sentry(member: &Member<'_>) -> bool {
-    member.raw.starts_with(PREFIX)
+impl Member<'_> {
+    /// Whether an earlier member has this `sentry-` key: the last one counts in most SDKs, the first one
+    /// in that for .NET. Of two trace ids neither is to be believed, so both are kept for that decision.
+    fn repeats(&self, earlier: &Self) -> bool {
+        let (Some((key, value)), Some((known, before))) = (&self.sentry, &earlier.sentry) else {
+            return false;
+        };
+        key == known && (key != "trace_id" || value.eq_ignore_ascii_case(before))
+    }
 }
 
 fn is_unchanged(member: &Member<'_>, changes: &[Change]) -> bool {
     let changed = |key: &str| changes.iter().any(|(changed, _)| *changed == key);
-    is_sentry(member) && !member.sentry.as_ref().is_some_and(|(key, _)| changed(key))
+    let sentry = member.sentry.as_ref();
+    sentry.is_some_and(|(key, _)| !changed(key))
 }
 
 fn write_change((key, value): &Change) -> Option<Vec<u8>> {
@@ -258,17 +321,6 @@ fn push(value: &mut Vec<u8>, member: &[u8]) {
     value.extend_from_slice(member);
 }
 
-/// The members of the lines, each with its key and value if it is one. Empty ones are left out: they mean nothing, to anybody.
-fn split<'a>(
-    lines: impl Iterator<Item = &'a [u8]>,
-) -> impl Iterator<Item = (&'a [u8], Option<Pair<'a>>)> {
-    lines
-        .flat_map(|line| line.split(|byte| *byte == b','))
-        .map(trim)
-        .filter(|raw| !raw.is_empty())
-        .map(|raw| (raw, parse_member(raw)))
-}
-
 /// A member's key and value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
@@ -286,11 +338,11 @@ fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-/// A key and value of ours, decoded. Invalid UTF-8 becomes U+FFFD, as the W3C text says; an empty one says nothing.
-fn read_sentry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
-    let decode = |bytes: &[u8]| percent_decode(bytes).decode_utf8_lossy().into_owned();
-    let (key, value) = (decode(key.strip_prefix(PREFIX)?), decode(value));
-    (!key.is_empty() && !value.is_empty()).then_some((key, value))
+/// Whether a key begins with `sentry-` once it is decoded.
+fn decodes_to_sentry(key: &[u8]) -> bool {
+    percent_decode(key)
+        .take(PREFIX.len())
+        .eq(PREFIX.iter().copied())
 }
 
 #[cfg(test)]

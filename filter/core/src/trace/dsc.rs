@@ -12,10 +12,11 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::baggage::{Change, PREFIX};
 use super::id::TraceId;
 use super::sampling::{word, SampleRand, SampleRate};
+use crate::decimal::json_number;
 use crate::live::{piece, sum, HeapBytes};
 
 /// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -151,15 +152,33 @@ impl Dsc {
         Self { entries }
     }
 
-    /// Whether Relay would discard it (sentry-protocol.md §2.2): without an id or a key, as from a service that sends no baggage or parts of one, or
-    /// with a rate that is none.
+    /// Whether Relay would discard it (`DynamicSamplingContext` in relay-sampling/src/dsc.rs): without an
+    /// id or a key, as from a service that sends no baggage or parts of one; with a rate that is no number
+    /// in JSON, or none from 0 to 1; with a replay that is no UUID; with a user that is a text, where Relay
+    /// takes a map; with both names of the transaction.
     pub fn is_unreadable(&self) -> bool {
-        let is_key =
-            |key: &str| key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_rate = |rate: &str| SampleRate::parse(rate).is_some();
-        self.get("trace_id").is_none()
-            || !self.get("public_key").is_some_and(is_key)
-            || !self.get("sample_rate").is_none_or(is_rate)
+        let is_hex =
+            |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_uuid = |text: &str| match text.len() {
+            // 8-4-4-4-12.
+            36 => {
+                let mut parts = text.split('-');
+                [8, 4, 4, 4, 12]
+                    .into_iter()
+                    .all(|length| parts.next().is_some_and(|part| part.len() == length))
+                    && is_hex(&text.replace('-', ""))
+            }
+            _ => is_hex(text),
+        };
+        let is_rate =
+            |text: &str| json_number(text).is_some_and(|rate| SampleRate::new(rate).is_some());
+        let get = |key| self.get(key);
+        get("trace_id").is_none()
+            || !get("public_key").is_some_and(is_hex)
+            || !get("sample_rate").is_none_or(is_rate)
+            || !get("replay_id").is_none_or(is_uuid)
+            || get("user").is_some()
+            || get("transaction").and(get("segment_name")).is_some()
     }
 
     /// The DSC for the envelope of streamed spans, which must have one and must name their trace (sentry-protocol.md §10.5): this one, or where it cannot be
@@ -280,5 +299,93 @@ mod tests {
         let dsc = Dsc::frozen([("a", "1"), ("b", "2"), ("a", "3")].into_iter());
         assert_eq!(dsc.get("a"), Some("3"));
         assert_eq!(serde_json::to_string(&dsc).unwrap(), r#"{"a":"3","b":"2"}"#);
+    }
+
+    /// Relay's own rows (relay-sampling/src/dsc.rs, its tests and its types), and what each of its types refuses.
+    #[test]
+    fn relay_reads_what_is_not_unreadable() {
+        const KEY: &str = "abd0f232775f45feab79864e580d160b";
+        let is_readable = |entries: &[(&'static str, &'static str)]| {
+            let least = [
+                ("trace_id", "771a43a4192642f0b136d5159a501700"),
+                ("public_key", KEY),
+            ];
+            let all = least.iter().chain(entries).copied();
+            !Dsc::frozen(all).is_unreadable()
+        };
+        let readable: [&[(&str, &str)]; 13] = [
+            &[],
+            &[("user_id", "some-id"), ("user_segment", "all")],
+            &[("sample_rate", "0.5")],
+            &[("sample_rate", "1e-5"), ("user_id", "hello")],
+            &[("sample_rate", "0"), ("sampled", "tru")],
+            &[("sample_rate", "1.0"), ("sampled", "false")],
+            &[("transaction", "/a")],
+            &[("segment_name", "/a")],
+            &[("replay_id", "b99c6a7e7a1f4bb98a6b4a3f5d1f2c11")],
+            &[("replay_id", "B99C6A7E-7A1F-4BB9-8A6B-4A3F5D1F2C11")],
+            &[("replay_id", "00000000000000000000000000000000")],
+            &[
+                ("release", "null"),
+                ("environment", " "),
+                ("org_id", "x"),
+                ("sample_rand", "?"),
+            ],
+            &[
+                ("foo", "bar"),
+                ("user.id", "1"),
+                ("User", "1"),
+                ("other", "{}"),
+            ],
+        ];
+        for entries in readable {
+            assert!(is_readable(entries), "{entries:?}");
+        }
+        let rates = [
+            ".5", "1.", "01", "00.5", "+1", "0x1", "1e", "1e999", "bogus", "-0.1", "NaN", "inf",
+            "Infinity", "null", "true", "\"0.5\"", "0,5", "0.5;p", "1_0", "-", "\u{661}", "1.1",
+        ];
+        for rate in rates {
+            assert!(!is_readable(&[("sample_rate", rate)]), "{rate}");
+        }
+        let replays = [
+            "null",
+            "undefined",
+            "0",
+            "b99c6a7e",
+            "b99c6a7e7a1f4bb98a6b4a3f5d1f2c1",
+            "b99c6a7e7a1f4bb98a6b4a3f5d1f2c111",
+            "g99c6a7e7a1f4bb98a6b4a3f5d1f2c11",
+            "b99c6a7e7-a1f-4bb9-8a6b-4a3f5d1f2c11",
+            "b99c6a7e-7a1f4bb98a6b4a3f5d1f2c11---",
+            "b99c6a7e-7a1f-4bb9-8a6b-4a3f5d1f2c1-",
+        ];
+        for replay in replays {
+            assert!(!is_readable(&[("replay_id", replay)]), "{replay}");
+        }
+        for user in ["x", "null", "{}", "{\"id\":\"1\"}"] {
+            assert!(!is_readable(&[("user", user)]), "{user}");
+        }
+        assert!(!is_readable(&[
+            ("segment_name", "/a"),
+            ("transaction", "/a")
+        ]));
+        let keys = [
+            "short",
+            "",
+            "abd0f232775f45feab79864e580d160",
+            "abd0f232775f45feab79864e580d160bb",
+            "abd0f232775f45feab79864e580d160g",
+            "\u{e9}bd0f232775f45feab79864e580d160",
+        ];
+        for key in keys {
+            let entries = [
+                ("trace_id", "771a43a4192642f0b136d5159a501700"),
+                ("public_key", key),
+            ];
+            assert!(Dsc::frozen(entries.into_iter()).is_unreadable(), "{key}");
+        }
+        assert!(Dsc::frozen([("public_key", KEY)].into_iter()).is_unreadable());
+        assert!(Dsc::default().is_unreadable());
     }
 }

@@ -6,6 +6,10 @@ use super::traceparent::Traceparent;
 use super::{tracestate, Damage};
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
 
+/// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is an
+/// underscore (RFC 3875, §4.1.18), and for PHP a dot is one, too.
+const MERGE_WITH_SENTRY_TRACE: [&str; 2] = ["sentry_trace", "sentry.trace"];
+
 /// What becomes of the `sentry-` members that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Members {
@@ -54,6 +58,7 @@ impl Outgoing<'_> {
         let mut mutations = Vec::new();
         let context = context.filter(|_| self.is_target);
         mutations.extend(self.sentry_trace(context));
+        mutations.extend(self.merging());
         mutations.extend(match self.is_target {
             true => self.baggage(members, damage),
             false => self.baggage(&Members::Replaced(Vec::new()), damage),
@@ -84,13 +89,20 @@ impl Outgoing<'_> {
         }
     }
 
+    /// Headers that CGI, WSGI and PHP give to a service as `HTTP_SENTRY_TRACE`, in the place of ours.
+    fn merging(&self) -> impl Iterator<Item = HeaderMutation> + '_ {
+        let arrived = MERGE_WITH_SENTRY_TRACE.into_iter();
+        let arrived = arrived.filter(|name| self.headers.value(name).is_some());
+        arrived.map(|name| HeaderMutation::Remove { name })
+    }
+
     fn baggage(&self, members: &Members, damage: &mut Damage) -> Option<HeaderMutation> {
         let changes = match members {
             Members::Kept => false,
             Members::Changed(_) => true,
             Members::Replaced(members) => self.baggage.has_sentry() || !members.is_empty(),
         };
-        if !changes && !self.baggage.is_over_limits() {
+        if !changes && !self.baggage.is_over_limits() && !self.baggage.is_ambiguous() {
             return None;
         }
         let written = self.baggage.write(members.as_written());
