@@ -289,10 +289,11 @@ pub struct Transport {
     /// How often waiting spans are sent.
     #[schemars(range(min = 10, max = 60_000))]
     pub flush_interval_ms: Option<u32>,
-    /// What may wait or be under way, per worker. When it is full, the oldest traces go, whole, a sixteenth of it at a time.
-    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    /// What may wait or be under way, per worker, old generations of the configuration included. When it is full, the oldest traces go, whole, a sixteenth
+    /// of it at a time.
+    #[schemars(range(min = 1024, max = 134_217_728))]
     pub max_queue_bytes: Option<u64>,
-    /// POSTs under way at once, per worker.
+    /// POSTs under way at once, per worker; as many again for those of old generations of the configuration.
     #[schemars(range(min = 1, max = 1024))]
     pub max_in_flight: Option<u32>,
 }

@@ -55,6 +55,12 @@ pub enum Attribute {
     ClusterName,
     /// The id of Envoy's node.
     NodeId,
+    /// The name of the plugin in Envoy's configuration, outside streams, too.
+    PluginName,
+    /// Its `root_id`, likewise.
+    PluginRootId,
+    /// The `vm_id` of its VM, likewise.
+    PluginVmId,
 }
 
 impl Attribute {
@@ -82,6 +88,9 @@ impl Attribute {
             Self::RouteMetadata => b"xds\0route_metadata\0filter_metadata\0sentry",
             Self::ClusterName => b"xds\0cluster_name",
             Self::NodeId => b"xds\0node\0id",
+            Self::PluginName => b"plugin_name",
+            Self::PluginRootId => b"plugin_root_id",
+            Self::PluginVmId => b"plugin_vm_id",
         }
     }
 }

@@ -43,6 +43,7 @@
 )]
 
 pub mod attribute;
+mod clock;
 pub mod config;
 pub mod cors;
 mod decimal;

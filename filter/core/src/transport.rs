@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod rate_limit;
+pub mod shared_limit;
 
 use std::sync::Arc;
 
@@ -61,9 +62,10 @@ pub struct Transport {
     headers: Arc<[(&'static str, String)]>,
     timeout_ms: u32,
     format: Format,
-    max_in_flight: usize,
     in_flight: Vec<InFlight>,
     closed_until_ns: u64,
+    /// How many seconds the last answer has closed it for, if that is yet to be told to the other workers.
+    said_s: Option<u64>,
     backoff: Backoff,
 }
 
@@ -176,18 +178,21 @@ impl Transport {
             headers: Arc::new(headers),
             timeout_ms: config.timeout_ms,
             format: config.format,
-            max_in_flight: config.max_in_flight,
             in_flight: Vec::new(),
             closed_until_ns: 0,
+            said_s: None,
             backoff: Backoff::new(config.flush_interval_ms),
         }
     }
 
-    /// Whether another callout may be made now.
+    /// Whether another callout may be made now, as far as the receiver is concerned.
     pub fn is_ready(&self, now_ns: u64) -> bool {
-        self.in_flight.len() < self.max_in_flight
-            && !self.is_closed(now_ns)
-            && self.backoff.is_over(now_ns)
+        !self.is_closed(now_ns) && self.backoff.is_over(now_ns)
+    }
+
+    /// How many callouts are under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// Whether the receiver asked for a pause that is not over.
@@ -195,9 +200,9 @@ impl Transport {
         now_ns < self.closed_until_ns
     }
 
-    /// Until when it asked for one, in nanoseconds since the epoch.
-    pub fn closed_until_ns(&self) -> u64 {
-        self.closed_until_ns
+    /// For how many seconds the last answer has closed it, once.
+    pub fn take_said_s(&mut self) -> Option<u64> {
+        self.said_s.take()
     }
 
     /// Another worker has learned of a pause. The longer one counts.
@@ -242,7 +247,7 @@ impl Transport {
 
     /// What failed before says nothing about the next try.
     pub fn forget_failures(&mut self) {
-        self.backoff.reached();
+        self.backoff.forget();
     }
 
     /// The host did not take a callout. `random` spreads the workers' next tries.
@@ -250,11 +255,12 @@ impl Transport {
         self.backoff.failed(now_ns, random);
     }
 
-    /// Reads an answer. `None` for a token that is not on its way.
+    /// Reads an answer. `None` for a token that is not on its way. `host_ns` is what the host's clock shows, for dates.
     pub fn answered(
         &mut self,
         token: u32,
         answer: &mut Answer<'_>,
+        host_ns: u64,
         now_ns: u64,
         random: u64,
     ) -> Option<Outcome> {
@@ -264,19 +270,24 @@ impl Transport {
             .in_flight
             .extract_if(.., |callout| callout.token == token)
             .next()?;
-        let now_s = now_ns.checked_div(NS_PER_S).unwrap_or_default();
-        if let Some(seconds) = limit_s(
-            answer.headers,
-            answer.status(),
-            self.format.category(),
-            now_s,
-        ) {
-            self.close_until(now_ns.saturating_add(seconds.saturating_mul(NS_PER_S)));
+        let status = answer.status();
+        let host_s = host_ns.checked_div(NS_PER_S).unwrap_or_default();
+        let limit_s = limit_s(answer.headers, status, self.format.category(), host_s);
+        if let Some(seconds) = limit_s {
+            // No time at all is no limit, unless a limit is why this POST was refused.
+            let seconds = seconds.max(u64::from(status == Some(429)));
+            let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
+            if until_ns > self.closed_until_ns.max(now_ns) {
+                self.closed_until_ns = until_ns;
+                self.said_s = Some(seconds);
+            }
         }
         let fate = answer.fate();
         match fate {
             Fate::NotArrived => self.backoff.failed(now_ns, random),
-            Fate::Accepted | Fate::Lost(_) => self.backoff.reached(),
+            Fate::Accepted => self.backoff.accepted(),
+            Fate::Lost(Loss::RatelimitBackoff) => self.backoff.limited(now_ns),
+            Fate::Lost(_) => self.backoff.refused(now_ns),
         }
         let rejected = match fate {
             Fate::Accepted => self.format.rejected(&mut *answer.body),
@@ -293,6 +304,18 @@ impl Transport {
     /// Gives up on callouts that the host should have answered long ago.
     pub fn expire(&mut self, now_ns: u64) -> Vec<Outcome> {
         self.take_if(|callout| callout.expires_ns <= now_ns, Loss::NetworkError)
+    }
+
+    /// All of them are lost: nothing will be answered any more.
+    pub fn abandon(&mut self) -> Vec<Outcome> {
+        self.take_if(|_| true, Loss::NetworkError)
+    }
+
+    /// The clock was set forward, or stood still for the worker: callouts had no time to be answered in.
+    pub fn delay_expiry(&mut self, by_ns: u64) {
+        for callout in &mut self.in_flight {
+            callout.expires_ns = callout.expires_ns.saturating_add(by_ns);
+        }
     }
 
     fn take_if(&mut self, is_lost: impl Fn(&InFlight) -> bool, loss: Loss) -> Vec<Outcome> {
@@ -314,7 +337,7 @@ mod tests {
     use crate::config::Surroundings;
 
     fn transport() -> Transport {
-        let json = br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000, "max_in_flight": 1}}"#;
+        let json = br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000}}"#;
         let config = FilterConfig::parse(json, &Surroundings::default()).unwrap();
         Transport::new(config.dsn.as_ref().unwrap(), &config)
     }
@@ -358,7 +381,7 @@ mod tests {
         let mut body = || body.as_bytes().to_vec();
         let headers = headers(lines);
         let mut answer = Answer::new(&headers, &mut body);
-        Some(transport.answered(token, &mut answer, 0, 0)?.fate)
+        Some(transport.answered(token, &mut answer, 0, 0, 0)?.fate)
     }
 
     fn dispatch(transport: &mut Transport, token: u32) {
@@ -420,7 +443,7 @@ mod tests {
         for (lines, body, fate) in rows {
             let mut transport = transport();
             dispatch(&mut transport, 7);
-            assert!(!transport.is_ready(0), "one is the most");
+            assert_eq!(transport.in_flight(), 1);
             let unknown = answered(&mut transport, 8, lines, body);
             assert_eq!(unknown, None, "an unknown token");
             let found = answered(&mut transport, 7, lines, body);
@@ -451,7 +474,7 @@ mod tests {
             let callout = transport.callout(vec![parcel.clone()], None, Vec::new());
             transport.dispatched(7, callout, 0);
             let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());
-            let outcome = transport.answered(7, &mut Answer::new(&headers, &mut read), 0, 0);
+            let outcome = transport.answered(7, &mut Answer::new(&headers, &mut read), 0, 0, 0);
             assert_eq!(
                 outcome.unwrap().rejected,
                 rejected,
@@ -481,9 +504,11 @@ mod tests {
             answered(&mut transport, token, &lines, "");
             assert!(transport.is_closed(seconds * NS_PER_S - 1), "{lines:?}");
             assert!(!transport.is_closed(seconds * NS_PER_S), "{lines:?}");
+            let said_s = transport.take_said_s();
+            assert_eq!(said_s, (token < 3).then_some(seconds), "told once");
         }
         transport.close_until(8 * NS_PER_S);
-        assert_eq!(transport.closed_until_ns(), 9 * NS_PER_S);
+        assert!(transport.is_closed(9 * NS_PER_S - 1));
         transport.close_until(10 * NS_PER_S);
         assert!(
             transport.is_closed(10 * NS_PER_S - 1),

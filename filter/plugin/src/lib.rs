@@ -24,6 +24,7 @@
 mod host;
 mod root;
 mod stream;
+mod workers;
 
 proxy_wasm::main! {{
     host::install_logger();

@@ -6,14 +6,16 @@ use std::rc::Rc;
 use log::{error, info, warn};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
-use sentry_filter_core::attribute::AtEnd;
+use sentry_filter_core::attribute::{AtEnd, Attribute};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::transport::shared_limit::SharedLimit;
 use sentry_filter_core::transport::Answer;
 
 use crate::host;
 use crate::stream::Stream;
+use crate::workers;
 
 /// What a root context and its streams share.
 #[derive(Default)]
@@ -36,7 +38,17 @@ pub struct Worker {
     limit_key: Option<String>,
     /// Where a request that is redirected internally says that it was: a name of this context's own, since a chain may have several of these filters.
     pub redirect_state: String,
+    /// What the generations of a configuration have in common.
+    plugin: Plugin,
+    /// What tells one generation from the others.
+    json: Vec<u8>,
+    /// Whether the host is Envoy, which drops a VM with its last root context, and the callouts with it.
+    drops_vm: bool,
 }
+
+/// A plugin as the host's configuration names it: its name and its `root_id`.
+#[derive(Default, PartialEq)]
+struct Plugin(Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// How often a shared number is set anew when another worker was faster.
 const MAX_TRIES: u32 = 4;
@@ -94,7 +106,7 @@ impl Worker {
         self.accept(now).unwrap_or_default()
     }
 
-    fn configure(&mut self) -> bool {
+    fn configure(&mut self, others: &[Rc<RefCell<Self>>]) -> bool {
         let json = match host::plugin_configuration() {
             Ok(json) => json,
             Err(refused) => {
@@ -120,7 +132,9 @@ impl Worker {
                 "sentry: no DSN, trace headers are validated and forwarded, nothing is recorded"
             ),
         }
-        let flush_interval_ms = config.transport.flush_interval_ms;
+        // One that is replaced in its place has no other end.
+        self.abandon();
+        self.delete_expression();
         if config.dsn.is_some() {
             let created = host::Expression::create(&AtEnd::expression());
             self.at_end = self.accept(created).flatten();
@@ -128,8 +142,25 @@ impl Worker {
         self.redirect_state = format!("sentry.redirect.{:016x}", host::random_number());
         let kept = host::keep_filter_state(&self.redirect_state);
         self.accept(kept);
-        let pipeline = Pipeline::new(config);
+        let attribute = |attribute| host::property(attribute).ok().flatten();
+        self.plugin = Plugin(
+            attribute(Attribute::PluginName),
+            attribute(Attribute::PluginRootId),
+        );
+        self.drops_vm = attribute(Attribute::PluginVmId).is_some();
+        self.json = json;
+        let mut pipeline = Pipeline::new(config);
+        for other in others.iter().filter_map(|other| other.try_borrow().ok()) {
+            if let Some(older) = other
+                .pipeline
+                .as_ref()
+                .filter(|_| other.plugin == self.plugin)
+            {
+                pipeline.share_bounds(older.generations());
+            }
+        }
         self.limit_key = pipeline.limit_key();
+        let tick_period_ms = pipeline.tick_period_ms();
         self.pipeline = Some(pipeline);
         self.metrics = Metric::all()
             .map(|metric| {
@@ -138,7 +169,7 @@ impl Worker {
             })
             .collect();
         // Also without a DSN: the tick tells the host what was counted.
-        let set = host::set_tick_period_ms(flush_interval_ms);
+        let set = host::set_tick_period_ms(tick_period_ms);
         if self.accept(set).is_none() {
             self.degrade("timer");
         }
@@ -192,10 +223,10 @@ impl Worker {
     fn on_tick(&mut self) {
         let now_ns = self.now_ns();
         self.learn_limit(now_ns);
-        if let Some(pipeline) = &mut self.pipeline {
-            pipeline.on_tick(now_ns);
+        let pipeline = self.pipeline.as_mut();
+        if pipeline.is_some_and(|pipeline| pipeline.on_tick(now_ns)) {
+            self.flush();
         }
-        self.flush();
         self.report();
     }
 
@@ -206,13 +237,11 @@ impl Worker {
         let headers = self.accept(headers).unwrap_or_default();
         let random = self.entropy.number();
         if let Some(pipeline) = &mut self.pipeline {
-            let known_ns = pipeline.limited_until_ns();
             let mut body = || host::callout_response_body(MAX_ANSWER).unwrap_or_default();
             let mut answer = Answer::new(&headers, &mut body);
             pipeline.on_answer(token, &mut answer, now_ns, random);
-            let until_ns = pipeline.limited_until_ns();
-            if until_ns > known_ns {
-                self.share_limit(until_ns);
+            if let Some(limit) = pipeline.limit_to_share(now_ns) {
+                self.share_limit(limit);
             }
         }
         if self
@@ -233,23 +262,23 @@ impl Worker {
         let number = host::shared_number(&key);
         self.limit_key = Some(key);
         let number = self.accept(number).flatten();
-        if let (Some(pipeline), Some((until_ns, _))) = (&mut self.pipeline, number) {
-            pipeline.on_shared_limit(until_ns, now_ns);
+        if let (Some(pipeline), Some((number, _))) = (&mut self.pipeline, number) {
+            pipeline.on_shared_limit(SharedLimit::told(number), now_ns);
         }
     }
 
     /// Tells the other workers, unless one of them knows of a longer limit.
-    fn share_limit(&mut self, until_ns: u64) {
+    fn share_limit(&mut self, limit: SharedLimit) {
         let Some(key) = self.limit_key.take() else {
             return;
         };
         for _ in 0..MAX_TRIES {
             let number = host::shared_number(&key);
-            let (known_ns, version) = self.accept(number).flatten().unwrap_or_default();
-            if known_ns >= until_ns {
+            let (known, version) = self.accept(number).flatten().unwrap_or_default();
+            if !limit.outlasts(SharedLimit::told(known)) {
                 break;
             }
-            let set = host::set_shared_number(&key, until_ns, version);
+            let set = host::set_shared_number(&key, limit.number(), version);
             // Refused, or done; else another worker was faster.
             if self.accept(set) != Some(false) {
                 break;
@@ -280,6 +309,20 @@ impl Worker {
         }
     }
 
+    /// What it holds is lost, and said so.
+    fn abandon(&mut self) {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.abandon();
+        }
+        self.report();
+    }
+
+    fn delete_expression(&mut self) {
+        if let Some(expression) = self.at_end.take() {
+            expression.delete();
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::is_idle)
     }
@@ -300,20 +343,39 @@ impl Context for Root {
         worker.end_if_idle();
     }
 
-    /// A configuration that is replaced sends what it holds and waits for the answers (filter.md §8).
+    /// A configuration that is replaced sends what it holds and waits for the answers. In Envoy that is not possible for the last one in a VM, which is
+    /// dropped as soon as this returns; nor for another one with the same configuration, in whose place Envoy now waits for this one.
     fn on_done(&mut self) -> bool {
+        let others = workers::others(&self.worker);
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return true;
         };
         worker.is_ending = true;
         // A stream that is still there asks one by one.
-        if let Some(expression) = worker.at_end.take() {
-            expression.delete();
-        }
-        if let Some(pipeline) = &mut worker.pipeline {
-            pipeline.end();
+        worker.delete_expression();
+        let lives = |other: &Rc<RefCell<Worker>>| {
+            let other = other.try_borrow();
+            other.is_ok_and(|other| other.pipeline.is_some() && !other.is_ending)
+        };
+        let is_last = worker.drops_vm && !others.iter().any(lives);
+        match &mut worker.pipeline {
+            Some(pipeline) if is_last => pipeline.end_with_vm(),
+            Some(pipeline) => pipeline.end(),
+            None => {}
         }
         worker.flush();
+        for mut other in others
+            .iter()
+            .filter_map(|other| other.try_borrow_mut().ok())
+        {
+            let is_displaced = other.plugin == worker.plugin && other.json == worker.json;
+            if other.is_ending && (is_last || is_displaced) {
+                other.abandon();
+            }
+        }
+        if is_last {
+            worker.abandon();
+        }
         worker.report();
         worker.is_idle()
     }
@@ -321,8 +383,10 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {
+        workers::add(&self.worker);
+        let others = workers::others(&self.worker);
         match self.worker.try_borrow_mut() {
-            Ok(mut worker) => worker.configure(),
+            Ok(mut worker) => worker.configure(&others),
             Err(_) => false,
         }
     }

@@ -118,9 +118,28 @@ impl Gateway {
     /// If the listener is in no file.
     pub fn reconfigure(&mut self, config: Value) {
         let text = usual(self.sentry.dsn(), config).to_string();
+        self.replace_listener(|bootstrap| {
+            bootstrap.configuration = Some(any("StringValue", text.into()));
+        });
+    }
+
+    /// Replaces the listener by one of a changed bootstrap. Envoy takes it in its own time.
+    ///
+    /// # Panics
+    /// If the listener is in no file.
+    pub fn replace_listener(&mut self, change: impl FnOnce(&mut Bootstrap)) {
         let files = self.files.as_mut().expect("a listener in a file");
-        files.bootstrap.configuration = Some(any("StringValue", text.into()));
+        change(&mut files.bootstrap);
         files.write_listener();
+    }
+
+    /// Removes the listener. Envoy does so in its own time.
+    ///
+    /// # Panics
+    /// If the listener is in no file.
+    pub fn remove_listener(&mut self) {
+        let files = self.files.as_ref().expect("a listener in a file");
+        files.write(&files.listener(), "resources: []\n");
     }
 
     /// Adds clusters, in JSON, in the place of those that were added before. Envoy takes them in its own time.

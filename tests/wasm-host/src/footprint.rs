@@ -56,7 +56,7 @@ pub fn footprints() -> Vec<Footprint> {
 fn queueing(format: &str) -> String {
     config::SAMPLED.replace(
         "\"traces_sample_rate\"",
-        &format!(r#""transport": {{"format": "{format}", "max_queue_bytes": 1073741824, "max_in_flight": 1, "timeout_ms": 600000}}, "traces_sample_rate""#),
+        &format!(r#""transport": {{"format": "{format}", "max_queue_bytes": 134217728, "max_in_flight": 1, "timeout_ms": 600000}}, "traces_sample_rate""#),
     )
 }
 

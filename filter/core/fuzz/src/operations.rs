@@ -14,6 +14,7 @@ use sentry_filter_core::metrics::{Kind, Metric};
 use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
 use sentry_filter_core::span::{StreamEnd, UpstreamEnd};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
+use sentry_filter_core::transport::shared_limit::SharedLimit;
 use sentry_filter_core::transport::{Answer, Callout};
 
 use super::input::{self, Bytes};
@@ -108,7 +109,9 @@ impl Worker {
             }
             10 => self.now_ns = self.now_ns.saturating_add(jump(bytes.byte())),
             11 => self.now_ns = self.now_ns.saturating_sub(jump(bytes.byte())),
-            12 => self.pipeline.on_tick(self.now_ns),
+            12 => {
+                self.pipeline.on_tick(self.now_ns);
+            }
             13 => self.pipeline.end(),
             // A stream that the host forgets without a word.
             14 => drop(self.streams.pop()),
@@ -116,8 +119,11 @@ impl Worker {
             _ => {
                 let limit = bytes.byte();
                 if limit > 200 {
-                    let until_ns = self.now_ns.saturating_add(jump(limit));
-                    self.pipeline.on_shared_limit(until_ns, self.now_ns);
+                    let limit = match limit % 2 {
+                        0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000),
+                        _ => SharedLimit::told(jump(limit)),
+                    };
+                    self.pipeline.on_shared_limit(limit, self.now_ns);
                 }
                 self.pipeline.on_tick(self.now_ns);
                 while let Some(callout) = self.pipeline.next_callout(self.now_ns) {

@@ -191,7 +191,7 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "transport.cluster: expected the name of an Envoy cluster, found an empty text",
             "transport.path: expected a path that begins with / and has no white space, found \"x\"",
             "transport.timeout_ms: expected a whole number from 1 to 600000, found 0",
-            "transport.max_queue_bytes: expected a whole number from 1024 to 1073741824, found -1",
+            "transport.max_queue_bytes: expected a whole number from 1024 to 134217728, found -1",
             "transport.max_in_flight: expected a whole number from 1 to 1024, found 1.5",
             "transport.retries: unknown key; expected one of cluster, format, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \

@@ -6,7 +6,7 @@ use crate::cors::{request_headers, CorsRequest};
 use crate::envelope::Amount;
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, X_REQUEST_START};
 use crate::live::{HeapBytes, LiveBytes};
-use crate::metrics::{Loss, Metric};
+use crate::metrics::Metric;
 use crate::response::{Answer, PendingResponse};
 use crate::span::{OpenSpan, Request, StreamEnd};
 use crate::trace::redirect::{Carried, Redirected};
@@ -287,30 +287,5 @@ impl Pipeline {
                 self.record(*span, end, &Headers::default());
             }
         }
-    }
-
-    fn record(&mut self, span: OpenSpan, end: StreamEnd, answer: &Headers) {
-        let data = &self.config.data;
-        let response_headers = data.capture(&data.capture_response_headers, answer);
-        let name = span.name(&end);
-        let segment = span.finish(&end, &name, &response_headers);
-        let amount = segment.amount();
-        self.ended_ns = segment.server.times.end_ns;
-        self.metrics.add(Metric::SpansRecorded, amount.spans.into());
-        let code = segment.response_code;
-        let mut ignored = self.config.trace_ignore_status_codes.iter();
-        if code.is_some_and(|code| ignored.any(|codes| codes.contains(&code))) {
-            return self.lose(Loss::Ignored, amount);
-        }
-        if self.is_closed(self.ended_ns) {
-            return self.lose(Loss::RatelimitBackoff, amount);
-        }
-        let Self { config, desk, .. } = self;
-        let Some(parcel) = config.transport.format.encode(&segment, config, desk) else {
-            return self.lose(Loss::InternalSdkError, amount);
-        };
-        self.metrics.add(Metric::SpansQueued, amount.spans.into());
-        let lost = self.queue.push(parcel);
-        self.lose_queued(Loss::QueueOverflow, lost);
     }
 }

@@ -12,30 +12,6 @@ use crate::headers::{trim, Headers};
 const RATE_LIMITS: &str = "x-sentry-rate-limits";
 /// The header that limits everything, on 429.
 const RETRY_AFTER: &str = "retry-after";
-/// Every category there is; a quota for others only is ignored.
-const CATEGORIES: [&str; 21] = [
-    "attachment",
-    "default",
-    "error",
-    "feedback",
-    "internal",
-    "log_byte",
-    "log_item",
-    "metric_bucket",
-    "monitor",
-    "profile",
-    "profile_chunk",
-    "profile_chunk_ui",
-    "profile_duration",
-    "profile_duration_ui",
-    "replay",
-    "security",
-    "session",
-    "span",
-    "trace_metric",
-    "trace_metric_byte",
-    "transaction",
-];
 /// How long to wait where no time can be read, in seconds.
 const DEFAULT_S: u64 = 60;
 /// Nothing lasts longer, in seconds.
@@ -49,7 +25,7 @@ pub fn limit_s(headers: &Headers, status: Option<u16>, category: &str, now_s: u6
         .values(RATE_LIMITS)
         .flat_map(|line| line.split(|byte| *byte == b','))
         .filter_map(Quota::parse);
-    // On 429 a header without a usable quota is as good as none.
+    // A quota for other categories is one, too: only a header without any is as good as none.
     if quotas.clone().next().is_some() {
         return quotas
             .filter(|quota| quota.limits(category))
@@ -65,7 +41,7 @@ pub fn limit_s(headers: &Headers, status: Option<u16>, category: &str, now_s: u6
     })
 }
 
-/// One usable quota: it names no category, or one that there is.
+/// One quota, as Relay reads it: a category without a name is none, and no category is all of them.
 struct Quota<'a> {
     seconds: u64,
     categories: &'a [u8],
@@ -73,28 +49,24 @@ struct Quota<'a> {
 
 impl<'a> Quota<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
+        let text = Some(trim(text)).filter(|text| !text.is_empty())?;
         let mut fields = text.split(|byte| *byte == b':');
-        let first = trim(fields.next()?);
-        let quota = Self {
-            seconds: seconds(first).unwrap_or(DEFAULT_S).min(MAX_S),
-            categories: trim(fields.next().unwrap_or_default()),
-        };
-        let is_usable = quota.is_for_all() || CATEGORIES.iter().any(|known| quota.names(known));
-        (is_usable && !trim(text).is_empty()).then_some(quota)
+        Some(Self {
+            seconds: seconds(trim(fields.next()?))
+                .unwrap_or(DEFAULT_S)
+                .min(MAX_S),
+            categories: fields.next().unwrap_or_default(),
+        })
     }
 
     fn limits(&self, category: &str) -> bool {
-        self.is_for_all() || self.names(category)
-    }
-
-    fn is_for_all(&self) -> bool {
-        self.categories.is_empty()
-    }
-
-    fn names(&self, category: &str) -> bool {
-        self.categories
+        let mut named = self
+            .categories
             .split(|byte| *byte == b';')
-            .any(|named| trim(named).eq_ignore_ascii_case(category.as_bytes()))
+            .map(trim)
+            .filter(|named| !named.is_empty())
+            .peekable();
+        named.peek().is_none() || named.any(|named| named.eq_ignore_ascii_case(category.as_bytes()))
     }
 }
 
@@ -174,6 +146,9 @@ mod tests {
             ("5:all", None),
             ("5:unknown, 6:transaction", Some(6)),
             ("99999999:transaction", Some(MAX_S)),
+            ("5:;:organization", Some(5)),
+            ("5: ; ", Some(5)),
+            ("5:error;;", None),
             ("", None),
             (" , ", None),
         ];
@@ -221,7 +196,7 @@ mod tests {
         );
         assert_eq!(
             limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "13:unknown")]),
-            Some(42)
+            None
         );
         assert_eq!(
             limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "")]),

@@ -19,6 +19,8 @@ pub struct Bootstrap {
     pub configuration: Option<Value>,
     /// Variables for the module's environment.
     pub vm_environment: Vec<(String, String)>,
+    /// The `vm_id`: filters with the same module, variables and `vm_id` share a VM.
+    pub vm_id: String,
     /// Where the cluster `upstream` is.
     pub upstream: SocketAddr,
     /// Where the cluster `sentry` is.
@@ -115,6 +117,7 @@ impl Bootstrap {
         Self {
             configuration: None,
             vm_environment: Vec::new(),
+            vm_id: String::new(),
             upstream,
             sentry,
             routes: vec![
@@ -201,6 +204,7 @@ impl Bootstrap {
             "name": name,
             "failure_policy": "FAIL_RELOAD",
             "vm_config": {
+                "vm_id": self.vm_id,
                 "runtime": "envoy.wasm.runtime.v8",
                 "code": {"local": {"filename": module}},
                 "environment_variables": {"key_values": environment},
