@@ -37,7 +37,7 @@ pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMu
             others.extend_from_slice(asked);
         }
     }
-    is_asked.then(|| match others.is_empty() {
+    is_asked.then_some(match others.is_empty() {
         true => HeaderMutation::Remove { name },
         false => HeaderMutation::Set {
             name,
