@@ -21,6 +21,7 @@
     clippy::unwrap_used
 )]
 
+mod exports;
 mod host;
 mod root;
 mod stream;
@@ -28,5 +29,4 @@ mod workers;
 
 proxy_wasm::main! {{
     host::install_logger();
-    proxy_wasm::set_root_context(|id| Box::new(root::Root::new(id)));
 }}

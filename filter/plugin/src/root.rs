@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use log::{error, info, warn};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
 use sentry_filter_core::attribute::{AtEnd, Attribute};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::metrics::Metric;
@@ -70,6 +68,75 @@ impl Root {
         Self {
             worker: Rc::new(RefCell::new(worker)),
         }
+    }
+
+    /// A callout was answered, or has failed.
+    pub fn on_http_call_response(&self, token: u32) {
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return;
+        };
+        worker.on_answer(token);
+        worker.end_if_idle();
+    }
+
+    /// A configuration that is replaced sends what it holds and waits for the answers. In Envoy that is not possible for the last one in a VM, which is
+    /// dropped as soon as this returns; nor for another one with the same configuration, in whose place Envoy now waits for this one.
+    pub fn on_done(&self) -> bool {
+        let others = workers::others(&self.worker);
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return true;
+        };
+        worker.is_ending = true;
+        // A stream that is still there asks one by one.
+        worker.delete_expression();
+        let lives = |other: &Rc<RefCell<Worker>>| {
+            let other = other.try_borrow();
+            other.is_ok_and(|other| other.pipeline.is_some() && !other.is_ending)
+        };
+        let is_last = worker.drops_vm && !others.iter().any(lives);
+        match &mut worker.pipeline {
+            Some(pipeline) if is_last => pipeline.end_with_vm(),
+            Some(pipeline) => pipeline.end(),
+            None => {}
+        }
+        worker.flush();
+        for mut other in others
+            .iter()
+            .filter_map(|other| other.try_borrow_mut().ok())
+        {
+            let is_displaced = other.plugin == worker.plugin && other.json == worker.json;
+            if other.is_ending && (is_last || is_displaced) {
+                other.abandon();
+            }
+        }
+        if is_last {
+            worker.abandon();
+        }
+        worker.report();
+        worker.is_idle()
+    }
+
+    /// Whether the plugin configuration is taken.
+    pub fn on_configure(&self) -> bool {
+        workers::add(&self.worker);
+        let others = workers::others(&self.worker);
+        match self.worker.try_borrow_mut() {
+            Ok(mut worker) => worker.configure(&others),
+            Err(_) => false,
+        }
+    }
+
+    /// A tick, as often as was asked for.
+    pub fn on_tick(&self) {
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            worker.on_tick();
+            worker.end_if_idle();
+        }
+    }
+
+    /// A stream of this context's.
+    pub fn stream(&self, id: u32) -> Stream {
+        Stream::new(id, Rc::clone(&self.worker))
     }
 }
 
@@ -325,84 +392,5 @@ impl Worker {
 
     fn is_idle(&self) -> bool {
         self.pipeline.as_ref().is_none_or(Pipeline::is_idle)
-    }
-}
-
-impl Context for Root {
-    fn on_http_call_response(
-        &mut self,
-        token: u32,
-        _headers: usize,
-        _body: usize,
-        _trailers: usize,
-    ) {
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
-            return;
-        };
-        worker.on_answer(token);
-        worker.end_if_idle();
-    }
-
-    /// A configuration that is replaced sends what it holds and waits for the answers. In Envoy that is not possible for the last one in a VM, which is
-    /// dropped as soon as this returns; nor for another one with the same configuration, in whose place Envoy now waits for this one.
-    fn on_done(&mut self) -> bool {
-        let others = workers::others(&self.worker);
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
-            return true;
-        };
-        worker.is_ending = true;
-        // A stream that is still there asks one by one.
-        worker.delete_expression();
-        let lives = |other: &Rc<RefCell<Worker>>| {
-            let other = other.try_borrow();
-            other.is_ok_and(|other| other.pipeline.is_some() && !other.is_ending)
-        };
-        let is_last = worker.drops_vm && !others.iter().any(lives);
-        match &mut worker.pipeline {
-            Some(pipeline) if is_last => pipeline.end_with_vm(),
-            Some(pipeline) => pipeline.end(),
-            None => {}
-        }
-        worker.flush();
-        for mut other in others
-            .iter()
-            .filter_map(|other| other.try_borrow_mut().ok())
-        {
-            let is_displaced = other.plugin == worker.plugin && other.json == worker.json;
-            if other.is_ending && (is_last || is_displaced) {
-                other.abandon();
-            }
-        }
-        if is_last {
-            worker.abandon();
-        }
-        worker.report();
-        worker.is_idle()
-    }
-}
-
-impl RootContext for Root {
-    fn on_configure(&mut self, _size: usize) -> bool {
-        workers::add(&self.worker);
-        let others = workers::others(&self.worker);
-        match self.worker.try_borrow_mut() {
-            Ok(mut worker) => worker.configure(&others),
-            Err(_) => false,
-        }
-    }
-
-    fn on_tick(&mut self) {
-        if let Ok(mut worker) = self.worker.try_borrow_mut() {
-            worker.on_tick();
-            worker.end_if_idle();
-        }
-    }
-
-    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(context_id, Rc::clone(&self.worker))))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
     }
 }

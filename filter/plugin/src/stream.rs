@@ -4,8 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::{info, warn};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
 use sentry_filter_core::attribute::AtEnd;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::cors::filter_order::FilterOrder;
@@ -39,25 +37,24 @@ impl Stream {
     }
 }
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+impl Stream {
+    /// The request's headers have arrived.
+    pub fn on_request_headers(&mut self) {
         self.saw_request = true;
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
             let outcome = worker.on_request_headers();
             // Whatever an earlier call left belongs to no request any more.
             self.request = outcome.map(|outcome| outcome.request);
         }
-        Action::Continue
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    /// The headers of its answer have arrived.
+    pub fn on_response_headers(&mut self) {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
-            return Action::Continue;
+            return;
         };
         let Some(request) = &mut self.request else {
-            return Action::Continue;
+            return;
         };
         request.is_answered();
         if let Some(response) = &request.response {
@@ -66,10 +63,10 @@ impl HttpContext for Stream {
         if let Some(span) = &mut request.span {
             span.answered_ns = span.sent_ns.map(|_| worker.now_ns());
         }
-        Action::Continue
     }
 
-    fn on_log(&mut self) {
+    /// The stream has ended.
+    pub fn on_log(&mut self) {
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return;
         };

@@ -65,7 +65,6 @@ struct Dispatcher {
     grpc_streams: RefCell<HashMap<u32, u32>>,
 }
 
-#[allow(dead_code)] // PATCH: for the callbacks that are not exported
 impl Dispatcher {
     fn new() -> Dispatcher {
         Dispatcher {
@@ -132,8 +131,14 @@ impl Dispatcher {
             Some(f) => f(context_id),
             None => Box::new(NoopRoot),
         };
-        // PATCH: a context id that was in use already was a panic; the newer one counts.
-        self.roots.borrow_mut().insert(context_id, new_context);
+        if self
+            .roots
+            .borrow_mut()
+            .insert(context_id, new_context)
+            .is_some()
+        {
+            panic!("duplicate context_id")
+        }
     }
 
     fn create_stream_context(&self, context_id: u32, root_context_id: u32) {
@@ -142,13 +147,19 @@ impl Dispatcher {
                 Some(f) => f(context_id, root_context_id),
                 None => match root_context.create_stream_context(context_id) {
                     Some(stream_context) => stream_context,
-                    None => return, // PATCH: was a panic
+                    None => panic!("create_stream_context returned None"),
                 },
             },
-            None => return, // PATCH: was a panic
+            None => panic!("invalid root_context_id"),
         };
-        // PATCH: a context id that was in use already was a panic; the newer one counts.
-        self.streams.borrow_mut().insert(context_id, new_context);
+        if self
+            .streams
+            .borrow_mut()
+            .insert(context_id, new_context)
+            .is_some()
+        {
+            panic!("duplicate context_id")
+        }
     }
 
     fn create_http_context(&self, context_id: u32, root_context_id: u32) {
@@ -157,13 +168,19 @@ impl Dispatcher {
                 Some(f) => f(context_id, root_context_id),
                 None => match root_context.create_http_context(context_id) {
                     Some(stream_context) => stream_context,
-                    None => return, // PATCH: was a panic
+                    None => panic!("create_http_context returned None"),
                 },
             },
-            None => return, // PATCH: was a panic
+            None => panic!("invalid root_context_id"),
         };
-        // PATCH: a context id that was in use already was a panic; the newer one counts.
-        self.http_streams.borrow_mut().insert(context_id, new_context);
+        if self
+            .http_streams
+            .borrow_mut()
+            .insert(context_id, new_context)
+            .is_some()
+        {
+            panic!("duplicate context_id")
+        }
     }
 
     fn on_create_context(&self, context_id: u32, root_context_id: u32) {
@@ -181,9 +198,11 @@ impl Dispatcher {
                 Some(ContextType::StreamContext) => {
                     self.create_stream_context(context_id, root_context_id)
                 }
-                None => {} // PATCH: was a panic
+                None => panic!("missing ContextType on root_context"),
             }
-        } // PATCH: an unknown root context was a panic
+        } else {
+            panic!("invalid root_context_id and missing constructors");
+        }
     }
 
     fn on_done(&self, context_id: u32) -> bool {
@@ -197,7 +216,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_done()
         } else {
-            true // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -211,14 +230,18 @@ impl Dispatcher {
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_log()
-        } // PATCH: an unknown context was a panic
+        } else {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_delete(&self, context_id: u32) {
-        // PATCH: an unknown context was a panic.
-        let _ = self.http_streams.borrow_mut().remove(&context_id).is_some()
+        if !(self.http_streams.borrow_mut().remove(&context_id).is_some()
             || self.streams.borrow_mut().remove(&context_id).is_some()
-            || self.roots.borrow_mut().remove(&context_id).is_some();
+            || self.roots.borrow_mut().remove(&context_id).is_some())
+        {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_vm_start(&self, context_id: u32, vm_configuration_size: usize) -> bool {
@@ -226,7 +249,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_vm_start(vm_configuration_size)
         } else {
-            true // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -235,7 +258,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             root.on_configure(plugin_configuration_size)
         } else {
-            true // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -243,14 +266,18 @@ impl Dispatcher {
         if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_tick()
-        } // PATCH: an unknown context was a panic
+        } else {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_queue_ready(&self, context_id: u32, queue_id: u32) {
         if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             root.on_queue_ready(queue_id)
-        } // PATCH: an unknown context was a panic
+        } else {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_new_connection(&self, context_id: u32) -> Action {
@@ -258,7 +285,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_new_connection()
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -267,7 +294,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_downstream_data(data_size, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -275,7 +302,9 @@ impl Dispatcher {
         if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             stream.on_downstream_close(peer_type)
-        } // PATCH: an unknown context was a panic
+        } else {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_upstream_data(&self, context_id: u32, data_size: usize, end_of_stream: bool) -> Action {
@@ -283,7 +312,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             stream.on_upstream_data(data_size, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -291,7 +320,9 @@ impl Dispatcher {
         if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
             stream.on_upstream_close(peer_type)
-        } // PATCH: an unknown context was a panic
+        } else {
+            panic!("invalid context_id")
+        }
     }
 
     fn on_http_request_headers(
@@ -304,7 +335,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_headers(num_headers, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -318,7 +349,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_body(body_size, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -327,7 +358,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_request_trailers(num_trailers)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -341,7 +372,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_headers(num_headers, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -355,7 +386,7 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_body(body_size, end_of_stream)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
@@ -364,37 +395,34 @@ impl Dispatcher {
             self.active_id.set(context_id);
             http_stream.on_http_response_trailers(num_trailers)
         } else {
-            Action::Continue // PATCH: was a panic
+            panic!("invalid context_id")
         }
     }
 
     fn on_http_call_response(
         &self,
-        context_id: u32,
         token_id: u32,
         num_headers: usize,
         body_size: usize,
         num_trailers: usize,
     ) {
-        // PATCH: a callout that did not go through `hostcalls::dispatch_http_call` belongs to the
-        // context that the host names; an effective context that the host refuses is not fatal.
         let context_id = self
             .callouts
             .borrow_mut()
             .remove(&token_id)
-            .unwrap_or(context_id);
+            .expect("invalid token_id");
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             http_stream.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             stream.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             root.on_http_call_response(token_id, num_headers, body_size, num_trailers)
         }
     }
@@ -411,15 +439,15 @@ impl Dispatcher {
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             http_stream.on_grpc_stream_initial_metadata(token_id, headers);
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             stream.on_grpc_stream_initial_metadata(token_id, headers);
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             root.on_grpc_stream_initial_metadata(token_id, headers);
         }
     }
@@ -429,15 +457,15 @@ impl Dispatcher {
         if let Some(context_id) = context_id {
             if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 http_stream.on_grpc_call_response(token_id, 0, response_size);
             } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 stream.on_grpc_call_response(token_id, 0, response_size);
             } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 root.on_grpc_call_response(token_id, 0, response_size);
             }
         } else {
@@ -445,15 +473,15 @@ impl Dispatcher {
             if let Some(context_id) = context_id {
                 if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     http_stream.on_grpc_stream_message(token_id, response_size);
                 } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     stream.on_grpc_stream_message(token_id, response_size);
                 } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     root.on_grpc_stream_message(token_id, response_size);
                 }
             } else {
@@ -475,15 +503,15 @@ impl Dispatcher {
 
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             http_stream.on_grpc_stream_trailing_metadata(token_id, trailers);
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             stream.on_grpc_stream_trailing_metadata(token_id, trailers);
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             root.on_grpc_stream_trailing_metadata(token_id, trailers);
         }
     }
@@ -493,15 +521,15 @@ impl Dispatcher {
         if let Some(context_id) = context_id {
             if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 http_stream.on_grpc_call_response(token_id, status_code, 0);
             } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 stream.on_grpc_call_response(token_id, status_code, 0);
             } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                 self.active_id.set(context_id);
-                let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                hostcalls::set_effective_context(context_id).unwrap();
                 root.on_grpc_call_response(token_id, status_code, 0);
             }
         } else {
@@ -509,15 +537,15 @@ impl Dispatcher {
             if let Some(context_id) = context_id {
                 if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     http_stream.on_grpc_stream_close(token_id, status_code)
                 } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     stream.on_grpc_stream_close(token_id, status_code)
                 } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
                     self.active_id.set(context_id);
-                    let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+                    hostcalls::set_effective_context(context_id).unwrap();
                     root.on_grpc_stream_close(token_id, status_code)
                 }
             } else {
@@ -530,22 +558,19 @@ impl Dispatcher {
     fn on_foreign_function(&self, context_id: u32, function_id: u32, arugments_size: usize) {
         if let Some(http_stream) = self.http_streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             http_stream.on_foreign_function(function_id, arugments_size)
         } else if let Some(stream) = self.streams.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             stream.on_foreign_function(function_id, arugments_size)
         } else if let Some(root) = self.roots.borrow_mut().get_mut(&context_id) {
             self.active_id.set(context_id);
-            let _ = hostcalls::set_effective_context(context_id); // PATCH: was unwrapped
+            hostcalls::set_effective_context(context_id).unwrap();
             root.on_foreign_function(function_id, arugments_size)
         }
     }
 }
-
-// PATCH: only the callbacks that this filter implements are exported: the host calls into the module for every one that is. Gone are those for
-// bodies, trailers, connections, queues, gRPC calls and foreign functions.
 
 #[no_mangle]
 pub extern "C" fn proxy_on_context_create(context_id: u32, root_context_id: u32) {
@@ -583,6 +608,45 @@ pub extern "C" fn proxy_on_tick(context_id: u32) {
 }
 
 #[no_mangle]
+pub extern "C" fn proxy_on_queue_ready(context_id: u32, queue_id: u32) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_queue_ready(context_id, queue_id))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_new_connection(context_id: u32) -> Action {
+    DISPATCHER.with(|dispatcher| dispatcher.on_new_connection(context_id))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_downstream_data(
+    context_id: u32,
+    data_size: usize,
+    end_of_stream: bool,
+) -> Action {
+    DISPATCHER
+        .with(|dispatcher| dispatcher.on_downstream_data(context_id, data_size, end_of_stream))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_downstream_connection_close(context_id: u32, peer_type: PeerType) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_downstream_close(context_id, peer_type))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_upstream_data(
+    context_id: u32,
+    data_size: usize,
+    end_of_stream: bool,
+) -> Action {
+    DISPATCHER.with(|dispatcher| dispatcher.on_upstream_data(context_id, data_size, end_of_stream))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_upstream_connection_close(context_id: u32, peer_type: PeerType) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_upstream_close(context_id, peer_type))
+}
+
+#[no_mangle]
 pub extern "C" fn proxy_on_request_headers(
     context_id: u32,
     num_headers: usize,
@@ -591,6 +655,21 @@ pub extern "C" fn proxy_on_request_headers(
     DISPATCHER.with(|dispatcher| {
         dispatcher.on_http_request_headers(context_id, num_headers, end_of_stream)
     })
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_request_body(
+    context_id: u32,
+    body_size: usize,
+    end_of_stream: bool,
+) -> Action {
+    DISPATCHER
+        .with(|dispatcher| dispatcher.on_http_request_body(context_id, body_size, end_of_stream))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_request_trailers(context_id: u32, num_trailers: usize) -> Action {
+    DISPATCHER.with(|dispatcher| dispatcher.on_http_request_trailers(context_id, num_trailers))
 }
 
 #[no_mangle]
@@ -605,20 +684,67 @@ pub extern "C" fn proxy_on_response_headers(
 }
 
 #[no_mangle]
-pub extern "C" fn proxy_on_http_call_response(
+pub extern "C" fn proxy_on_response_body(
     context_id: u32,
+    body_size: usize,
+    end_of_stream: bool,
+) -> Action {
+    DISPATCHER
+        .with(|dispatcher| dispatcher.on_http_response_body(context_id, body_size, end_of_stream))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_response_trailers(context_id: u32, num_trailers: usize) -> Action {
+    DISPATCHER.with(|dispatcher| dispatcher.on_http_response_trailers(context_id, num_trailers))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_http_call_response(
+    _context_id: u32,
     token_id: u32,
     num_headers: usize,
     body_size: usize,
     num_trailers: usize,
 ) {
     DISPATCHER.with(|dispatcher| {
-        dispatcher.on_http_call_response(
-            context_id,
-            token_id,
-            num_headers,
-            body_size,
-            num_trailers,
-        )
+        dispatcher.on_http_call_response(token_id, num_headers, body_size, num_trailers)
     })
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_grpc_receive_initial_metadata(
+    _context_id: u32,
+    token_id: u32,
+    headers: u32,
+) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive_initial_metadata(token_id, headers))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_grpc_receive(_context_id: u32, token_id: u32, response_size: usize) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive(token_id, response_size))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_grpc_receive_trailing_metadata(
+    _context_id: u32,
+    token_id: u32,
+    trailers: u32,
+) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_receive_trailing_metadata(token_id, trailers))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_grpc_close(_context_id: u32, token_id: u32, status_code: u32) {
+    DISPATCHER.with(|dispatcher| dispatcher.on_grpc_close(token_id, status_code))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_foreign_function(
+    context_id: u32,
+    function_id: u32,
+    arguments_size: usize,
+) {
+    DISPATCHER
+        .with(|dispatcher| dispatcher.on_foreign_function(context_id, function_id, arguments_size))
 }

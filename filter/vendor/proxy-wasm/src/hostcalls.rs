@@ -1052,15 +1052,16 @@ pub fn get_grpc_status() -> Result<(u32, Option<String>), Status> {
 
 #[link(wasm_import_module = "env")]
 extern "C" {
-    // PATCH: a plain number, since a host may answer with one that `Status` does not have.
-    fn proxy_set_effective_context(context_id: u32) -> u32;
+    fn proxy_set_effective_context(context_id: u32) -> Status;
 }
 
 pub fn set_effective_context(context_id: u32) -> Result<(), Status> {
-    match unsafe { proxy_set_effective_context(context_id) } {
-        0 => Ok(()),
-        // PATCH: every status but `Ok` and `BadArgument` was a panic.
-        _ => Err(Status::BadArgument),
+    unsafe {
+        match proxy_set_effective_context(context_id) {
+            Status::Ok => Ok(()),
+            Status::BadArgument => Err(Status::BadArgument),
+            status => panic!("unexpected status: {}", status as u32),
+        }
     }
 }
 

@@ -17,12 +17,16 @@
 #[cfg(all(test, nightly))]
 extern crate test;
 
+#[cfg(feature = "contexts")]
 pub mod hostcalls;
+#[cfg(feature = "contexts")]
 pub mod traits;
 pub mod types;
 
 mod allocator;
+#[cfg(feature = "contexts")]
 mod dispatcher;
+#[cfg(feature = "contexts")]
 mod logger;
 
 // For crate-type="cdylib".
@@ -59,18 +63,22 @@ macro_rules! main {
     };
 }
 
+#[cfg(feature = "contexts")]
 pub fn set_log_level(level: types::LogLevel) {
     logger::set_log_level(level);
 }
 
+#[cfg(feature = "contexts")]
 pub fn set_root_context(callback: types::NewRootContext) {
     dispatcher::set_root_context(callback);
 }
 
+#[cfg(feature = "contexts")]
 pub fn set_stream_context(callback: types::NewStreamContext) {
     dispatcher::set_stream_context(callback);
 }
 
+#[cfg(feature = "contexts")]
 pub fn set_http_context(callback: types::NewHttpContext) {
     dispatcher::set_http_context(callback);
 }

@@ -12,10 +12,14 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
+#[cfg(feature = "contexts")]
 use crate::traits::*;
 
+#[cfg(feature = "contexts")]
 pub type NewRootContext = fn(context_id: u32) -> Box<dyn RootContext>;
+#[cfg(feature = "contexts")]
 pub type NewStreamContext = fn(context_id: u32, root_context_id: u32) -> Box<dyn StreamContext>;
+#[cfg(feature = "contexts")]
 pub type NewHttpContext = fn(context_id: u32, root_context_id: u32) -> Box<dyn HttpContext>;
 
 #[repr(u32)]
