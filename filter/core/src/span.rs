@@ -4,6 +4,7 @@
 
 pub mod attributes;
 pub mod data;
+mod replaced;
 pub mod request;
 pub mod response_flags;
 pub mod status;
@@ -43,6 +44,10 @@ pub struct OpenSpan {
     pub sent_ns: Option<u64>,
     /// When the response's headers came by, in nanoseconds since the epoch.
     pub answered_ns: Option<u64>,
+    /// The code of the answer while it came by, if it is wanted: see [`Self::wants_passing_code`].
+    pub passing_code: Option<u16>,
+    /// Whether the last redirect was made of an answer that is none: by another filter.
+    follows_error: bool,
     /// The request that an internal redirect of Envoy's has made of it.
     redirected: Option<Request>,
     /// The calls before that.
@@ -160,6 +165,8 @@ impl HeapBytes for OpenSpan {
             request,
             sent_ns: _,
             answered_ns: _,
+            passing_code: _,
+            follows_error: _,
             redirected,
             earlier,
         } = self;
@@ -201,6 +208,8 @@ impl OpenSpan {
             request,
             sent_ns: None,
             answered_ns: None,
+            passing_code: None,
+            follows_error: false,
             redirected: None,
             earlier: Vec::new(),
         }
@@ -220,6 +229,7 @@ impl OpenSpan {
     pub fn redirect(&mut self, end: &StreamEnd) {
         let call = self.upstream_span(end, end.times()).map(Span::into_owned);
         self.earlier.extend(call);
+        self.follows_error = !matches!(end.response_code, Some(300..=399));
     }
 
     /// Goes on with the request of a redirect. `context` is this span's own, with the id of the next call.
@@ -229,6 +239,7 @@ impl OpenSpan {
             redirected: Some(request),
             sent_ns: None,
             answered_ns: None,
+            passing_code: None,
             ..self
         }
     }
@@ -302,15 +313,14 @@ impl OpenSpan {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
         let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
-        let was_answered = was_answered(end, upstream);
+        let answer = self.upstream_answer(end, upstream);
         // An answer that Envoy follows itself never comes by here.
-        let answered_ns = self.answered_ns.filter(|_| was_answered);
+        let answered_ns = self.answered_ns.filter(|_| answer.came_by);
         let first_byte_ns = answered_ns.map(|answered_ns| {
             let answered_ns = answered_ns.min(times.end_ns);
             answered_ns.saturating_sub(times.start_ns)
         });
-        let status = SpanStatus::of_upstream(end, request.is_grpc, was_answered);
-        let code = end.response_code.filter(|_| was_answered);
+        let replaced::UpstreamAnswer { status, code, .. } = answer;
         let method = request.method.as_str();
         let template = self
             .transaction
@@ -347,6 +357,8 @@ fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
     upstream.latency_ns.is_some()
         || details == "via_upstream"
+        // One that has a body is followed before that has come.
+        || (end.is_internal_redirect() && !end.response_flags.never_answered())
         || details.starts_with("upstream_reset_after_response_started")
         // An answer that had begun is the upstream's; one of Envoy's own is an error.
         || ((end.response_flags.client_left() || end.timed_out())

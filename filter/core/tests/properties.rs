@@ -132,13 +132,20 @@ fn a_request() -> impl Strategy<Value = Vec<u8>> {
         1 => named("tracestate", tracestate()),
         1 => one_of(&[
             ":method: GET", ":method: OPTIONS", ":scheme: https", ":authority: shop.example", ":authority: O1.ingest.sentry.io",
-            "sentry_trace: 1", "Sentry.Trace: 1", ":path: /shops/42/cart", ":path: /internal", ":path: /shops/8*x/a", ":path: 3000*/shops/\u{fc}", "x-team: web",
+            "sentry_trace: 1", "Sentry.Trace: 1", ":path: /shops/42/cart", ":path: /internal", ":path: /api/42/envelope/", ":path: /shops/8*x/a", ":path: 3000*/shops/\u{fc}", "x-team: web",
             "@route: /api/{id}", "@route: r", "@cluster: c", "@metadata.ignore: true", "@metadata.traces_sample_rate: 0.5",
             "@metadata.transaction: /t", "@metadata.transaction: 9000*/", "@metadata: ?",
         ]),
         1 => vec(any::<u8>(), 0..40),
     ];
-    (b'a'..b'n', any::<u8>(), vec(line, 0..7)).prop_map(|(configuration, host, lines)| {
+    let preflight = vec(named("access-control-request-headers", a_list()), 0..3);
+    let preflight = preflight.prop_map(|lines| {
+        let asks =
+            b":method: OPTIONS\naccess-control-request-method: PUT\norigin: https://page.example";
+        [vec![asks.to_vec()], lines].concat()
+    });
+    let lines = prop_oneof![4 => vec(line.clone(), 0..7), 1 => (preflight, vec(line, 0..3)).prop_map(|(asks, more)| [asks, more].concat())];
+    (b'a'..b'n', any::<u8>(), lines).prop_map(|(configuration, host, lines)| {
         [&[configuration, host][..], &lines.join(&b'\n')].concat()
     })
 }

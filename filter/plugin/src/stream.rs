@@ -4,8 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::{info, warn};
-use sentry_filter_core::attribute::AtEnd;
-use sentry_filter_core::attribute::Attribute;
+use sentry_filter_core::attribute::{AtEnd, Attribute};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state::FilterState;
 use sentry_filter_core::pipeline::{LiveRequest, RequestOutcome};
@@ -62,6 +61,9 @@ impl Stream {
         }
         if let Some(span) = &mut request.span {
             span.answered_ns = span.sent_ns.map(|_| worker.now_ns());
+            if span.wants_passing_code() {
+                span.passing_code = worker.response_code();
+            }
         }
     }
 
@@ -156,6 +158,13 @@ impl Worker {
             let result = host::add_response_header(addition);
             self.accept(result);
         }
+    }
+
+    /// The code of the answer as it is now.
+    fn response_code(&mut self) -> Option<u16> {
+        let code = host::property(Attribute::ResponseCode);
+        let code = i64::from_le_bytes(self.accept(code)??.try_into().ok()?);
+        u16::try_from(code).ok()
     }
 
     /// `response` is `None` if the request's headers never came here.

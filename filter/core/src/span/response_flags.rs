@@ -15,6 +15,9 @@ const TIMED_OUT: u64 = bits(&["UT", "SI", "UMSDR", "DT"]);
 /// A response that had begun was broken off by the upstream or by Envoy.
 const BROKE_OFF: u64 = bits(&["LR", "UR", "UF", "UC", "UPE", "DPE", "OM"]);
 
+/// The upstream has not answered, or not to the end.
+const NEVER_ANSWERED: u64 = BROKE_OFF | TIMED_OUT | bits(&["UH", "UO"]);
+
 /// What Envoy noted about a stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseFlags(u64);
@@ -43,6 +46,11 @@ impl ResponseFlags {
     /// Whether a response that had begun was broken off.
     pub fn broke_off(self) -> bool {
         self.0 & BROKE_OFF != 0
+    }
+
+    /// Whether the response was not the upstream's.
+    pub fn never_answered(self) -> bool {
+        self.0 & NEVER_ANSWERED != 0
     }
 
     /// The short names, joined by commas; those of bits that are not known yet as `bit<n>`.

@@ -22,6 +22,9 @@ pub struct StreamEnd {
     pub response_code: Option<u16>,
     /// Envoy's explanation of the response.
     pub response_code_details: Option<String>,
+    /// Whether that explanation is there and says nothing, as with a response that a filter has put
+    /// in the place of one on its way.
+    pub has_empty_details: bool,
     /// What Envoy noted about the stream.
     pub response_flags: ResponseFlags,
     /// The bytes of the response's body.
@@ -87,7 +90,9 @@ impl StreamEnd {
             .number(Attribute::ResponseCode)
             .and_then(|code| u16::try_from(code).ok())
             .filter(|code| *code > 0);
-        let response_code_details = host.text(Attribute::ResponseCodeDetails);
+        let details = host.text_or_empty(Attribute::ResponseCodeDetails);
+        let has_empty_details = details.as_deref() == Some("");
+        let response_code_details = details.filter(|_| !has_empty_details);
         // Envoy says those of the next request already.
         let is_last = response_code_details.as_deref() != Some(INTERNAL_REDIRECT);
         let needs_clock = start_ns.is_none() || duration_ns.is_none();
@@ -97,6 +102,7 @@ impl StreamEnd {
             now_ns: if needs_clock { now_ns() } else { 0 },
             response_code,
             response_code_details,
+            has_empty_details,
             response_flags,
             response_size: host.number_if(response_code.is_some(), Attribute::ResponseSize),
             request_size: host.number_if(request.has_body(), Attribute::RequestSize),
@@ -207,11 +213,17 @@ impl Attributes<'_> {
 
     /// A text that says something.
     fn text(&mut self, attribute: Attribute) -> Option<String> {
+        self.text_or_empty(attribute)
+            .filter(|text| !text.is_empty())
+    }
+
+    fn text_or_empty(&mut self, attribute: Attribute) -> Option<String> {
         let bytes = self.bytes(attribute)?.into_owned();
         // What is text already stays where it is.
-        let text = String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        (!text.is_empty()).then_some(text)
+        Some(
+            String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        )
     }
 
     fn text_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<String> {

@@ -189,6 +189,7 @@ fn an_internal_redirect_is_one_segment_with_two_calls() {
     let request = open_span("/new").request;
     let mut span = span.resume(next, request);
     span.sent_ns = Some(START_NS + 10_000_000);
+    span.answered_ns = Some(START_NS + 40_000_000);
     let mut last = stream_end();
     last.duration_ns = Some(41_000_000);
     let segment = finished(span, last);
