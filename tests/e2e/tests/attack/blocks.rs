@@ -150,6 +150,19 @@ pub fn floods() -> Vec<(&'static str, Block)> {
             "a path of at signs",
             Block::get(&format!("/local/{}", filled("://u:p@"))),
         ),
+        ("a name of 57 kB", sampled().line(&filled("x"), "v")),
+        (
+            "90 `sentry_trace`",
+            lines(get(), "sentry_trace", SAMPLED, 90),
+        ),
+        (
+            "`:authority` of 57 kB",
+            Block::request("GET", "/local", &filled("h")),
+        ),
+        (
+            "a method of 57 kB",
+            Block::request(&filled("M"), "/local", "gateway.test"),
+        ),
         ("`Origin` of 57 kB", get().line("origin", &filled("o"))),
     ]
 }
@@ -163,6 +176,16 @@ pub fn preflights() -> Vec<(&'static str, Block)> {
             .line("access-control-request-headers", names)
     };
     vec![
+        (
+            "a service's long lists",
+            Block::request("OPTIONS", "/lists", "gateway.test")
+                .line("origin", "https://page.test")
+                .line("access-control-request-method", "GET"),
+        ),
+        (
+            "a service's long lists, no preflight",
+            Block::get("/lists").line("origin", "https://page.test"),
+        ),
         ("commas", asks(&filled(","))),
         ("white space", asks(&filled(" "))),
         ("short names", asks(&filled("a,"))),

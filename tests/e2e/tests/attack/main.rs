@@ -75,6 +75,17 @@ async fn everything_that_can_be_long() {
         .await;
 }
 
+/// What a service answers can be long, too, and is live as long as its body comes.
+#[tokio::test]
+async fn answers_that_are_long() {
+    let config = json!({"send_default_pii": true, "capture_response_headers": ["x-long"]});
+    let block = [Block::get("/answers").line("sentry-trace", SAMPLED)];
+    let attack = async |place: &Place| hold(place, streams().min(4_000), &block, &block).await;
+    Scene::new("live: answers with a captured header of 57 kB", config)
+        .run(attack)
+        .await;
+}
+
 #[tokio::test]
 async fn a_small_budget() {
     let config = json!({"max_live_bytes": 1_048_576});
@@ -168,6 +179,8 @@ async fn a_receiver_that_flaps() {
         vec![Step::Hang],
         answer(Reply::status(200).header("x-sentry-rate-limits", "0:transaction:key")),
         vec![Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Step::Reset],
+        answer(Reply::status(200).header("x-sentry-rate-limits", "0:a;b;c:key, ".repeat(4_000))),
+        answer(Reply::status(200).body("text/plain", vec![b'x'; 1 << 20])),
     ];
     let config = json!({"transport": {"timeout_ms": 300, "max_in_flight": 4}});
     let block = Block::get("/local").line("sentry-trace", SAMPLED);
