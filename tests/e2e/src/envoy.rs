@@ -176,6 +176,20 @@ impl Envoy {
         kib.expect("VmRSS") * 1_024
     }
 
+    /// The time that the process has had of all cores so far, in the system's ticks: to be compared, never to be
+    /// taken for seconds.
+    ///
+    /// # Panics
+    /// If the system does not tell, as on others than Linux.
+    pub fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.process.child.id());
+        let stat = fs::read_to_string(path).expect("the state of Envoy's process");
+        // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th after it.
+        let after_name = stat.rsplit(") ").next().unwrap_or_default();
+        let times = after_name.split(' ').skip(11).take(2);
+        times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+
     /// Tells it to end, as a process manager would, and waits until it has.
     ///
     /// # Panics

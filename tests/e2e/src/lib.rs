@@ -11,6 +11,7 @@
 //! what the upstream got. [`MiniSentry`] judges on its own: a test that asserts nothing still fails on a bad envelope.
 //! Nothing sleeps for luck: whatever takes time is awaited by polling against [`DEADLINE`].
 
+pub mod attacker;
 pub mod browser;
 pub mod client;
 pub mod context;
@@ -35,7 +36,7 @@ pub use crate::{
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
     mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
-    polling::{eventually, DEADLINE},
+    polling::{eventually, eventually_within, DEADLINE},
     services::{Library, Service},
     trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},

@@ -10,7 +10,15 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks until there is an answer; `None` if there is none within [`DEADLINE`].
-pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+pub async fn eventually<T>(ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    eventually_within(DEADLINE, ask).await
+}
+
+/// The same with another deadline, for what is slow by design.
+pub async fn eventually_within<T>(
+    deadline: Duration,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> Option<T> {
     let answered = async {
         loop {
             if let Some(answer) = ask().await {
@@ -19,5 +27,5 @@ pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T>
             sleep(PAUSE).await;
         }
     };
-    timeout(DEADLINE, answered).await.ok()
+    timeout(deadline, answered).await.ok()
 }
