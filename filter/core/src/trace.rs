@@ -152,8 +152,9 @@ pub fn decide(
         .dsn
         .as_ref()
         .filter(|dsn| route::may_start(headers, dsn));
-    let is_target = settings.propagate != Some(false)
-        && route::is_target(headers, config.trace_propagation_targets.as_deref());
+    let targets = config.trace_propagation_targets.as_ref();
+    let is_target =
+        settings.propagate != Some(false) && targets.is_none_or(|targets| targets.include(headers));
     let server_timing = settings.server_timing.unwrap_or(config.server_timing);
 
     let decider = Decider {
