@@ -32,13 +32,15 @@ class Point:
     connections: int = 8
     members: int = 4
     rules: int = 0
+    anywhere: int = 0
+    path: int = 0
     routes: int = 10
     body: int = 0
     workers: int = 1
 
-    def where(self) -> tuple[int, int, int]:
+    def where(self) -> tuple[int, int, int, int]:
         """What needs a gateway of its own; the rest is the load's."""
-        return self.rules, self.routes, self.workers
+        return self.rules, self.anywhere, self.routes, self.workers
 
 
 BASE = Point()
@@ -46,10 +48,14 @@ DIMENSIONS = {
     "connections": ("connections at once", [1, 8, 64, 512]),
     "members": ("`baggage` members", [0, 4, 64]),
     "rules": ("rules, of which the last matches", [0, 20, 200]),
+    "anywhere": ("rules that may match anywhere in the path, of which none does", [0, 200]),
+    "path": ("bytes added to the path, with 200 such rules", [0, 8_000, 57_000]),
     "routes": ("routes, of which the last matches", [10, 1_000]),
     "body": ("bytes of the answer's body", [0, 1 << 20]),
     "workers": ("workers, on one core", [1, 2]),
 }
+# What else differs from the one point in a dimension.
+TOGETHER = {"path": {"anywhere": 200}}
 POSTS = "posts"
 RATES = [10, 100, 1_000, None]
 RATE_SECONDS = 5
@@ -65,13 +71,16 @@ def trace(sampled: bool, members: int) -> dict[str, str]:
     return headers
 
 
-def rules(count: int) -> list[dict]:
+def rules(point: Point) -> list[dict]:
+    if point.anywhere:
+        return [{"match": {"path": f"shop-{each}/[^/]+/items"}, "ignore": True} for each in range(point.anywhere)]
+    count = point.rules
     misses = [{"match": {"path": f"^/shops/{each}/items/[0-9]+$"}, "transaction": f"/shops/{each}/items/{{id}}"} for each in range(1, count)]
     return [*misses, {"match": {"path": "^/nothing"}, "transaction": "/nothing"}] if count else []
 
 
 def contestants(module: Path, point: Point) -> list[Contestant]:
-    more = {"rules": rules(point.rules)} if point.rules else {}
+    more = {"rules": rules(point)} if point.rules or point.anywhere else {}
     forwarded = filter_of(module, "forwarded", "forwarded", 0, trace(False, point.members), **more)
     recorded = filter_of(module, "recorded", "recorded", 1, trace(True, point.members), transport=OTLP, **more)
     none = Contestant("none", "no filter", headers=trace(False, point.members), forwards="sentry-trace")
@@ -86,7 +95,7 @@ def contestants(module: Path, point: Point) -> list[Contestant]:
 
 
 def points(dimension: str) -> list[Point]:
-    return [replace(BASE, **{dimension: value}) for value in DIMENSIONS[dimension][1]]
+    return [replace(BASE, **TOGETHER.get(dimension, {}), **{dimension: value}) for value in DIMENSIONS[dimension][1]]
 
 
 class Scaling(Bench):
@@ -99,7 +108,7 @@ class Scaling(Bench):
 
     def gateway(self, point: Point, contestant: Contestant) -> Envoy:
         # Rules are the filter's: without one there is nothing that they could change.
-        where = (0, *point.where()[1:]) if contestant.name == "none" else point.where()
+        where = (0, 0, *point.where()[2:]) if contestant.name == "none" else point.where()
         key = (contestant.name, *where)
         if key not in self.started:
             name = "-".join(map(str, key))
@@ -109,7 +118,8 @@ class Scaling(Bench):
 
     def load_of(self, point: Point) -> Load:
         requests = max(self.requests // 10, 1) if point.body else self.requests
-        return Load(max(requests, point.connections), point.connections, "/big" if point.body else "/nothing")
+        path = "/big" if point.body else "/nothing" + "/shop-1" * (point.path // 7)
+        return Load(max(requests, point.connections), point.connections, path)
 
     def measure(self, all_points: list[Point]) -> None:
         for turn in range(self.rounds):

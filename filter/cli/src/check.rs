@@ -118,6 +118,24 @@ fn warnings(
     {
         warnings.push(format!("transport.cluster is {cluster:?}, and the file has no such cluster: spans would wait, and be lost when the queue is full"));
     }
+    let decides_by_path = config.rules.rules().iter().position(|rule| {
+        let trusts = rule.incoming_trace.is_some()
+            || rule.incoming_sampled.is_some()
+            || rule.propagate.is_some();
+        rule.matching.path.is_some() && trusts
+    });
+    if let (Some(rule), Some(false)) = (decides_by_path, found.normalizes_path) {
+        warnings.push(format!("rules[{rule}] decides by the path what callers may decide, or whether the upstream gets the trace, and the listener has no normalize_path: true, so Envoy routes /x/../public and /%70ublic as they are spelled. Such a rule counts for every spelling where it trusts callers less, and for none but the plain one where it trusts them more; with normalize_path, merge_slashes and path_with_escaped_slashes_action all agree"));
+    }
+    let pattern_with_port = config.rules.rules().iter().position(|rule| {
+        let host = rule.matching.host.as_ref();
+        host.is_some_and(|host| has_port(host.as_str()))
+    });
+    if let Some(rule) = pattern_with_port {
+        warnings.push(format!(
+            "rules[{rule}].match.host seems to ask for a port: hosts are matched without it"
+        ));
+    }
     if config.dsn.is_some() && config.traces_sample_rate.is_none() && warnings.is_empty() {
         warnings.push("traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate".to_owned());
     }
@@ -141,6 +159,12 @@ fn not_traced(config: &FilterConfig) -> Vec<String> {
         left_out.push(format!("requests to {host}{path} (transport.path)"));
     }
     left_out
+}
+
+/// Whether a pattern for hosts asks for a port: a colon that is no group's, and not one of several
+/// as in IPv6 addresses.
+fn has_port(pattern: &str) -> bool {
+    pattern.replace("(?:", "").matches(':').count() == 1
 }
 
 /// The defaults, with what was written over them, with what the filter made of that.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 const WASM: &str = "extensions.filters.http.wasm.v3.Wasm";
 const CORS: &str = "extensions.filters.http.cors.v3.Cors";
+const MANAGER: &str = "http_connection_manager.v3.HttpConnectionManager";
 
 /// One plugin configuration, as the module gets it.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Found {
     pub host_variables: Vec<String>,
     /// The clusters beside it, where all of them are known.
     pub clusters: Option<Vec<String>>,
+    /// Whether the listener around it normalizes paths, where it is known.
+    pub normalizes_path: Option<bool>,
     /// What works and will be regretted.
     pub warnings: Vec<String>,
 }
@@ -104,6 +107,7 @@ impl Found {
             variables: BTreeMap::new(),
             host_variables: Vec::new(),
             clusters: None,
+            normalizes_path: None,
             warnings: Vec::new(),
         }
     }
@@ -176,7 +180,7 @@ fn texts(list: Option<&Vec<Value>>) -> Vec<String> {
 
 fn in_envoy(document: &Value) -> Vec<Found> {
     let mut all = Vec::new();
-    walk(document, false, &mut all);
+    walk(document, Around::default(), &mut all);
     let statics = &document["static_resources"];
     // Clusters that come by CDS are in another file.
     if statics.is_object() && document["dynamic_resources"]["cds_config"].is_null() {
@@ -190,14 +194,20 @@ fn in_envoy(document: &Value) -> Vec<Found> {
     all
 }
 
-fn walk(value: &Value, is_behind_cors: bool, all: &mut Vec<Found>) {
+/// What stands around a filter.
+#[derive(Debug, Default, Clone, Copy)]
+struct Around {
+    is_behind_cors: bool,
+    normalizes_path: Option<bool>,
+}
+
+fn walk(value: &Value, mut around: Around, all: &mut Vec<Found>) {
     match value {
         Value::Array(items) => {
             // In a list of filters the order counts.
-            let mut is_behind_cors = is_behind_cors;
             for item in items {
-                walk(item, is_behind_cors, all);
-                is_behind_cors |= type_of(&item["typed_config"]).ends_with(CORS);
+                walk(item, around, all);
+                around.is_behind_cors |= type_of(&item["typed_config"]).ends_with(CORS);
             }
         }
         Value::Object(_) if type_of(value).ends_with(WASM) => {
@@ -206,11 +216,19 @@ fn walk(value: &Value, is_behind_cors: bool, all: &mut Vec<Found>) {
                 Some(inner) => &inner["config"],
                 None => &value["config"],
             };
-            all.push(in_wasm_filter(config, is_behind_cors));
+            let mut found = in_wasm_filter(config, around.is_behind_cors);
+            found.normalizes_path = around.normalizes_path;
+            all.push(found);
         }
-        Value::Object(object) => object
-            .values()
-            .for_each(|inner| walk(inner, is_behind_cors, all)),
+        Value::Object(object) => {
+            // The connection manager, which may be a part of a patch that leaves the rest as it is.
+            if type_of(value).ends_with(MANAGER) && object.contains_key("http_filters") {
+                around.normalizes_path = Some(value["normalize_path"] == true);
+            }
+            for inner in object.values() {
+                walk(inner, around, all);
+            }
+        }
         _ => {}
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::rules::RuleSet;
 use sentry_filter_core::span::StreamEnd;
 use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::Sources;
@@ -70,7 +71,7 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
     let mut pipeline = Pipeline::new(FilterConfig {
         traces_sample_rate: SampleRate::new(1.0),
         max_traces_per_second: None,
-        rules: Vec::new(),
+        rules: RuleSet::default(),
         trace_ignore_status_codes: Vec::new(),
         ..config.clone()
     });

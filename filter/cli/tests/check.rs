@@ -150,6 +150,70 @@ fn a_struct_is_read_as_envoy_hands_it_over_and_what_will_be_regretted_is_said() 
     insta::assert_snapshot!(printed);
 }
 
+/// Rules as a trust boundary are only as good as the listener's reading of paths.
+#[test]
+fn a_rule_that_decides_by_the_path_wants_normalized_paths() {
+    let with = |manager: &str, rule: &str| {
+        let file = format!(
+            r#"
+"@type": type.googleapis.com/envoy.config.listener.v3.Listener
+filter_chains:
+- filters:
+  - name: hcm
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      {manager}
+      http_filters:
+      - name: sentry
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+          config:
+            failure_policy: FAIL_RELOAD
+            configuration:
+              "@type": type.googleapis.com/google.protobuf.StringValue
+              value: '{{"rules": [{{"match": {{"method": "x"}}}}, {rule}]}}'
+"#
+        );
+        let (code, printed) = check(&file, &["-"]);
+        assert_eq!(code, 0, "{printed}");
+        printed
+    };
+    let decides = "warning: rules[1] decides by the path";
+    let by_path = r#"{"match": {"path": "^/a"}, "incoming": {"trace": "restart"}}"#;
+    assert!(with("", by_path).contains(decides));
+    assert!(with("normalize_path: false", by_path).contains(decides));
+    assert!(!with("normalize_path: true", by_path).contains(decides));
+    for (rule, is_warned) in [
+        (
+            r#"{"match": {"path": "^/a"}, "incoming": {"sampled": "inherit"}}"#,
+            true,
+        ),
+        (r#"{"match": {"path": "^/a"}, "propagate": false}"#, true),
+        (r#"{"match": {"path": "^/a"}, "transaction": "a"}"#, false),
+        (
+            r#"{"match": {"host": "^a"}, "incoming": {"trace": "restart"}}"#,
+            false,
+        ),
+    ] {
+        assert_eq!(with("", rule).contains(decides), is_warned, "{rule}");
+    }
+    // What is not known is not said.
+    let (_, printed) = check(&format!(r#"{{"rules": [{by_path}]}}"#), &["-"]);
+    assert!(!printed.contains("decides by the path"), "{printed}");
+
+    for (pattern, is_warned) in [
+        (r"^a\\.example:8443$", true),
+        ("^a(:443)?$", true),
+        ("^(?:a|b)[.]example$", false),
+        (r"^\\[2001:db8::", false),
+    ] {
+        let rule = format!(r#"{{"rules": [{{"match": {{"host": "{pattern}"}}}}]}}"#);
+        let (_, printed) = check(&rule, &["-"]);
+        let asks = printed.contains("rules[0].match.host seems to ask for a port");
+        assert_eq!(asks, is_warned, "{printed}");
+    }
+}
+
 #[test]
 fn several_documents_of_kubernetes_are_checked_each() {
     let yaml = "

@@ -13,8 +13,8 @@ use crate::cors::CorsConfig;
 use crate::dsn::{normalize_org_id, Dsn};
 use crate::envelope::Format;
 use crate::response::ResponseHeaders;
-use crate::route::Target;
-use crate::rules::{IncomingSampled, IncomingTrace, Rule};
+use crate::route::Targets;
+use crate::rules::{IncomingSampled, IncomingTrace, RuleSet};
 use crate::span::attributes::shortened;
 use crate::span::data::DataConfig;
 use crate::trace::sampling::SampleRate;
@@ -67,9 +67,9 @@ pub struct FilterConfig {
     /// Whether `traceparent` is written.
     pub propagate_traceparent: bool,
     /// The URLs whose upstream gets the trace; `None` is all.
-    pub trace_propagation_targets: Option<Vec<Target>>,
+    pub trace_propagation_targets: Option<Targets>,
     /// What differs from request to request, the first first.
-    pub rules: Vec<Rule>,
+    pub rules: RuleSet,
     /// Which lists of CORS answers the trace headers are added to.
     pub cors: CorsConfig,
     /// Which trace headers the client gets.

@@ -57,6 +57,7 @@ pub mod pattern;
 pub mod pipeline;
 pub mod protobuf;
 pub mod queue;
+mod reading;
 pub mod response;
 pub mod route;
 pub mod rules;

@@ -1,8 +1,9 @@
 //! Which requests take part, and what a transaction is called (filter.md §3.8, §6).
 
 use crate::dsn::Dsn;
-use crate::headers::{Headers, AUTHORITY, METHOD, PATH, SCHEME};
-use crate::pattern::Pattern;
+use crate::headers::{Headers, AUTHORITY, METHOD, PATH};
+use crate::pattern::{Pattern, PatternSet, MAX_TEXT, WORK};
+use crate::reading::{self, RequestPath};
 use crate::span::attributes::{shortened, MAX_NAME};
 
 /// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody
@@ -18,7 +19,7 @@ pub fn is_receiver(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> b
     dsn.is_receiver(part(AUTHORITY), part(PATH), export_path)
 }
 
-/// A part of the `trace_propagation_targets`: which URLs get the trace (sentry-protocol.md §6.1).
+/// A part of the `trace_propagation_targets`: which URLs get the trace.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Target {
     /// URLs that contain a text.
@@ -27,19 +28,83 @@ pub enum Target {
     Pattern(Pattern),
 }
 
-/// Whether the upstream of a request gets the trace. Without targets every upstream does; an empty list is none.
-pub fn is_target(headers: &Headers, targets: Option<&[Target]>) -> bool {
-    let Some(targets) = targets else {
-        return true;
-    };
-    let part = |name| headers.value(name).unwrap_or_default();
-    let url = [part(SCHEME), b"://", part(AUTHORITY), part(PATH)].concat();
-    targets.iter().any(|target| match target {
-        Target::Text(text) => {
-            text.is_empty() || url.windows(text.len()).any(|part| part == text.as_bytes())
+/// How many bytes the states of the targets may take, roughly, per worker.
+const MAX_STATES: usize = 1024 * 1024;
+
+/// The `trace_propagation_targets`.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    list: Vec<Target>,
+    set: PatternSet,
+}
+
+impl Targets {
+    /// Puts the targets together.
+    ///
+    /// # Errors
+    /// That they are too large together, on one line.
+    pub fn new(mut list: Vec<Target>) -> Result<Self, String> {
+        let texts = list.iter().filter_map(|target| match target {
+            Target::Text(text) => Some(text),
+            Target::Pattern(_) => None,
+        });
+        let texts = texts.flat_map(|text| [text.clone(), with_lower_case_host(text)]);
+        let texts: Vec<Pattern> = texts.map(|text| Pattern::in_url(&text)).collect();
+        let patterns = list.iter().filter_map(|target| match target {
+            Target::Text(_) => None,
+            Target::Pattern(pattern) => Some(pattern),
+        });
+        let set = PatternSet::new(texts.iter().chain(patterns), MAX_STATES)?;
+        for target in &mut list {
+            if let Target::Pattern(pattern) = target {
+                pattern.keep_text();
+            }
         }
-        Target::Pattern(pattern) => pattern.matches(&url),
-    })
+        Ok(Self { list, set })
+    }
+
+    /// Whether the upstream of a request gets the trace. What is asked are scheme, host and path,
+    /// never what a caller can add without asking for something else: credentials, query, fragment.
+    /// The path has to match in whichever way it is read, the host with its default port or without.
+    pub fn include(&self, headers: &Headers) -> bool {
+        if self.set.is_empty() {
+            return false;
+        }
+        let mut work = WORK;
+        let paths = RequestPath::of(headers).readings();
+        reading::origins(headers).iter().any(|origin| {
+            paths.iter().all(|path| {
+                // More than that is not looked at.
+                let path = path.get(..=MAX_TEXT).unwrap_or(path);
+                let url = [&origin[..], path].concat();
+                self.set.matches_any(&url, &mut work)
+            })
+        })
+    }
+}
+
+/// Hosts are compared in lower case.
+fn with_lower_case_host(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let path = rest.strip_prefix(host).unwrap_or_default();
+    let scheme = scheme.map(|scheme| format!("{}://", scheme.to_ascii_lowercase()));
+    [
+        &scheme.unwrap_or_default(),
+        &host.to_ascii_lowercase(),
+        path,
+    ]
+    .concat()
+}
+
+/// The set follows from the list.
+impl PartialEq for Targets {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
 }
 
 /// What a transaction is called, and how good that name is.
@@ -121,6 +186,126 @@ mod tests {
                 "{method} {authority}{path}"
             );
         }
+    }
+
+    fn targets(list: &[&str]) -> Targets {
+        let list = list.iter().map(|text| match text.strip_prefix("re:") {
+            Some(pattern) => Target::Pattern(Pattern::new(pattern).unwrap()),
+            None => Target::Text((*text).to_owned()),
+        });
+        Targets::new(list.collect()).unwrap()
+    }
+
+    fn include(list: &[&str], scheme: &str, authority: &str, path: &str) -> bool {
+        let pairs = [
+            (":scheme", scheme),
+            (":authority", authority),
+            (":path", path),
+        ];
+        let pairs = pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        targets(list).include(&Headers::from_pairs(pairs))
+    }
+
+    #[test]
+    fn targets_are_about_scheme_host_and_path() {
+        let rows = [
+            ("internal.example", "https", "api.internal.example", "/"),
+            (
+                "INTERNAL.example",
+                "https",
+                "API.Internal.Example:8443",
+                "/",
+            ),
+            ("https://api.example/", "https", "api.example:443", "/"),
+            ("https://api.example:443/", "https", "api.example", "/"),
+            ("HTTP://Api.example:80/V1", "http", "api.example.", "/V1"),
+            ("//api.example/v1", "http", "user:pw@api.example", "/v1?x"),
+            ("api.example:8443", "https", "API.example:8443", "/"),
+            ("/V1/", "https", "api.example", "/V1/a"),
+            ("/V1/", "https", "api.example", "/a/../V1/b/V1/"),
+            ("", "https", "api.example", "/"),
+            (
+                "re:^https://api[.]example/v[0-9]/",
+                "https",
+                "API.example:443",
+                "/v1/",
+            ),
+            ("re:[.]example:443/", "https", "api.example", "/"),
+        ];
+        for (target, scheme, authority, path) in rows {
+            let is_one = include(&["other.test", target], scheme, authority, path);
+            assert!(is_one, "{target}: {scheme} {authority} {path}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_caller_adds_makes_a_target() {
+        let rows = [
+            ("internal.example", "partner.test", "/?u=internal.example"),
+            ("internal.example", "partner.test", "/#internal.example"),
+            ("internal.example", "partner.test", "/#?internal.example"),
+            ("internal.example", "internal.example@partner.test", "/"),
+            (
+                "internal.example",
+                "internal.example:pw@partner.test:443",
+                "/",
+            ),
+            (
+                "https://internal.example/",
+                "partner.test",
+                "/https://internal.example/",
+            ),
+            (
+                "://internal.example",
+                "partner.test",
+                "/x://internal.example/",
+            ),
+            (
+                "re:internal[.]example",
+                "partner.test",
+                "/?u=internal.example",
+            ),
+            (
+                "re:internal[.]example",
+                "partner.test",
+                "/a?x#internal.example",
+            ),
+            (
+                "re:^https://partner.*internal",
+                "partner.test",
+                "/?internal",
+            ),
+            ("/internal/", "partner.test", "/internal/../public"),
+            ("/internal/", "partner.test", "/internal/..%2fpublic"),
+            ("/internal/", "partner.test", "/%69nternal/"),
+            ("http://partner.test", "partner.test", "/"),
+            ("partner.test:80/", "partner.test", "/"),
+        ];
+        for (target, authority, path) in rows {
+            let is_one = include(&["other.test", target], "https", authority, path);
+            assert!(!is_one, "{target}: {authority} {path}");
+        }
+        assert!(!include(&[], "https", "partner.test", "/"));
+        // The end of so long a URL is not looked at.
+        let long = "a".repeat(57_000);
+        assert!(!include(
+            &["/end"],
+            "https",
+            "partner.test",
+            &format!("/{long}/end")
+        ));
+        assert!(!include(
+            &["re:a$"],
+            "https",
+            "partner.test",
+            &format!("/{long}")
+        ));
+        assert!(include(
+            &["partner.test"],
+            "https",
+            "partner.test",
+            &format!("/{long}")
+        ));
     }
 
     #[test]

@@ -1,18 +1,20 @@
-//! What differs from request to request: rules by pattern, and the settings of an Envoy route (filter.md §2).
+//! What differs from request to request: rules by pattern, and the settings of an Envoy route.
 //!
 //! ```json
 //! {"match": {"path": "^/shops/([^/]+)/", "method": "^GET$", "header": {"x-team": "web"}}, "transaction": "/shops/$1", "traces_sample_rate": 0.5}
 //! ```
 //! For each field the first rule counts that matches and sets it. The settings of a route come before all rules.
 
-use regex::bytes::Captures;
+mod matching;
 
 use crate::attribute::Attribute;
 use crate::decimal::number;
-use crate::headers::{Headers, AUTHORITY, METHOD, PATH};
+use crate::headers::Headers;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Source, TransactionName};
 use crate::trace::sampling::SampleRate;
+
+pub use matching::RuleSet;
 
 /// Whether outside callers decide about the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +39,9 @@ pub enum IncomingSampled {
 pub struct Match {
     /// The method.
     pub method: Option<Pattern>,
-    /// The host and port the client asked for.
+    /// The host the client asked for, in lower case, without its port.
     pub host: Option<Pattern>,
-    /// The path without its query.
+    /// The path without its query, as Envoy's normalization has it.
     pub path: Option<Pattern>,
     /// The name of the Envoy route.
     pub route: Option<Pattern>,
@@ -70,7 +72,32 @@ pub struct Rule {
     pub server_timing: Option<bool>,
 }
 
-/// What counts for one request, from rules only; a route's own settings are asked for later, and only where they matter.
+impl Match {
+    /// Its patterns are in the sets, and here only their texts are asked for any more.
+    fn compiled(&mut self) {
+        let Self {
+            method,
+            host,
+            path,
+            route,
+            cluster,
+            headers,
+        } = self;
+        let texts = [method, host, path, route, cluster];
+        let texts = texts.into_iter().flatten();
+        let headers = headers.iter_mut().map(|(_, pattern)| pattern);
+        texts.chain(headers).for_each(Pattern::keep_text);
+    }
+}
+
+/// What counts for one request, from rules only; a route's own settings are asked for later, and
+/// only where they matter.
+///
+/// Rules can be a trust boundary, so callers must not get past one by the way in which they spell a
+/// path, or by a text that is too long to be decided about. Where it is uncertain whether a request
+/// matches, a rule that trusts callers less (`incoming` with `restart` or `ignore`, `propagate:
+/// false`) counts, and one that trusts them more does not. All other settings go by the path as
+/// Envoy's normalization has it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Settings {
     /// The share of new traces that is sampled.
@@ -89,44 +116,15 @@ pub struct Settings {
     pub server_timing: Option<bool>,
 }
 
-/// What a rule may ask about a request. An attribute is fetched once, however many rules ask for it.
-struct Facts<'h, 'a> {
-    headers: &'h Headers,
-    attribute: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
-    route_name: Option<Option<Vec<u8>>>,
-    cluster_name: Option<Option<Vec<u8>>>,
-}
-
-impl Facts<'_, '_> {
-    fn route_name(&mut self) -> Option<&[u8]> {
-        let fetch = || (self.attribute)(Attribute::RouteName);
-        self.route_name.get_or_insert_with(fetch).as_deref()
-    }
-
-    fn cluster_name(&mut self) -> Option<&[u8]> {
-        let fetch = || (self.attribute)(Attribute::ClusterName);
-        self.cluster_name.get_or_insert_with(fetch).as_deref()
-    }
-}
-
 impl Settings {
     /// What the rules say about a request.
     pub fn of(
-        rules: &[Rule],
+        rules: &RuleSet,
         headers: &Headers,
         attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
     ) -> Self {
         let mut settings = Self::default();
-        let mut facts = Facts {
-            headers,
-            attribute,
-            route_name: None,
-            cluster_name: None,
-        };
-        for rule in rules {
-            let Some(path_captures) = rule.matching.matches(&mut facts) else {
-                continue;
-            };
+        rules.each_match(headers, attribute, &mut |rule, verdict, find_groups| {
             let Rule {
                 matching: _,
                 traces_sample_rate,
@@ -137,52 +135,41 @@ impl Settings {
                 propagate,
                 server_timing,
             } = rule;
-            settings.transaction = settings.transaction.or_else(|| {
-                let name = transaction.as_ref()?.expand(path_captures.as_ref());
-                // Groups may be empty.
-                (!name.is_empty()).then(|| TransactionName::new(&name, Source::Custom))
-            });
+            let trusts_less = |is_less: bool| match is_less {
+                true => verdict.is_possible,
+                false => verdict.is_certain,
+            };
+            let trace = incoming_trace.filter(|it| trusts_less(*it == IncomingTrace::Restart));
+            let sampled = incoming_sampled.filter(|it| trusts_less(*it == IncomingSampled::Ignore));
+            let propagate = propagate.filter(|it| trusts_less(!*it));
+            settings.incoming_trace = settings.incoming_trace.or(trace);
+            settings.incoming_sampled = settings.incoming_sampled.or(sampled);
+            settings.propagate = settings.propagate.or(propagate);
+            if !verdict.is_usual {
+                return;
+            }
+            if let (None, Some(template)) = (&settings.transaction, transaction) {
+                settings.transaction = name(template, find_groups);
+            }
             settings.traces_sample_rate = settings.traces_sample_rate.or(*traces_sample_rate);
             settings.ignore = settings.ignore.or(*ignore);
-            settings.incoming_trace = settings.incoming_trace.or(*incoming_trace);
-            settings.incoming_sampled = settings.incoming_sampled.or(*incoming_sampled);
-            settings.propagate = settings.propagate.or(*propagate);
             settings.server_timing = settings.server_timing.or(*server_timing);
-        }
+        });
         settings
     }
 }
 
-impl Match {
-    /// The groups of the path's pattern if everything matches; the outer `None` is no match.
-    fn matches<'h>(&self, facts: &mut Facts<'h, '_>) -> Option<Option<Captures<'h>>> {
-        let Self {
-            method,
-            host,
-            path,
-            route,
-            cluster,
-            headers: header,
-        } = self;
-        let headers = facts.headers;
-        let agrees = |pattern: &Option<Pattern>, value: Option<&[u8]>| {
-            pattern
-                .as_ref()
-                .is_none_or(|pattern| value.is_some_and(|value| pattern.matches(value)))
-        };
-        let matches = agrees(method, headers.value(METHOD))
-            && agrees(host, headers.value(AUTHORITY))
-            && header
-                .iter()
-                .all(|(name, pattern)| headers.values(name).any(|value| pattern.matches(value)))
-            && (route.is_none() || agrees(route, facts.route_name()))
-            && (cluster.is_none() || agrees(cluster, facts.cluster_name()));
-        match path {
-            _ if !matches => None,
-            None => Some(None),
-            Some(pattern) => pattern.captures(path_of(headers)).map(Some),
+/// The name that a template gives, unless nothing is in the groups, or they cost too much.
+fn name(template: &Template, find_groups: matching::FindGroups<'_>) -> Option<TransactionName> {
+    let mut name = None;
+    match template.has_references() {
+        true => {
+            find_groups(&mut |groups| name = groups.map(|groups| template.expand(Some(&groups))))
         }
+        false => name = Some(template.expand(None)),
     }
+    let name = name.filter(|name| !name.is_empty())?;
+    Some(TransactionName::new(&name, Source::Custom))
 }
 
 /// What an Envoy route's own metadata says: `metadata.filter_metadata.sentry`.
@@ -229,100 +216,15 @@ fn read_flag(value: &[u8]) -> Option<bool> {
     }
 }
 
-/// A double, or the text that Envoy's YAML reader makes of a number with a point.
+/// A double, or a number as text: Envoy's YAML reader makes a text of every number with a point.
+/// Eight bytes that are text are no double.
 fn read_rate(value: &[u8]) -> Option<SampleRate> {
-    let text = std::str::from_utf8(value).ok();
-    let double = || SampleRate::new(f64::from_le_bytes(value.try_into().ok()?));
-    text.and_then(|text| number(text.trim()))
-        .map_or_else(double, SampleRate::new)
-}
-
-/// The path without query and fragment.
-fn path_of(headers: &Headers) -> &[u8] {
-    headers
-        .value(PATH)
-        .and_then(|path| path.split(|byte| matches!(byte, b'?' | b'#')).next())
-        .unwrap_or_default()
+    let rate = match read_text(value) {
+        Some(text) => number(text.trim())?,
+        None => f64::from_le_bytes(value.try_into().ok()?),
+    };
+    SampleRate::new(rate)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What `metadata.filter_metadata.sentry` of a route comes back as from Envoy 1.40.
-    #[test]
-    fn the_metadata_of_a_route_is_read_as_envoy_writes_it() {
-        let empty = RouteMetadata::default();
-        let named = |name: &str| {
-            Some(TransactionName {
-                name: name.to_owned(),
-                source: Source::Route,
-            })
-        };
-        let rows: [(&str, &[u8], RouteMetadata); 5] = [
-            (
-                "{ignore: true, traces_sample_rate: 0.5, transaction: /x/{y}}",
-                b"\x03\0\0\0\x06\0\0\0\x01\0\0\0\x12\0\0\0\x03\0\0\0\x0b\0\0\0\x06\0\0\0\
-                  ignore\0\x01\0traces_sample_rate\x000.5\0transaction\0/x/{y}\0",
-                RouteMetadata {
-                    traces_sample_rate: SampleRate::new(0.5),
-                    transaction: named("/x/{y}"),
-                    ignore: Some(true),
-                },
-            ),
-            (
-                "{ignore: false, traces_sample_rate: 1, transaction: name}",
-                b"\x03\0\0\0\x0b\0\0\0\x04\0\0\0\x12\0\0\0\x08\0\0\0\x06\0\0\0\x01\0\0\0\
-                  transaction\0name\0traces_sample_rate\0\0\0\0\0\0\0\xf0?\0ignore\0\0\0",
-                RouteMetadata {
-                    traces_sample_rate: SampleRate::new(1.0),
-                    transaction: named("name"),
-                    ignore: Some(false),
-                },
-            ),
-            (
-                "{ignore: \"true\", transaction: 7, traces_sample_rate: \"0.25\"}",
-                b"\x03\0\0\0\x06\0\0\0\x04\0\0\0\x0b\0\0\0\x08\0\0\0\x12\0\0\0\x04\0\0\0\
-                  ignore\0true\0transaction\0\0\0\0\0\0\0\x1c@\0traces_sample_rate\x000.25\0",
-                RouteMetadata {
-                    traces_sample_rate: SampleRate::new(0.25),
-                    transaction: None,
-                    ignore: Some(true),
-                },
-            ),
-            (
-                "{transaction: x, o: {k: true}}",
-                b"\x02\0\0\0\x01\0\0\0\x10\0\0\0\x0b\0\0\0\x01\0\0\0\
-                  o\0\x01\0\0\0\x01\0\0\0\x01\0\0\0k\0\x01\0\0transaction\0x\0",
-                RouteMetadata {
-                    transaction: named("x"),
-                    ..empty.clone()
-                },
-            ),
-            ("{}", b"\0\0\0\0", empty.clone()),
-        ];
-        for (yaml, bytes, expected) in rows {
-            assert_eq!(
-                RouteMetadata::read(Some(bytes.to_vec())),
-                expected,
-                "{yaml}"
-            );
-        }
-        assert_eq!(RouteMetadata::read(None), empty, "nothing");
-    }
-
-    #[test]
-    fn what_is_none_of_the_settings_leaves_them_to_the_rules() {
-        let pairs: [(&[u8], &[u8]); 3] = [
-            (b"traces_sample_rate", b"often"),
-            (b"transaction", b""),
-            (b"ignore", b"\0\0\0\0\0\0\xf0?"),
-        ];
-        let bytes = crate::headers::serialize(pairs.into_iter());
-        assert_eq!(RouteMetadata::read(Some(bytes)), RouteMetadata::default());
-        let whole = b"\x01\0\0\0\x06\0\0\0\x01\0\0\0ignore\0\x01\0";
-        assert_eq!(RouteMetadata::read(Some(whole.to_vec())).ignore, Some(true));
-        let torn = whole.get(..18).unwrap_or_default().to_vec();
-        assert_eq!(RouteMetadata::read(Some(torn)), RouteMetadata::default());
-    }
-}
+mod tests;

@@ -209,8 +209,9 @@ pub fn decide(
     let starts = config.dsn.as_ref().filter(|dsn| {
         limits.can_send && route::may_start(headers, dsn, config.transport.path.as_deref())
     });
-    let is_target = settings.propagate != Some(false)
-        && route::is_target(headers, config.trace_propagation_targets.as_deref());
+    let targets = config.trace_propagation_targets.as_ref();
+    let is_target =
+        settings.propagate != Some(false) && targets.is_none_or(|targets| targets.include(headers));
     let server_timing = match before {
         Some(before) => before.carried.server_timing,
         None => settings.server_timing.unwrap_or(config.server_timing),

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::reader::Section;
 use crate::pattern::{Pattern, Template};
-use crate::route::Target;
-use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule};
+use crate::route::{Target, Targets};
+use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule, RuleSet};
 use crate::trace::sampling::SampleRate;
 
 impl Section<'_> {
@@ -42,13 +42,15 @@ impl Section<'_> {
     }
 
     /// Texts that a URL contains, and patterns that it matches.
-    pub(super) fn targets(&mut self, key: &'static str) -> Option<Vec<Target>> {
-        let list = self.list(key)?;
-        Some(
-            list.into_iter()
-                .filter_map(|(path, value)| self.target(path, value))
-                .collect(),
-        )
+    pub(super) fn targets(&mut self, key: &'static str) -> Option<Targets> {
+        let list = self.list(key)?.into_iter();
+        let list = list.filter_map(|(path, value)| self.target(path, value));
+        let targets = Targets::new(list.collect());
+        targets.map_err(|error| self.too_large(key, &error)).ok()
+    }
+
+    fn too_large(&mut self, key: &'static str, error: &str) {
+        self.problem(self.path(key), format!("expected less: {error}"));
     }
 
     fn target(&mut self, path: String, value: Value) -> Option<Target> {
@@ -74,11 +76,13 @@ impl Section<'_> {
     }
 
     /// The rules.
-    pub(super) fn rules(&mut self, key: &'static str) -> Vec<Rule> {
-        let list = self.list(key).unwrap_or_default();
-        list.into_iter()
-            .filter_map(|(path, value)| self.rule(path, value))
-            .collect()
+    pub(super) fn rules(&mut self, key: &'static str) -> RuleSet {
+        let list = self.list(key).unwrap_or_default().into_iter();
+        let list = list.filter_map(|(path, value)| self.rule(path, value));
+        let rules = RuleSet::new(list.collect());
+        rules
+            .map_err(|error| self.too_large(key, &error))
+            .unwrap_or_default()
     }
 
     fn rule(&mut self, path: String, value: Value) -> Option<Rule> {
@@ -115,7 +119,7 @@ impl Section<'_> {
         let mut section = self.section(key);
         let matching = Match {
             method: section.pattern("method"),
-            host: section.pattern("host"),
+            host: section.host_pattern("host"),
             path: section.pattern("path"),
             route: section.pattern("route"),
             cluster: section.pattern("cluster"),
@@ -149,8 +153,22 @@ impl Section<'_> {
         self.compile(self.path(key), &text)
     }
 
+    fn host_pattern(&mut self, key: &'static str) -> Option<Pattern> {
+        let text = self.text(key)?;
+        self.checked(self.path(key), &text, Pattern::ignoring_case(&text))
+    }
+
     fn compile(&mut self, path: String, text: &str) -> Option<Pattern> {
-        Pattern::new(text)
+        self.checked(path, text, Pattern::new(text))
+    }
+
+    fn checked(
+        &mut self,
+        path: String,
+        text: &str,
+        pattern: Result<Pattern, String>,
+    ) -> Option<Pattern> {
+        pattern
             .map_err(|error| {
                 self.problem(
                     path,
@@ -169,7 +187,7 @@ impl Section<'_> {
             );
             return None;
         }
-        Template::new(text, pattern)
+        Template::new(&text, pattern)
             .map_err(|unknown| {
                 let message = format!("expected references to groups of match.path, found ${unknown}, which it does not have");
                 self.problem(self.path(key), message);

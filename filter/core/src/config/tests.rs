@@ -1,6 +1,7 @@
 use super::*;
 use crate::pattern::{Pattern, Template};
-use crate::rules::Match;
+use crate::route::Target;
+use crate::rules::{Match, Rule};
 
 fn parse(json: &str) -> Result<FilterConfig, Vec<String>> {
     parse_in(json, &Surroundings::default())
@@ -84,11 +85,12 @@ fn every_key_is_read() {
         max_traces_per_second: Some(2.5),
         continue_traceparent: false,
         propagate_traceparent: true,
-        trace_propagation_targets: Some(vec![
+        trace_propagation_targets: Targets::new(vec![
             Target::Text("/api".to_owned()),
             Target::Pattern(Pattern::new("^https:").unwrap()),
-        ]),
-        rules: vec![Rule {
+        ])
+        .ok(),
+        rules: RuleSet::new(vec![Rule {
             matching: Match {
                 method: Pattern::new("GET").ok(),
                 host: Pattern::new("a").ok(),
@@ -98,13 +100,14 @@ fn every_key_is_read() {
                 headers: vec![("x-team".to_owned(), Pattern::new("web").unwrap())],
             },
             traces_sample_rate: SampleRate::new(1.0),
-            transaction: Template::new("/$1".to_owned(), Pattern::new("(a)").ok().as_ref()).ok(),
+            transaction: Template::new("/$1", Pattern::new("(a)").ok().as_ref()).ok(),
             ignore: Some(true),
             incoming_trace: Some(IncomingTrace::Continue),
             incoming_sampled: Some(IncomingSampled::Inherit),
             propagate: Some(false),
             server_timing: Some(false),
-        }],
+        }])
+        .unwrap(),
         cors: CorsConfig {
             allow_headers: false,
             expose_headers: true,
