@@ -4,6 +4,7 @@
 
 pub mod attributes;
 pub mod data;
+pub mod method;
 pub mod request;
 pub mod response_flags;
 pub mod status;
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 
 use crate::envelope::Amount;
 use crate::live::{piece, sum, HeapBytes};
-use crate::route::{Source, TransactionName};
+use crate::route::TransactionName;
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
@@ -242,10 +243,7 @@ impl OpenSpan {
         };
         match &self.transaction {
             Some(transaction) => Cow::Borrowed(transaction),
-            None => Cow::Owned(
-                from_route()
-                    .unwrap_or_else(|| TransactionName::new(&self.request.path, Source::Url)),
-            ),
+            None => Cow::Owned(from_route().unwrap_or_else(|| self.request.name())),
         }
     }
 
@@ -268,7 +266,7 @@ impl OpenSpan {
         let upstream_ns = upstream.iter().fold(0, |sum: u64, call| {
             sum.saturating_add(call.times.length_ns())
         });
-        let status = SpanStatus::of_stream(end, request.is_grpc);
+        let status = SpanStatus::of_stream(end, request);
         let server = Span {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
@@ -302,14 +300,14 @@ impl OpenSpan {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
         let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
-        let was_answered = was_answered(end, upstream);
+        let was_answered = was_answered(end, upstream, request);
         // An answer that Envoy follows itself never comes by here.
         let answered_ns = self.answered_ns.filter(|_| was_answered);
         let first_byte_ns = answered_ns.map(|answered_ns| {
             let answered_ns = answered_ns.min(times.end_ns);
             answered_ns.saturating_sub(times.start_ns)
         });
-        let status = SpanStatus::of_upstream(end, request.is_grpc, was_answered);
+        let status = SpanStatus::of_upstream(end, request, was_answered);
         let code = end.response_code.filter(|_| was_answered);
         let method = request.method.as_str();
         let template = self
@@ -320,14 +318,13 @@ impl OpenSpan {
             Some(template) => [method, " ", &template.name].concat().into(),
             None => Cow::Borrowed(method),
         };
-        let url = request.url().unwrap_or(&request.path);
-        let description = [method, " ", url].concat().into();
+        let description = [method, " ", request.target()].concat();
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: Kind::Client,
             name: attributes::shortened(name, attributes::MAX_NAME),
-            description,
+            description: attributes::shortened(description, attributes::MAX_TEXT),
             status,
             times,
             attributes: attributes::of_upstream_span(
@@ -343,11 +340,12 @@ impl OpenSpan {
 }
 
 /// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's own.
-fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd) -> bool {
+fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd, request: &Request) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
     upstream.latency_ns.is_some()
         || details == "via_upstream"
-        || details.starts_with("upstream_reset_after_response_started")
+        || end.is_tunnel(request)
+        || (end.says_response_started() && !end.is_own_response)
         // An answer that had begun is the upstream's; one of Envoy's own is an error.
         || ((end.response_flags.client_left() || end.timed_out())
             && end.response_code.is_some_and(|code| code < 400))
