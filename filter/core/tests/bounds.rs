@@ -143,11 +143,13 @@ fn post(
             },
             now_ns: &mut || 1,
             attribute,
+            redirect_token: &mut || None,
         },
     );
-    let span = outcome.span.expect("a span");
-    let end = StreamEnd::read(&span, true, &AtEnd::default(), attribute, &mut || 1);
-    pipeline.on_stream_end(*span, end, || Some(headers()));
+    let request = outcome.request;
+    let span = request.span.as_deref().expect("a span");
+    let end = StreamEnd::read(span, true, &AtEnd::default(), attribute, &mut || 1);
+    pipeline.on_stream_end(request, end, || Some(headers()));
     let callout = pipeline.next_callout(u64::MAX / 2).expect("a callout");
     callout.body
 }
