@@ -74,18 +74,17 @@ const SENSITIVE_COOKIES: [&str; 10] = [
     "mfa",
     "2fa",
 ];
-/// What the words end with in names of headers whose values are URLs or paths, with the same secrets
-/// in them.
+/// Parts of the names of headers whose values are URLs or paths, with the same secrets in them.
 const URLS: [&str; 9] = [
     "referer",
-    "referrer",
     "location",
     "url",
-    "uri",
+    "-uri",
     "path",
     "redirect",
     "destination",
     "sourcemap",
+    "content-base",
 ];
 /// How long the name of a parameter may be; what is longer is no name.
 const MAX_PARAMETER: usize = 64;
@@ -114,28 +113,25 @@ impl DataConfig {
     /// sensitive name. What has no name is a value. Some services take `;` for `&`.
     pub fn query(&self, query: &str) -> String {
         let mut filtered = String::with_capacity(query.len());
-        for part in query.split_inclusive(['&', ';']) {
-            let parameter = part.trim_end_matches(['&', ';']);
+        each(query, b"&;", &mut |parameter, separator| {
             self.parameter(parameter, &mut filtered);
-            filtered.push_str(part.strip_prefix(parameter).unwrap_or_default());
-        }
+            filtered.push_str(separator);
+        });
         filtered
     }
 
     fn parameter(&self, parameter: &str, filtered: &mut String) {
-        let named = parameter.split_once('=');
-        let named = named.filter(|(name, value)| is_name(name) && !is_padding(parameter, value));
-        let (name, value) = named.unwrap_or(("", parameter));
-        if named.is_some() {
+        let (mut name, mut value) = cut(parameter, b"=");
+        value = value.get(1..).unwrap_or_default();
+        if !is_name(name) || name.len() == parameter.len() || is_padding(parameter, value) {
+            (name, value) = ("", parameter);
+        } else {
             filtered.push_str(name);
             filtered.push('=');
         }
         let may_leave = || {
-            let is_secret = match name {
-                "" => is_sensitive(value, &[]),
-                name => is_sensitive(name, &[]),
-            };
-            self.send_default_pii && !is_secret && !hides_secret(value, &['=', ':'])
+            let judged = if name.is_empty() { value } else { name };
+            self.send_default_pii && !is_sensitive(judged, &[]) && !hides_secret(value, b"=:")
         };
         filtered.push_str(match value.is_empty() || may_leave() {
             true => value,
@@ -146,47 +142,48 @@ impl DataConfig {
     /// A path, or a URL up to its query, without credentials, and with the parameters of its
     /// segments (`/cart;jsessionid=1`) filtered like those of a query.
     pub fn path<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        if !path.contains([';', '=', '%', '@', ':']) {
+        if !has(path, b";=%@:") {
             return Cow::Borrowed(path);
         }
         let mut filtered = String::with_capacity(path.len());
-        let (mut before, mut last) = ("", "");
-        for (index, part) in path.split_inclusive(['/', '\\']).enumerate() {
-            let segment = part.trim_end_matches(['/', '\\']);
-            let has_scheme = before.ends_with(':') || (index == 2 && before.is_empty());
-            let is_authority = index > 1 && last.is_empty() && has_scheme;
-            self.segment(segment, is_authority, &mut filtered);
-            filtered.push_str(part.strip_prefix(segment).unwrap_or_default());
-            (before, last) = (last, segment);
-        }
+        // Whether a scheme was there, and the slashes behind it.
+        let (mut is_scheme, mut slashes) = (true, 0_u8);
+        each(path, b"/\\", &mut |segment, separator| {
+            self.segment(segment, is_scheme && slashes > 1, &mut filtered);
+            (is_scheme, slashes) = match segment {
+                "" => (is_scheme, slashes.saturating_add(1)),
+                _ => (segment.ends_with(':'), 1),
+            };
+            filtered.push_str(separator);
+        });
         Cow::Owned(filtered)
     }
 
     fn segment(&self, segment: &str, is_authority: bool, filtered: &mut String) {
-        let segment = match segment.rsplit_once('@') {
-            Some((user, host)) if is_authority || user.contains(':') => host,
+        let (user, host) = cut_last(segment, b'@');
+        let segment = match host {
+            Some(host) if is_authority || has(user, b":") => host,
             _ => segment,
         };
         if is_authority {
-            // What is no port was the beginning of a password with a `/` or `?` in it.
-            let port = segment.rsplit(':').next().unwrap_or_default();
-            let has_port = !segment.contains(':')
-                || port.ends_with(']')
-                || port.bytes().all(|byte| byte.is_ascii_digit());
-            // What is longer was cut, perhaps in front of its `@`.
-            let is_host = has_port && segment.len() <= MAX_HOST;
+            // What is no port was the beginning of a password with a `/` or `?` in it. What is too
+            // long was cut, perhaps in front of its `@`.
+            let port = cut_last(segment, b':').1.unwrap_or_default();
+            let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || port.ends_with(']');
+            let is_host = is_port && segment.len() <= MAX_HOST;
             return filtered.push_str(if is_host { segment } else { FILTERED });
         }
         // An encoded semicolon is one for some services.
-        let at = segment.find(';').or_else(|| segment.find("%3B"));
-        let at = at.or_else(|| segment.find("%3b"));
-        let end = at.unwrap_or(segment.len());
-        let (name, parameters) = segment.split_at_checked(end).unwrap_or((segment, ""));
-        match hides_secret(name, &['=']) {
+        let encoded = || ["%3B", "%3b"].iter().find_map(|text| segment.find(text));
+        let (at, len) = match cut(segment, b";") {
+            (name, "") => (encoded().unwrap_or(name.len()), 3),
+            (name, _) => (name.len(), 1),
+        };
+        let (name, parameters) = segment.split_at_checked(at).unwrap_or((segment, ""));
+        match hides_secret(name, b"=") {
             true => self.parameter(name, filtered),
             false => filtered.push_str(name),
         }
-        let len = if parameters.starts_with(';') { 1 } else { 3 };
         if let Some((separator, parameters)) = parameters.split_at_checked(len) {
             filtered.push_str(separator);
             filtered.push_str(&self.query(parameters));
@@ -232,97 +229,115 @@ impl DataConfig {
     }
 
     fn header(&self, name: &str, value: &str) -> String {
-        let is_url = || {
-            let mut words = name.split(['-', '_', '.']);
-            words.any(|word| URLS.iter().any(|url| word.ends_with(url)))
-        };
         // The names of WSGI have underscores.
-        let person = || {
-            let name = name.replace('_', "-");
-            PERSONAL.iter().any(|part| name.contains(part)) || name == "from" || name == "ip"
-        };
-        if is_sensitive(name, &SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
+        let dashed = name.replace('_', "-");
+        let contains = |parts: &[&str]| parts.iter().any(|part| dashed.contains(part));
+        let person = || contains(&PERSONAL) || matches!(name, "from" | "ip");
+        if is_sensitive(&dashed, &SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
             return FILTERED.to_owned();
         }
+        let mut filtered = String::with_capacity(value.len());
         match name {
             // RFC 8288: `<URL>; rel="next", <URL>; rel="prev"`.
-            "link" if value.contains('<') => {
-                let mut filtered = String::with_capacity(value.len());
+            "link" if has(value, b"<") => {
                 let mut is_inside = false;
-                for part in value.split_inclusive(['<', '>']) {
-                    let text = part.trim_end_matches(['<', '>']);
-                    filtered.push_str(&match is_inside {
-                        true => self.url(text),
-                        false => self.text(text),
-                    });
-                    filtered.push_str(part.strip_prefix(text).unwrap_or_default());
-                    is_inside = part.ends_with('<');
-                }
-                filtered
+                each(value, b"<>", &mut |part, separator| {
+                    match is_inside {
+                        true => self.url(part, &mut filtered),
+                        false => self.text(part, &mut filtered),
+                    }
+                    filtered.push_str(separator);
+                    is_inside = separator == "<";
+                });
             }
             // `5; url=/next`, or without `url=`.
             "refresh" => {
                 let (seconds, url) = value
                     .split_at_checked(refresh_len(value))
                     .unwrap_or_default();
-                [seconds, &self.url(url)].concat()
+                filtered.push_str(seconds);
+                self.url(url, &mut filtered);
             }
-            _ if name == "link" || is_url() => self.url(value),
-            _ => self.text(value),
-        }
-    }
-
-    /// A text with URLs in it, or without.
-    fn text(&self, text: &str) -> String {
-        let has_url = |text: &str| text.contains("//") || text.contains('?');
-        if !has_url(text) {
-            return match hides_secret(text, &['=', ':']) {
-                true => FILTERED.to_owned(),
-                false => text.to_owned(),
-            };
-        }
-        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')');
-        let mut filtered = String::with_capacity(text.len());
-        for part in text.split_inclusive(ends) {
-            let word = part.trim_end_matches(ends);
-            match word {
-                _ if has_url(word) => filtered.push_str(&self.url(word)),
-                _ if hides_secret(word, &['=', ':']) => filtered.push_str(FILTERED),
-                _ => filtered.push_str(word),
-            }
-            filtered.push_str(part.strip_prefix(word).unwrap_or_default());
+            _ if name == "link" || contains(&URLS) => self.url(value, &mut filtered),
+            _ => self.text(value, &mut filtered),
         }
         filtered
     }
 
+    /// A text with URLs in it, or without.
+    fn text(&self, text: &str, filtered: &mut String) {
+        let is_url = |text: &str| text.contains("//") || has(text, b"?");
+        let ends: &[u8] = if is_url(text) { b" \t\"'<>()" } else { b"" };
+        each(text, ends, &mut |word, separator| {
+            match word {
+                _ if is_url(word) => self.url(word, filtered),
+                _ if hides_secret(word, b"=:") => filtered.push_str(FILTERED),
+                _ => filtered.push_str(word),
+            }
+            filtered.push_str(separator);
+        });
+    }
+
     /// A URL without credentials and with a filtered query; a fragment is dropped.
-    fn url(&self, url: &str) -> String {
-        let url = url.split('#').next().unwrap_or_default();
-        match url.split_once('?') {
-            Some((url, query)) => match self.path(url) {
-                // The rest of a password, perhaps.
-                path if path.ends_with("//[Filtered]") => path.into_owned(),
-                path => [&path, "?", &self.query(query)].concat(),
-            },
-            None => self.path(url).into_owned(),
+    fn url(&self, url: &str, filtered: &mut String) {
+        let (url, _) = cut(url, b"#");
+        let (url, query) = cut(url, b"?");
+        filtered.push_str(&self.path(url));
+        // Behind an authority that is none the rest of a password may be.
+        if !query.is_empty() && !filtered.ends_with("//[Filtered]") {
+            filtered.push('?');
+            filtered.push_str(&self.query(query.get(1..).unwrap_or_default()));
         }
     }
 }
 
+/// Calls back with every part of a text and the separator behind it, which is empty at the end.
+/// Separators are ASCII characters.
+fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
+    let mut rest = text;
+    loop {
+        let (before, behind) = cut(rest, separators);
+        let (separator, more) = behind.split_at_checked(1).unwrap_or_default();
+        part(before, separator);
+        if separator.is_empty() {
+            return;
+        }
+        rest = more;
+    }
+}
+
+/// A text up to the first of some ASCII characters, and from there on.
+fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
+    let at = text.bytes().position(|byte| separators.contains(&byte));
+    text.split_at_checked(at.unwrap_or(text.len()))
+        .unwrap_or_default()
+}
+
+/// A text up to the last of an ASCII character, and behind it, if it is there.
+fn cut_last(text: &str, separator: u8) -> (&str, Option<&str>) {
+    let at = text.bytes().rposition(|byte| byte == separator);
+    match at.and_then(|at| text.split_at_checked(at)) {
+        Some((before, behind)) => (before, behind.get(1..)),
+        None => (text, None),
+    }
+}
+
+fn has(text: &str, bytes: &[u8]) -> bool {
+    text.bytes().any(|byte| bytes.contains(&byte))
+}
+
+/// What stands around the parts of a `refresh`.
+const AROUND: &[char] = &[';', ',', ' ', '=', '"', '\''];
+
 /// How long the beginning of a `refresh` is that is no URL.
 fn refresh_len(value: &str) -> usize {
-    let behind = value
-        .split_once([';', ','])
-        .map_or(value, |(_, behind)| behind);
-    let url = behind.trim_start();
-    let is_named = url
-        .get(..3)
-        .is_some_and(|name| name.eq_ignore_ascii_case("url"));
-    let url = match url.split_once('=') {
-        Some((name, url)) if is_named && name.trim_end().len() == 3 => url,
-        _ => url,
-    };
-    let url = url.trim_start_matches([' ', '"', '\'']);
+    let (seconds, behind) = cut(value, b";,");
+    let mut url = if behind.is_empty() { seconds } else { behind };
+    let (name, named) = cut(url, b"=");
+    if name.trim_matches(AROUND).eq_ignore_ascii_case("url") {
+        url = named;
+    }
+    let url = url.trim_start_matches(AROUND);
     value.len().saturating_sub(url.len())
 }
 
@@ -335,7 +350,7 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
             ("", "") => {}
             ("", _) => lines.push(FILTERED.to_owned()),
             (name, value)
-                if is_sensitive(name, &SENSITIVE_COOKIES) || hides_secret(value, &['=', ':']) =>
+                if is_sensitive(name, &SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
             {
                 lines.push(format!("{name}={FILTERED}"));
             }
@@ -350,47 +365,48 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
 /// Whether a name is one whose value must not leave.
 fn is_sensitive(name: &str, more: &[&str]) -> bool {
     let name = decoded(name).to_ascii_lowercase();
-    SENSITIVE.iter().chain(more).any(|part| name.contains(part))
-        || SENSITIVE_NAMES.contains(&name.as_str())
+    let all = SENSITIVE.iter().chain(more);
+    SENSITIVE_NAMES.contains(&name.as_str()) || { all }.any(|part| name.contains(part))
 }
 
-/// Whether a value has names of its own, and a sensitive one among them: it is a URL, a form, a list
-/// or JSON. `ends` are the characters that end a name.
-fn hides_secret(value: &str, ends: &[char]) -> bool {
-    if !value.contains(['=', ':', '%', '@', '<']) {
+/// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a URL,
+/// a form, a list or JSON. `ends` are the characters that end a name.
+fn hides_secret(value: &str, ends: &[u8]) -> bool {
+    if !has(value, b"=:%@<") {
         return false;
     }
     let value = decoded(value);
-    if value.contains(['{', '<']) || value.contains("\":") {
+    if has(&value, b"{<") || value.contains("\":") {
         return is_sensitive(&value, &[]);
     }
-    let has_user = |url: &str| {
-        let authority = url.split(['/', '?', '#', ' ']).next().unwrap_or_default();
-        authority.contains('@')
-    };
-    let is_boundary = |c: char| matches!(c, '&' | ';' | '?' | '#' | ',' | '/');
-    value.split("//").skip(1).any(has_user)
-        || value.split(is_boundary).any(|part| {
-            let (name, _) = part.rsplit_once(ends).unwrap_or_default();
-            is_sensitive(name, &[])
-        })
+    let (mut is_secret, mut slashes) = (false, 0_u8);
+    each(&value, b"&;?#,/ ", &mut |part, separator| {
+        // The name is all in front of the last of them.
+        let name = part.bytes().rposition(|byte| ends.contains(&byte));
+        let name = part.get(..name.unwrap_or_default()).unwrap_or_default();
+        is_secret |= is_sensitive(name, &[]) || (slashes > 1 && has(part, b"@"));
+        slashes = match (part, separator) {
+            ("", "/") => slashes.saturating_add(1),
+            (_, "/") => 1,
+            _ => 0,
+        };
+    });
+    is_secret
 }
 
 /// Whether the text in front of `=` is a name, and not a value that has such a character in it.
 fn is_name(name: &str) -> bool {
-    let is_no_name = |c: char| matches!(c, '=' | '&' | ';' | '?' | '#' | '/' | '"' | '{' | '<');
-    !name.is_empty() && name.len() <= MAX_PARAMETER && !decoded(name).contains(is_no_name)
+    let is_short = (1..=MAX_PARAMETER).contains(&name.len());
+    is_short && !has(&decoded(name), b"=&;?#/\"{<")
 }
 
 /// Whether what seems to be the end of a name is the padding of Base64. A single `=` is one only
-/// behind as many characters as Base64 has, and as no name does.
+/// behind as many characters as Base64 has, and as few names do.
 fn is_padding(parameter: &str, value: &str) -> bool {
-    let is_base64 = || {
-        let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
-        parameter.len() >= 16 && parameter.len() % 4 == 0 && parameter.bytes().all(is_digit)
-    };
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    let is_long = parameter.len() >= 16 && parameter.len() % 4 == 0;
     match value {
-        "" => is_base64(),
+        "" => is_long && parameter.bytes().all(is_digit),
         _ => value.bytes().all(|byte| byte == b'='),
     }
 }

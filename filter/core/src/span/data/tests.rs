@@ -397,7 +397,7 @@ fn any_text_is_filtered() {
             let data = config(pii);
             let query = data.query(&text);
             proptest::prop_assert_eq!(data.query(&query), query);
-            let _ = (data.path(&text), data.url(&text), data.text(&text));
+            let _ = data.path(&text);
             for name in ["link", "refresh", "location", "x-any"] {
                 let _ = data.header(name, &text);
             }
