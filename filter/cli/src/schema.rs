@@ -22,25 +22,21 @@ pub struct Document {
     /// The environment of spans and new traces, without slash, backslash, space or control character, and not `.`, `..` or `None`. Unset: `SENTRY_ENVIRONMENT`, else `production`.
     #[schemars(
         length(max = 64),
-        regex(
-            pattern = r"^(?!\s*(\.{1,2}|[Nn][Oo][Nn][Ee])\s*$)\s*[^/\\\s\x00-\x1f\x7f-\x9f]+\s*$"
-        )
+        regex(pattern = r"^(?!\s*(\.{1,2}|[Nn][Oo][Nn][Ee])\s*$)\s*[^/\\ \x00-\x1f\x7f]+\s*$")
     )]
     pub environment: Option<String>,
     /// The release of spans and new traces, without slash, backslash or control character, and not `.`, `..` or `latest`. Unset: `SENTRY_RELEASE`.
     #[schemars(
         length(max = 200),
         regex(
-            pattern = r"^(?!\s*(\.{1,2}|[Ll][Aa][Tt][Ee][Ss][Tt])\s*$)\s*[^/\\\s\x00-\x1f\x7f-\x9f]([^/\\\x00-\x1f\x7f-\x9f]*[^/\\\s\x00-\x1f\x7f-\x9f])?\s*$"
+            pattern = r"^(?!\s*(\.{1,2}|[Ll][Aa][Tt][Ee][Ss][Tt])\s*$)\s*[^/\\\s\x00-\x1f\x7f]([^/\\\x00-\x1f\x7f]*[^/\\\s\x00-\x1f\x7f])?\s*$"
         )
     )]
     pub release: Option<String>,
     /// The gateway's own name, without control characters. Unset: Envoy's node id.
     #[schemars(
         length(max = 256),
-        regex(
-            pattern = r"^\s*([^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?)?\s*$"
-        )
+        regex(pattern = r"^\s*([^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?)?\s*$")
     )]
     pub server_name: Option<String>,
     /// The organisation's digits, as a text. A trace of another organisation is not continued. Unset: the `o<digits>.` of the DSN's host.

@@ -30,7 +30,13 @@ pub struct Stream {
 ///
 /// # Panics
 /// If there is no response in time.
-pub async fn open(gateway: SocketAddr, method: &str, uri: &str, protocol: Option<&str>) -> Stream {
+pub async fn open(
+    gateway: SocketAddr,
+    method: &str,
+    uri: &str,
+    protocol: Option<&str>,
+    headers: &[(&'static str, &str)],
+) -> Stream {
     let opening = async {
         let tcp = TcpStream::connect(gateway).await.expect("a connection");
         let (mut requests, mut io) = client::handshake(tcp).await.expect("HTTP/2");
@@ -49,7 +55,8 @@ pub async fn open(gateway: SocketAddr, method: &str, uri: &str, protocol: Option
         if let Some(protocol) = protocol {
             request = request.extension(Protocol::from(protocol));
         }
-        let request = request.body(()).expect("a request");
+        let mut request = request.body(()).expect("a request");
+        *request.headers_mut() = map(headers);
         let has_body = method == "CONNECT";
         let (response, send) = requests
             .send_request(request, !has_body)
@@ -82,20 +89,36 @@ impl Stream {
     }
 
     /// Ends this side and waits for the end of the other one.
-    pub async fn close(mut self) {
+    pub async fn close(&mut self) {
         let _sent = self.send.send_data(Bytes::new(), true);
-        let rest = async { while let Some(Ok(_)) = self.receive.data().await {} };
-        let _ended = timeout(DEADLINE, rest).await;
+        self.drain().await;
     }
 
     /// Breaks the connection.
-    pub async fn vanish(mut self) {
+    pub async fn vanish(&mut self) {
         self.connection.shutdown().await;
     }
 
     /// Resets the stream.
-    pub fn reset(&mut self) {
+    pub async fn reset(&mut self) {
         self.send.send_reset(h2::Reason::CANCEL);
+        self.drain().await;
+    }
+
+    /// Sends some bytes and waits for the end of the other side.
+    ///
+    /// # Panics
+    /// If they cannot be sent.
+    pub async fn say(&mut self, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.send.send_data(bytes, false).expect("bytes sent");
+        self.drain().await;
+    }
+
+    /// Waits for the end of the other side.
+    pub async fn drain(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.receive.data().await {} };
+        let _ended = timeout(DEADLINE, rest).await;
     }
 }
 

@@ -12,54 +12,57 @@ const MAX_SERVER_NAME: usize = 256;
 /// What Sentry asks of a name.
 struct Label {
     max: usize,
-    /// Whether a blank one is refused, and does not mean that there is none.
-    is_needed: bool,
+    /// The rule that is broken by words that are reserved, by characters that are forbidden, and by
+    /// being blank. A name without one may be blank, which means that there is none.
+    rule: &'static str,
     /// Words that mean nothing, compared without case.
-    reserved: &'static [&'static str],
+    reserved: [&'static str; 3],
     /// Characters that it cannot have besides those that control.
-    forbidden: &'static [(char, &'static str)],
+    forbidden: &'static [u8],
+    /// Where else it may come from.
+    variable: &'static str,
 }
 
 const RELEASE: Label = Label {
     max: MAX_RELEASE,
-    is_needed: true,
-    reserved: &[".", "..", "latest"],
-    forbidden: &[('/', "slash"), ('\\', "backslash")],
+    rule: "expected a release that Sentry takes: without slash, backslash, newline, tab or other control character, not blank, and not \".\", \"..\" or \"latest\"",
+    reserved: [".", "..", "latest"],
+    forbidden: b"/\\",
+    variable: "environment variable SENTRY_RELEASE",
 };
 const ENVIRONMENT: Label = Label {
     max: MAX_ENVIRONMENT,
-    is_needed: true,
-    reserved: &[".", "..", "none"],
-    forbidden: &[('/', "slash"), ('\\', "backslash"), (' ', "space")],
+    rule: "expected an environment that Sentry takes: without slash, backslash, space, newline or control character, not blank, and not \".\", \"..\" or \"None\"",
+    reserved: [".", "..", "none"],
+    forbidden: b"/\\ ",
+    variable: "environment variable SENTRY_ENVIRONMENT",
 };
 const SERVER_NAME: Label = Label {
     max: MAX_SERVER_NAME,
-    is_needed: false,
-    reserved: &[],
-    forbidden: &[],
+    rule: "expected a name without newline, tab or other control character",
+    reserved: ["\n"; 3],
+    forbidden: b"",
+    variable: "",
 };
 
 impl Section<'_> {
     pub(super) fn release(&mut self, variable: Option<&str>) -> Option<String> {
-        let variable = variable.map(|text| ("SENTRY_RELEASE", text));
         self.label("release", &RELEASE, variable)
     }
 
     pub(super) fn environment(&mut self, variable: Option<&str>) -> Option<String> {
-        let variable = variable.map(|text| ("SENTRY_ENVIRONMENT", text));
         self.label("environment", &ENVIRONMENT, variable)
     }
 
-    /// Without one it is the id of Envoy's node, which is not the operator's to refuse here: it is
-    /// made to fit.
+    /// Without one it is the id of Envoy's node, which is not the operator's to refuse here: what
+    /// does not fit is cut, and one that Sentry would discard is none.
     pub(super) fn server_name(&mut self, node_id: Option<&str>) -> Option<String> {
         let name = self.label("server_name", &SERVER_NAME, None);
-        if name.is_some() || self.has_read("server_name") {
+        if self.has_read("server_name") {
             return name;
         }
-        let id: String = node_id?.chars().filter(|c| !c.is_control()).collect();
-        let id = shortened(id.trim(), MAX_SERVER_NAME);
-        (!id.is_empty()).then(|| id.into_owned())
+        let id = node_id.map(str::trim).filter(|id| SERVER_NAME.keeps(id))?;
+        Some(shortened(id, MAX_SERVER_NAME).into_owned())
     }
 
     /// A name without white space around it. An empty variable is none, as for Sentry's SDKs.
@@ -67,61 +70,43 @@ impl Section<'_> {
         &mut self,
         key: &'static str,
         label: &Label,
-        variable: Option<(&str, &str)>,
+        variable: Option<&str>,
     ) -> Option<String> {
-        let (path, text) = match (self.text(key), variable) {
-            (Some(text), _) => (self.path(key), text),
-            (None, Some((name, text))) if !text.is_empty() && !self.has_read(key) => {
-                (format!("environment variable {name}"), text.to_owned())
+        let (path, text) = match self.text(key) {
+            Some(text) => (self.path(key), text),
+            None if self.has_read(key) => return None,
+            None => {
+                let text = variable.filter(|text| !text.is_empty())?;
+                (label.variable.to_owned(), text.to_owned())
             }
-            _ => return None,
         };
         let text = text.trim();
-        let problem = match label.broken_rule(text) {
-            Some(rule) => format!("expected {rule}, found {:?}", shortened(text, 60)),
-            None if text.len() > label.max => {
-                format!("expected at most {} bytes, found {}", label.max, text.len())
-            }
-            None => return Some(text.to_owned()).filter(|text| !text.is_empty()),
-        };
-        self.problem(path, problem);
-        None
+        if text.is_empty() && label.forbidden.is_empty() {
+            return None;
+        }
+        if text.len() > label.max {
+            let message = format!("expected at most {} bytes, found {}", label.max, text.len());
+            self.problem(path, message);
+        } else if !label.keeps(text) {
+            self.wrong(path, label.rule, &text.into());
+        }
+        Some(text.to_owned())
     }
 }
 
 impl Label {
-    fn broken_rule(&self, text: &str) -> Option<String> {
-        if text.is_empty() && self.is_needed {
-            return Some("a text that is not blank".to_owned());
-        }
-        if self
-            .reserved
-            .iter()
-            .any(|word| text.eq_ignore_ascii_case(word))
-        {
-            let words = self.reserved.join(" or ");
-            return Some(format!(
-                "something else than {words}, which Sentry discards"
-            ));
-        }
-        let found = text.chars().find_map(|c| match c {
-            '\n' => Some("newline"),
-            '\t' => Some("tab"),
-            c if c.is_control() => Some("control character"),
-            c => {
-                let c = if c.is_whitespace() { ' ' } else { c };
-                let mut forbidden = self.forbidden.iter();
-                forbidden
-                    .find(|(known, _)| *known == c)
-                    .map(|(_, name)| *name)
-            }
-        });
-        found.map(|name| format!("a text without a {name}, with which Sentry discards it"))
+    fn keeps(&self, text: &str) -> bool {
+        let is_bad = |byte: u8| byte.is_ascii_control() || self.forbidden.contains(&byte);
+        let mut reserved = self.reserved.iter();
+        !text.is_empty()
+            && !reserved.any(|word| text.eq_ignore_ascii_case(word))
+            && !text.bytes().any(is_bad)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::{FilterConfig, Surroundings};
 
     /// The complaints about a value of a key.
@@ -149,11 +134,10 @@ mod tests {
             ("environment", "prod/eu", "slash"),
             ("environment", "prod\\eu", "backslash"),
             ("environment", "prod eu", "space"),
-            ("environment", "prod\u{a0}eu", "space"),
             ("environment", "a\nb", "newline"),
             ("environment", "a\u{0}b", "control"),
-            ("environment", "None", "none"),
-            ("environment", "none", "none"),
+            ("environment", "None", "None"),
+            ("environment", "none", "None"),
             ("environment", ".", ".."),
             ("environment", " ", "blank"),
             ("server_name", "a\nb", "newline"),
@@ -172,6 +156,7 @@ mod tests {
             ("release", "ü@1"),
             ("release", long.as_str()),
             ("environment", "latest"),
+            ("environment", "prod\u{a0}eu"),
             ("environment", "größe"),
             ("server_name", "edge/1 a"),
             ("server_name", "latest"),
@@ -196,14 +181,23 @@ mod tests {
         let variables = Surroundings {
             environment: Some("staging\n".to_owned()),
             release: Some("\t1.0 ".to_owned()),
-            node_id: Some(" edge\u{1}-1\n".to_owned()),
+            node_id: Some(" edge-1\n".to_owned()),
             ..Surroundings::default()
         };
-        let read = |json: &str, surroundings| FilterConfig::parse(json.as_bytes(), surroundings);
+        let read = |json: &str, surroundings: &Surroundings| {
+            FilterConfig::parse(json.as_bytes(), surroundings)
+        };
         let config = read("{}", &variables).unwrap();
         assert_eq!(&*config.environment, "staging");
         assert_eq!(config.release.as_deref(), Some("1.0"));
         assert_eq!(config.server_name.as_deref(), Some("edge-1"));
+        let node = |id: &str| Surroundings {
+            node_id: Some(id.to_owned()),
+            ..Surroundings::default()
+        };
+        assert_eq!(read("{}", &node("a\nb")).unwrap().server_name, None);
+        let long = read("{}", &node(&"x".repeat(300))).unwrap();
+        assert_eq!(long.server_name.map(|name| name.len()), Some(256));
         let own = r#"{"environment": " e\n", "release": "\n r ", "server_name": " n\t"}"#;
         let config = read(own, &variables).unwrap();
         assert_eq!(&*config.environment, "e");
@@ -223,8 +217,14 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "environment variable SENTRY_ENVIRONMENT: expected a text without a slash, with which Sentry discards it, found \"prod/eu\"",
-                "environment variable SENTRY_RELEASE: expected a text that is not blank, found \"\"",
+                format!(
+                    "environment variable SENTRY_ENVIRONMENT: {}, found the text \"prod/eu\"",
+                    ENVIRONMENT.rule
+                ),
+                format!(
+                    "environment variable SENTRY_RELEASE: {}, found the text \"\"",
+                    RELEASE.rule
+                ),
             ]
         );
         // One that is not used is nobody's problem, and an empty one is none.

@@ -15,77 +15,18 @@ pub const FILTERED: &str = "[Filtered]";
 /// Parts of names whose values never leave, compared without case: Sentry's list, with `cookie` of
 /// its SDK for JavaScript and `symfony` of the one for Python, and with what signed URLs and
 /// certificates have. They also hit harmless names, which is meant to be so.
-const SENSITIVE: [&str; 22] = [
-    "auth",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "pwd",
-    "key",
-    "jwt",
-    "bearer",
-    "sso",
-    "saml",
-    "csrf",
-    "xsrf",
-    "credential",
-    "session",
-    "sid",
-    "identity",
-    "cookie",
-    "symfony",
-    "passphrase",
-    "signature",
-    "cert",
-];
-/// Names that are too short for that.
-const SENSITIVE_NAMES: [&str; 5] = ["sig", "pass", "pin", "otp", "hmac"];
+const SENSITIVE: &str = "auth token secret password passwd pwd key jwt bearer sso saml csrf xsrf \
+    credential session sid identity cookie symfony passphrase signature cert";
 /// Further parts of the names of headers: a client's certificate as nginx and HAProxy pass it on.
-const SENSITIVE_HEADERS: [&str; 2] = ["x-ssl", "ssl-client"];
+const SENSITIVE_HEADERS: &str = "x-ssl ssl-client";
 /// Further parts of the names of headers that tell of a person, unless `send_default_pii` is on.
-const PERSONAL: [&str; 15] = [
-    "forwarded",
-    "-ip",
-    "remote-",
-    "via",
-    "-user",
-    "user-",
-    "clientip",
-    "client-ip",
-    "socketip",
-    "realip",
-    "-addr",
-    "client-principal",
-    "email",
-    "-ua",
-    "viewer-",
-];
+const PERSONAL: &str =
+    "forwarded -ip remote- via -user user- clientip client-ip socketip realip -addr \
+    client-principal email -ua viewer-";
 /// Further parts of cookie names.
-const SENSITIVE_COOKIES: [&str; 10] = [
-    ".sid",
-    "sessid",
-    "remember",
-    "oidc",
-    "pkce",
-    "nonce",
-    "__secure-",
-    "__host-",
-    "mfa",
-    "2fa",
-];
+const SENSITIVE_COOKIES: &str = ".sid sessid remember oidc pkce nonce __secure- __host- mfa 2fa";
 /// Parts of the names of headers whose values are URLs or paths, with the same secrets in them.
-const URLS: [&str; 9] = [
-    "referer",
-    "location",
-    "url",
-    "-uri",
-    "path",
-    "redirect",
-    "destination",
-    "sourcemap",
-    "content-base",
-];
+const URLS: &str = "referer location url -uri path redirect destination sourcemap content-base";
 /// How long the name of a parameter may be; what is longer is no name.
 const MAX_PARAMETER: usize = 64;
 /// How many times a value may be percent-encoded and still be understood.
@@ -113,11 +54,15 @@ impl DataConfig {
     /// sensitive name. What has no name is a value. Some services take `;` for `&`.
     pub fn query(&self, query: &str) -> String {
         let mut filtered = String::with_capacity(query.len());
+        self.write_query(query, &mut filtered);
+        filtered
+    }
+
+    fn write_query(&self, query: &str, filtered: &mut String) {
         each(query, b"&;", &mut |parameter, separator| {
-            self.parameter(parameter, &mut filtered);
+            self.parameter(parameter, filtered);
             filtered.push_str(separator);
         });
-        filtered
     }
 
     fn parameter(&self, parameter: &str, filtered: &mut String) {
@@ -131,7 +76,7 @@ impl DataConfig {
         }
         let may_leave = || {
             let judged = if name.is_empty() { value } else { name };
-            self.send_default_pii && !is_sensitive(judged, &[]) && !hides_secret(value, b"=:")
+            self.send_default_pii && !is_sensitive(judged, "") && !hides_secret(value, b"=:")
         };
         filtered.push_str(match value.is_empty() || may_leave() {
             true => value,
@@ -141,26 +86,30 @@ impl DataConfig {
 
     /// A path, or a URL up to its query, without credentials, and with the parameters of its
     /// segments (`/cart;jsessionid=1`) filtered like those of a query.
-    pub fn path<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        if !has(path, b";=%@:") {
-            return Cow::Borrowed(path);
-        }
+    pub fn path(&self, path: &str) -> String {
         let mut filtered = String::with_capacity(path.len());
+        self.write_path(path, &mut filtered);
+        filtered
+    }
+
+    fn write_path(&self, path: &str, filtered: &mut String) {
+        if !has(path, b";=%@:") {
+            return filtered.push_str(path);
+        }
         // Whether a scheme was there, and the slashes behind it.
         let (mut is_scheme, mut slashes) = (true, 0_u8);
         each(path, b"/\\", &mut |segment, separator| {
-            self.segment(segment, is_scheme && slashes > 1, &mut filtered);
+            self.segment(segment, is_scheme && slashes > 1, filtered);
             (is_scheme, slashes) = match segment {
                 "" => (is_scheme, slashes.saturating_add(1)),
                 _ => (segment.ends_with(':'), 1),
             };
             filtered.push_str(separator);
         });
-        Cow::Owned(filtered)
     }
 
     fn segment(&self, segment: &str, is_authority: bool, filtered: &mut String) {
-        let (user, host) = cut_last(segment, b'@');
+        let (user, host) = cut_last(segment, b"@");
         let segment = match host {
             Some(host) if is_authority || has(user, b":") => host,
             _ => segment,
@@ -168,25 +117,19 @@ impl DataConfig {
         if is_authority {
             // What is no port was the beginning of a password with a `/` or `?` in it. What is too
             // long was cut, perhaps in front of its `@`.
-            let port = cut_last(segment, b':').1.unwrap_or_default();
+            let port = cut_last(segment, b":").1.unwrap_or_default();
             let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || port.ends_with(']');
             let is_host = is_port && segment.len() <= MAX_HOST;
             return filtered.push_str(if is_host { segment } else { FILTERED });
         }
-        // An encoded semicolon is one for some services.
-        let encoded = || ["%3B", "%3b"].iter().find_map(|text| segment.find(text));
-        let (at, len) = match cut(segment, b";") {
-            (name, "") => (encoded().unwrap_or(name.len()), 3),
-            (name, _) => (name.len(), 1),
-        };
-        let (name, parameters) = segment.split_at_checked(at).unwrap_or((segment, ""));
+        let (name, parameters) = cut(segment, b";");
         match hides_secret(name, b"=") {
             true => self.parameter(name, filtered),
             false => filtered.push_str(name),
         }
-        if let Some((separator, parameters)) = parameters.split_at_checked(len) {
+        if let Some((separator, parameters)) = parameters.split_at_checked(1) {
             filtered.push_str(separator);
-            filtered.push_str(&self.query(parameters));
+            self.write_query(parameters, filtered);
         }
     }
 
@@ -231,9 +174,8 @@ impl DataConfig {
     fn header(&self, name: &str, value: &str) -> String {
         // The names of WSGI have underscores.
         let dashed = name.replace('_', "-");
-        let contains = |parts: &[&str]| parts.iter().any(|part| dashed.contains(part));
-        let person = || contains(&PERSONAL) || matches!(name, "from" | "ip");
-        if is_sensitive(&dashed, &SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
+        let person = || has_part(&dashed, PERSONAL) || matches!(name, "from" | "ip");
+        if is_sensitive(&dashed, SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
             return FILTERED.to_owned();
         }
         let mut filtered = String::with_capacity(value.len());
@@ -258,7 +200,7 @@ impl DataConfig {
                 filtered.push_str(seconds);
                 self.url(url, &mut filtered);
             }
-            _ if name == "link" || contains(&URLS) => self.url(value, &mut filtered),
+            _ if name == "link" || has_part(&dashed, URLS) => self.url(value, &mut filtered),
             _ => self.text(value, &mut filtered),
         }
         filtered
@@ -282,17 +224,18 @@ impl DataConfig {
     fn url(&self, url: &str, filtered: &mut String) {
         let (url, _) = cut(url, b"#");
         let (url, query) = cut(url, b"?");
-        filtered.push_str(&self.path(url));
+        self.write_path(url, filtered);
         // Behind an authority that is none the rest of a password may be.
         if !query.is_empty() && !filtered.ends_with("//[Filtered]") {
             filtered.push('?');
-            filtered.push_str(&self.query(query.get(1..).unwrap_or_default()));
+            self.write_query(query.get(1..).unwrap_or_default(), filtered);
         }
     }
 }
 
 /// Calls back with every part of a text and the separator behind it, which is empty at the end.
 /// Separators are ASCII characters.
+#[inline(never)]
 fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
     let mut rest = text;
     loop {
@@ -307,21 +250,24 @@ fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
 }
 
 /// A text up to the first of some ASCII characters, and from there on.
+#[inline(never)]
 fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
     let at = text.bytes().position(|byte| separators.contains(&byte));
     text.split_at_checked(at.unwrap_or(text.len()))
         .unwrap_or_default()
 }
 
-/// A text up to the last of an ASCII character, and behind it, if it is there.
-fn cut_last(text: &str, separator: u8) -> (&str, Option<&str>) {
-    let at = text.bytes().rposition(|byte| byte == separator);
+/// A text up to the last of some ASCII characters, and behind it, if it is there.
+#[inline(never)]
+fn cut_last<'t>(text: &'t str, separators: &[u8]) -> (&'t str, Option<&'t str>) {
+    let at = text.bytes().rposition(|byte| separators.contains(&byte));
     match at.and_then(|at| text.split_at_checked(at)) {
         Some((before, behind)) => (before, behind.get(1..)),
         None => (text, None),
     }
 }
 
+#[inline(never)]
 fn has(text: &str, bytes: &[u8]) -> bool {
     text.bytes().any(|byte| bytes.contains(&byte))
 }
@@ -350,7 +296,7 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
             ("", "") => {}
             ("", _) => lines.push(FILTERED.to_owned()),
             (name, value)
-                if is_sensitive(name, &SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
+                if is_sensitive(name, SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
             {
                 lines.push(format!("{name}={FILTERED}"));
             }
@@ -362,29 +308,43 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
     }
 }
 
-/// Whether a name is one whose value must not leave.
-fn is_sensitive(name: &str, more: &[&str]) -> bool {
+/// Whether a name is one whose value must not leave; `more` are further parts of such names.
+#[inline(never)]
+fn is_sensitive(name: &str, more: &str) -> bool {
     let name = decoded(name).to_ascii_lowercase();
-    let all = SENSITIVE.iter().chain(more);
-    SENSITIVE_NAMES.contains(&name.as_str()) || { all }.any(|part| name.contains(part))
+    // Names that are too short to be looked for as parts.
+    matches!(name.as_str(), "sig" | "pass" | "pin" | "otp" | "hmac")
+        || has_part(&name, SENSITIVE)
+        || has_part(&name, more)
+}
+
+/// Whether one of some words is a part of a name.
+#[inline(never)]
+fn has_part(name: &str, words: &str) -> bool {
+    let mut has_part = false;
+    each(words, b" ", &mut |word, _| {
+        has_part |= !word.is_empty() && name.contains(word)
+    });
+    has_part
 }
 
 /// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a URL,
 /// a form, a list or JSON. `ends` are the characters that end a name.
+#[inline(never)]
 fn hides_secret(value: &str, ends: &[u8]) -> bool {
     if !has(value, b"=:%@<") {
         return false;
     }
     let value = decoded(value);
     if has(&value, b"{<") || value.contains("\":") {
-        return is_sensitive(&value, &[]);
+        return is_sensitive(&value, "");
     }
     let (mut is_secret, mut slashes) = (false, 0_u8);
     each(&value, b"&;?#,/ ", &mut |part, separator| {
         // The name is all in front of the last of them.
-        let name = part.bytes().rposition(|byte| ends.contains(&byte));
-        let name = part.get(..name.unwrap_or_default()).unwrap_or_default();
-        is_secret |= is_sensitive(name, &[]) || (slashes > 1 && has(part, b"@"));
+        let (name, value) = cut_last(part, ends);
+        let name = value.map_or("", |_| name);
+        is_secret |= is_sensitive(name, "") || (slashes > 1 && has(part, b"@"));
         slashes = match (part, separator) {
             ("", "/") => slashes.saturating_add(1),
             (_, "/") => 1,
@@ -412,6 +372,7 @@ fn is_padding(parameter: &str, value: &str) -> bool {
 }
 
 /// A text without its percent-encoding, however often it was encoded.
+#[inline(never)]
 fn decoded(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for _ in 0..MAX_ENCODED {

@@ -244,12 +244,18 @@ impl Attributes<'_> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// `1*DIGIT`, as gRPC over HTTP/2 has it. One without a value is as good as none.
+    /// The digits of a gRPC status. One without a value is as good as none.
     fn grpc_status_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<u64> {
-        let status = self.text_if(is_asked, attribute)?;
-        let is_number = status.bytes().all(|byte| byte.is_ascii_digit());
-        let number = status.parse().ok().filter(|_| is_number);
-        Some(number.unwrap_or(StreamEnd::NO_GRPC_CODE))
+        let status = self.bytes_if(is_asked, attribute)?;
+        let mut code: u64 = 0;
+        for byte in &status {
+            let digit = byte.wrapping_sub(b'0');
+            code = match digit {
+                0..=9 => code.saturating_mul(10).saturating_add(digit.into()),
+                _ => StreamEnd::NO_GRPC_CODE,
+            };
+        }
+        (!status.is_empty()).then_some(code)
     }
 
     fn text_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<String> {

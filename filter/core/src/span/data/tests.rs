@@ -229,12 +229,8 @@ fn a_path_has_parameters_and_credentials_too() {
             "/a;jsessionid=[Filtered]/b",
         ),
         ("/a;x=1;v/b", "/a;x=[Filtered];[Filtered]/b", "/a;x=1;v/b"),
-        (
-            "/a%3Bjsessionid=1",
-            "/a%3Bjsessionid=[Filtered]",
-            "/a%3Bjsessionid=[Filtered]",
-        ),
-        ("/a%3bx=1", "/a%3bx=[Filtered]", "/a%3bx=1"),
+        ("/a%3Bjsessionid=1/b", "/[Filtered]/b", "/[Filtered]/b"),
+        ("/a%3bx=1", "/a%3bx=1", "/a%3bx=1"),
         (
             "/reset/token=1/x",
             "/reset/token=[Filtered]/x",
@@ -254,7 +250,7 @@ fn a_path_has_parameters_and_credentials_too() {
     for (path, without, with) in rows {
         assert_eq!(config(false).path(path), without, "{path}");
         assert_eq!(config(true).path(path), with, "{path}");
-        let once = config(false).path(path).into_owned();
+        let once = config(false).path(path);
         assert_eq!(config(false).path(&once), once, "twice: {path}");
     }
 }
