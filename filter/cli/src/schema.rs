@@ -19,14 +19,25 @@ pub struct Document {
     /// Where spans go. Without one the filter validates, repairs and forwards headers, and starts, records and sends nothing. Unset: `SENTRY_DSN`.
     #[schemars(regex(pattern = r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$"))]
     pub dsn: Option<String>,
-    /// The environment of spans and new traces. Unset: `SENTRY_ENVIRONMENT`, else `production`.
-    #[schemars(length(max = 64))]
+    /// The environment of spans and new traces, without slash, backslash, space or control character, and not `.`, `..` or `None`. Unset: `SENTRY_ENVIRONMENT`, else `production`.
+    #[schemars(
+        length(max = 64),
+        regex(pattern = r"^(?!\s*(\.{1,2}|[Nn][Oo][Nn][Ee])\s*$)\s*[^/\\ \x00-\x1f\x7f]+\s*$")
+    )]
     pub environment: Option<String>,
-    /// The release of spans and new traces. Unset: `SENTRY_RELEASE`.
-    #[schemars(length(max = 200))]
+    /// The release of spans and new traces, without slash, backslash or control character, and not `.`, `..` or `latest`. Unset: `SENTRY_RELEASE`.
+    #[schemars(
+        length(max = 200),
+        regex(
+            pattern = r"^(?!\s*(\.{1,2}|[Ll][Aa][Tt][Ee][Ss][Tt])\s*$)\s*[^/\\\s\x00-\x1f\x7f]([^/\\\x00-\x1f\x7f]*[^/\\\s\x00-\x1f\x7f])?\s*$"
+        )
+    )]
     pub release: Option<String>,
-    /// The gateway's own name. Unset: Envoy's node id.
-    #[schemars(length(max = 256))]
+    /// The gateway's own name, without control characters. Unset: Envoy's node id.
+    #[schemars(
+        length(max = 256),
+        regex(pattern = r"^\s*([^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?)?\s*$")
+    )]
     pub server_name: Option<String>,
     /// The organisation's digits, as a text. A trace of another organisation is not continued. Unset: the `o<digits>.` of the DSN's host.
     #[schemars(regex(pattern = r"^\s*[0-9]*\s*$"))]

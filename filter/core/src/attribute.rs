@@ -29,8 +29,12 @@ pub enum Attribute {
     ResponseSize,
     /// The bytes of the request's body.
     RequestSize,
-    /// The status of a gRPC call; for plain HTTP one that Envoy derives from the status code.
-    GrpcStatus,
+    /// The status of a gRPC call, where it has the place that it should have.
+    GrpcTrailer,
+    /// The status of a gRPC call that has no body.
+    GrpcHeader,
+    /// How long the upstream took, as Envoy's router writes it beside an upstream's response.
+    UpstreamServiceTime,
     /// From the first byte sent to the upstream to the last one received, in nanoseconds.
     ResponseBackendLatency,
     /// The upstream host's address and port.
@@ -75,7 +79,9 @@ impl Attribute {
             Self::ResponseFlags => b"response\0flags",
             Self::ResponseSize => b"response\0size",
             Self::RequestSize => b"request\0size",
-            Self::GrpcStatus => b"response\0grpc_status",
+            Self::GrpcTrailer => b"response\0trailers\0grpc-status",
+            Self::GrpcHeader => b"response\0headers\0grpc-status",
+            Self::UpstreamServiceTime => b"response\0headers\0x-envoy-upstream-service-time",
             Self::ResponseBackendLatency => b"response\0backend_latency",
             Self::UpstreamAddress => b"upstream\0address",
             Self::UpstreamRequestAttemptCount => b"upstream\0request_attempt_count",

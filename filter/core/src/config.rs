@@ -1,5 +1,6 @@
 //! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be wrong, or every problem at once (filter.md §2).
 
+mod labels;
 mod protobuf_struct;
 mod reader;
 mod rules;
@@ -15,7 +16,6 @@ use crate::envelope::Format;
 use crate::response::ResponseHeaders;
 use crate::route::Targets;
 use crate::rules::{IncomingSampled, IncomingTrace, RuleSet};
-use crate::span::attributes::shortened;
 use crate::span::data::DataConfig;
 use crate::trace::sampling::SampleRate;
 use reader::{Problems, Section};
@@ -33,11 +33,6 @@ const MAX_LIVE_BYTES: u64 = 64 * 1024 * 1024;
 const LARGEST_QUEUE_BYTES: u64 = 128 * 1024 * 1024;
 /// How many callouts may be under way at once unless configured.
 const MAX_IN_FLIGHT: u64 = 16;
-
-/// How long the names may be that every span carries, in bytes: Relay cuts what is longer (sentry-protocol.md §9.1).
-const MAX_ENVIRONMENT: usize = 64;
-const MAX_RELEASE: usize = 200;
-const MAX_SERVER_NAME: usize = 256;
 
 /// A configuration that was read, checked and completed.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,14 +161,10 @@ impl FilterConfig {
             traces_sample_rate,
             node_id,
         } = surroundings;
-        let known = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-
         let dsn = root.dsn("dsn", dsn.as_deref());
-        let environment = root.short_text("environment", MAX_ENVIRONMENT, known(environment));
-        let release = root.short_text("release", MAX_RELEASE, known(release));
-        let server_name = root
-            .short_text("server_name", MAX_SERVER_NAME, None)
-            .or_else(|| Some(shortened(known(node_id)?, MAX_SERVER_NAME).into_owned()));
+        let environment = root.environment(environment.as_deref());
+        let release = root.release(release.as_deref());
+        let server_name = root.server_name(node_id.as_deref());
         let org_id = root.org_id("org_id");
         let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
         let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
@@ -202,11 +193,9 @@ impl FilterConfig {
 
         let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
         Self {
-            environment: environment
-                .filter(|text| !text.is_empty())
-                .map_or_else(|| "production".into(), Arc::from),
-            release: release.filter(|text| !text.is_empty()).map(Arc::from),
-            server_name: server_name.filter(|text| !text.is_empty()),
+            environment: environment.map_or_else(|| "production".into(), Arc::from),
+            release: release.map(Arc::from),
+            server_name,
             dsn,
             org_id: org_id.map(Arc::from),
             traces_sample_rate,
@@ -284,21 +273,6 @@ impl Section<'_> {
                 );
             })
             .ok()
-    }
-
-    /// A text of at most so many bytes, from the configuration or the environment.
-    fn short_text(
-        &mut self,
-        key: &'static str,
-        max: usize,
-        variable: Option<String>,
-    ) -> Option<String> {
-        let text = self.text(key).or(variable)?;
-        if text.len() > max {
-            let message = format!("expected at most {max} bytes, found {}", text.len());
-            self.problem(self.path(key), message);
-        }
-        Some(text)
     }
 
     fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {

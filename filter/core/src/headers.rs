@@ -41,6 +41,8 @@ pub const ACCESS_CONTROL_EXPOSE_HEADERS: &str = "access-control-expose-headers";
 pub const AUTHORIZATION: &str = "authorization";
 /// What an answer is (RFC 9110, §8.3).
 pub const CONTENT_TYPE: &str = "content-type";
+/// The protocol that a connection is to change to (RFC 9110, §7.8).
+pub const UPGRADE: &str = "upgrade";
 /// The client's program (RFC 9110, §10.1.5).
 pub const USER_AGENT: &str = "user-agent";
 /// When a proxy in front of a service got the request, for the service's time in queue (sentry-protocol.md §12.4).

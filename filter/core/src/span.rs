@@ -4,6 +4,7 @@
 
 pub mod attributes;
 pub mod data;
+pub mod method;
 mod replaced;
 pub mod request;
 pub mod response_flags;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 
 use crate::envelope::Amount;
 use crate::live::{piece, sum, HeapBytes};
-use crate::route::{Source, TransactionName};
+use crate::route::TransactionName;
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
@@ -253,10 +254,7 @@ impl OpenSpan {
         };
         match &self.transaction {
             Some(transaction) => Cow::Borrowed(transaction),
-            None => Cow::Owned(
-                from_route()
-                    .unwrap_or_else(|| TransactionName::new(&self.request.path, Source::Url)),
-            ),
+            None => Cow::Owned(from_route().unwrap_or_else(|| self.request.name())),
         }
     }
 
@@ -279,7 +277,7 @@ impl OpenSpan {
         let upstream_ns = upstream.iter().fold(0, |sum: u64, call| {
             sum.saturating_add(call.times.length_ns())
         });
-        let status = SpanStatus::of_stream(end, request.is_grpc);
+        let status = SpanStatus::of_stream(end, request);
         let server = Span {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
@@ -330,14 +328,13 @@ impl OpenSpan {
             Some(template) => [method, " ", &template.name].concat().into(),
             None => Cow::Borrowed(method),
         };
-        let url = request.url().unwrap_or(&request.path);
-        let description = [method, " ", url].concat().into();
+        let description = [method, " ", request.target()].concat();
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: Kind::Client,
             name: attributes::shortened(name, attributes::MAX_NAME),
-            description,
+            description: attributes::shortened(description, attributes::MAX_TEXT),
             status,
             times,
             attributes: attributes::of_upstream_span(
@@ -353,13 +350,14 @@ impl OpenSpan {
 }
 
 /// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's own.
-fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd) -> bool {
+fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd, request: &Request) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
     upstream.latency_ns.is_some()
         || details == "via_upstream"
         // One that has a body is followed before that has come.
         || (end.is_internal_redirect() && !end.response_flags.never_answered())
-        || details.starts_with("upstream_reset_after_response_started")
+        || end.is_tunnel(request)
+        || (end.says_response_started() && !end.is_own_response)
         // An answer that had begun is the upstream's; one of Envoy's own is an error.
         || ((end.response_flags.client_left() || end.timed_out())
             && end.response_code.is_some_and(|code| code < 400))

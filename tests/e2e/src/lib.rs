@@ -18,6 +18,7 @@ pub mod context;
 pub mod ended;
 pub mod envoy;
 pub mod gateway;
+pub mod http2;
 pub mod load;
 pub mod mini_sentry;
 pub mod peers;

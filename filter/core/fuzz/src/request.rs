@@ -37,7 +37,7 @@ const CONFIGURATIONS: [(bool, &str); 15] = [
     (true, r#""traces_sample_rate": 1"#),
     (
         true,
-        r#""traces_sample_rate": 0.5, "strict_trace_continuation": true, "environment": "pro, duction;=\u00e9", "release": "shop@1.0+2""#,
+        r#""traces_sample_rate": 0.5, "strict_trace_continuation": true, "environment": "pro,duction;=\u00e9", "release": "shop@1.0+2""#,
     ),
     (
         true,

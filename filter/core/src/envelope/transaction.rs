@@ -148,7 +148,7 @@ pub fn write(
         release: config.release.as_deref(),
         server_name: config.server_name.as_deref(),
         request: Request {
-            method: &request.method,
+            method: request.method.as_str(),
             url: request.url(),
             query_string: request.query.as_deref(),
         },

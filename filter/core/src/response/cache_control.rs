@@ -7,13 +7,27 @@
 //! - the answer has `Set-Cookie`, no `Expires`, and no directive but `no-cache`: the standard leaves it to the caches' heuristics (§4.2.2, §7.3), and
 //!   those that serve several people leave it alone, as one visitor's cookie would go to all.
 //!
-//! Fields that speak to such caches alone (`CDN-Cache-Control` and its kin, RFC 9213; `Surrogate-Control`; `X-Accel-Expires`) may overrule
-//! `Cache-Control`, so with one of them nothing is certain.
+//! Fields that speak to such caches alone may overrule `Cache-Control`, so with one of them nothing
+//! is certain: `CDN-Cache-Control` and its kin (RFC 9213; Cloudflare, Vercel, Netlify, LiteSpeed and
+//! others put their name before it), `Surrogate-Control` (Fastly, Varnish), `Edge-Control` (Akamai),
+//! `X-Accel-Expires` (nginx), `X-Reverse-Proxy-TTL` and its like (Varnish). Tags, such as
+//! `Surrogate-Key`, are not among them: they say what a copy is called, not that there may be one.
 
 use crate::headers::{trim, Elements, Headers, CACHE_CONTROL, EXPIRES, SET_COOKIE};
 
+/// What the names of other fields end in that speak to shared caches alone.
+const FOR_SHARED_CACHES: [&str; 7] = [
+    "surrogate-control",
+    "edge-control",
+    "accel-expires",
+    "surrogate-max-age",
+    "cdn-expires",
+    "proxy-ttl",
+    "cache-ttl",
+];
 /// Directives with which an answer to an authorized request may be shared (RFC 9111, §3.5).
 const SHARE_AUTHORIZED: [&str; 3] = ["public", "s-maxage", "must-revalidate"];
+
 /// Whether it is certain that no shared cache keeps the answer. `is_authorized`: the request had `Authorization`.
 pub fn is_private(answer: &Headers, is_authorized: bool) -> bool {
     if answer.iter().any(|(name, _)| is_for_shared_caches(name)) {
@@ -33,7 +47,10 @@ pub fn is_private(answer: &Headers, is_authorized: bool) -> bool {
 fn is_for_shared_caches(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let is_targeted = name != CACHE_CONTROL.as_bytes() && name.ends_with(CACHE_CONTROL.as_bytes());
-    is_targeted || matches!(&name[..], b"surrogate-control" | b"x-accel-expires")
+    is_targeted
+        || FOR_SHARED_CACHES
+            .iter()
+            .any(|end| name.ends_with(end.as_bytes()))
 }
 
 /// One directive, as it was written.
@@ -56,4 +73,49 @@ fn directives(answer: &Headers) -> impl Iterator<Item = Directive<'_>> {
         .flat_map(Elements::of)
         .filter(|element| !element.is_empty())
         .map(Directive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_speaks_to_shared_caches_alone_is_known() {
+        let is_private = |name: &str| {
+            let lines = [
+                (b"cache-control".as_slice(), b"private".as_slice()),
+                (name.as_bytes(), b"x"),
+            ];
+            is_private(&Headers::from_pairs(lines), false)
+        };
+        for name in [
+            "CDN-Cache-Control",
+            "Cloudflare-CDN-Cache-Control",
+            "Vercel-CDN-Cache-Control",
+            "Netlify-CDN-Cache-Control",
+            "Fastly-Cache-Control",
+            "X-LiteSpeed-Cache-Control",
+            "X-Magento-Cache-Control",
+            "Surrogate-Control",
+            "X-Surrogate-Control",
+            "Edge-Control",
+            "EDGE-CONTROL",
+            "Akamai-Edge-Control",
+            "X-Accel-Expires",
+            "X-Reverse-Proxy-TTL",
+            "X-Cache-TTL",
+        ] {
+            assert!(!is_private(name), "{name}");
+        }
+        for name in [
+            "Cache-Control",
+            "Surrogate-Key",
+            "Cache-Tag",
+            "X-Cache",
+            "Age",
+            "Vary",
+        ] {
+            assert!(is_private(name), "{name}");
+        }
+    }
 }

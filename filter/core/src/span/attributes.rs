@@ -185,7 +185,7 @@ pub fn of_server_span<'a>(
 ) -> Attributes<'a> {
     let mut attributes = Attributes::new();
     let all = &mut attributes;
-    all.text("http.request.method", Some(&request.method));
+    method(request, all);
     all.integer("http.response.status_code", end.response_code);
     all.integer("http.response.body.size", end.response_size);
     let template = transaction.is_template().then_some(&*transaction.name);
@@ -206,7 +206,7 @@ pub fn of_server_span<'a>(
     protocol(end.protocol.as_deref(), all);
     let code = end.response_code.filter(|code| *code >= 500);
     all.cow("error.type", error_type(status, end, code));
-    rpc(request, end.call_status(), all);
+    rpc(request, end.grpc_status, all);
     all.cow(
         "envoy.route",
         end.route_name.as_deref().map(String::from_utf8_lossy),
@@ -239,7 +239,7 @@ pub fn of_upstream_span<'a>(
 ) -> Attributes<'a> {
     let mut attributes = Attributes::new();
     let all = &mut attributes;
-    all.text("http.request.method", Some(&request.method));
+    method(request, all);
     all.integer("http.response.status_code", code);
     let resends = upstream.attempts.saturating_sub(1);
     all.integer(
@@ -249,7 +249,7 @@ pub fn of_upstream_span<'a>(
     all.text("url.full", request.full_url.as_deref());
     all.address(["server.address", "server.port"], Some(&upstream.address));
     all.cow("error.type", error_type(status, end, code));
-    rpc(request, end.call_status().filter(|_| code.is_some()), all);
+    rpc(request, end.grpc_status.filter(|_| code.is_some()), all);
     all.text("envoy.cluster", end.cluster_name.as_deref());
     all.milliseconds("envoy.pool_wait_ms", upstream.pool_wait_ns);
     all.milliseconds("envoy.time_to_first_byte_ms", first_byte_ns);
@@ -259,6 +259,12 @@ pub fn of_upstream_span<'a>(
     );
     all.text("envoy.tls_version", upstream.tls_version.as_deref());
     attributes
+}
+
+fn method<'a>(request: &'a Request, all: &mut Attributes<'a>) {
+    all.text("http.request.method", Some(request.method.as_str()));
+    let original = request.method_original.as_deref();
+    all.text("http.request.method_original", original);
 }
 
 /// `HTTP/1.1` is the protocol `http` of version `1.1`.

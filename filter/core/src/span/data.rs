@@ -1,55 +1,36 @@
-//! What may leave the gateway (sentry-protocol.md §12): names stay, values that could tell who or what somebody is become `[Filtered]`.
+//! What may leave the gateway (develop.sentry.dev, data collection): names stay, values that could
+//! tell a secret, or who somebody is, become `[Filtered]`.
 
-use percent_encoding::percent_decode;
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 
 use super::attributes::{shortened, MAX_TEXT};
+use super::request::MAX_HOST;
 use crate::headers::Headers;
 
 /// What stands in the place of a value that does not leave.
 pub const FILTERED: &str = "[Filtered]";
 
-/// Parts of names whose values never leave, compared without case (§12.1). They also hit harmless names, which is meant to be so.
-const SENSITIVE: [&str; 17] = [
-    "auth",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "pwd",
-    "key",
-    "jwt",
-    "bearer",
-    "sso",
-    "saml",
-    "csrf",
-    "xsrf",
-    "credentials",
-    "session",
-    "sid",
-    "identity",
-];
-/// Further parts of header names, unless `send_default_pii` is on (§12.1).
-const SENSITIVE_HEADERS: [&str; 5] = ["forwarded", "-ip", "remote-", "via", "-user"];
-/// Further parts of cookie names (§12.3).
-const SENSITIVE_COOKIES: [&str; 10] = [
-    ".sid",
-    "sessid",
-    "remember",
-    "oidc",
-    "pkce",
-    "nonce",
-    "__secure-",
-    "__host-",
-    "mfa",
-    "2fa",
-];
-/// Headers whose values are URLs, with the same secrets in them.
-const URLS: [&str; 4] = [
-    "referer",
-    "location",
-    "content-location",
-    "x-envoy-original-path",
-];
+/// Parts of names whose values never leave, compared without case: Sentry's list, with `cookie` of
+/// its SDK for JavaScript and `symfony` of the one for Python, and with what signed URLs and
+/// certificates have. They also hit harmless names, which is meant to be so.
+const SENSITIVE: &str = "auth token secret password passwd pwd key jwt bearer sso saml csrf xsrf \
+    credential session sid identity cookie symfony passphrase signature cert";
+/// Further parts of the names of headers: a client's certificate as nginx and HAProxy pass it on.
+const SENSITIVE_HEADERS: &str = "x-ssl ssl-client";
+/// Further parts of the names of headers that tell of a person, unless `send_default_pii` is on.
+const PERSONAL: &str =
+    "forwarded -ip remote- via -user user- clientip client-ip socketip realip -addr \
+    client-principal email -ua viewer-";
+/// Further parts of cookie names.
+const SENSITIVE_COOKIES: &str = ".sid sessid remember oidc pkce nonce __secure- __host- mfa 2fa";
+/// Parts of the names of headers whose values are URLs or paths, with the same secrets in them.
+const URLS: &str = "referer location url -uri path redirect destination sourcemap content-base";
+/// How long the name of a parameter may be; what is longer is no name.
+const MAX_PARAMETER: usize = 64;
+/// How many times a value may be percent-encoded and still be understood.
+const MAX_ENCODED: usize = 3;
 
 /// How much is recorded of all headers of a message together, in bytes, with [`LINE`] more for each
 /// line. A span has no room for more.
@@ -69,29 +50,87 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
-    /// A query without its `?`: every value is filtered, or, with `send_default_pii`, those with a sensitive name.
+    /// A query without its `?`: every value is filtered, or, with `send_default_pii`, those with a
+    /// sensitive name. What has no name is a value. Some services take `;` for `&`.
     pub fn query(&self, query: &str) -> String {
         let mut filtered = String::with_capacity(query.len());
-        for (index, parameter) in query.split('&').enumerate() {
-            if index > 0 {
-                filtered.push('&');
-            }
-            let (name, value) = match parameter.split_once('=') {
-                Some((name, value)) => (Some(name), value),
-                None => (None, parameter),
-            };
-            if let Some(name) = name {
-                filtered.push_str(name);
-                filtered.push('=');
-            }
-            let decoded = percent_decode(name.unwrap_or(value).as_bytes()).decode_utf8_lossy();
-            let may_leave = self.send_default_pii && !is_sensitive(&decoded, &[]);
-            filtered.push_str(match may_leave || value.is_empty() {
-                true => value,
-                false => FILTERED,
-            });
-        }
+        self.write_query(query, &mut filtered);
         filtered
+    }
+
+    fn write_query(&self, query: &str, filtered: &mut String) {
+        each(query, b"&;", &mut |parameter, separator| {
+            self.parameter(parameter, filtered);
+            filtered.push_str(separator);
+        });
+    }
+
+    fn parameter(&self, parameter: &str, filtered: &mut String) {
+        let (mut name, mut value) = cut(parameter, b"=");
+        value = value.get(1..).unwrap_or_default();
+        if !is_name(name) || name.len() == parameter.len() || is_padding(parameter, value) {
+            (name, value) = ("", parameter);
+        } else {
+            filtered.push_str(name);
+            filtered.push('=');
+        }
+        let may_leave = || {
+            let judged = if name.is_empty() { value } else { name };
+            self.send_default_pii && !is_sensitive(judged, "") && !hides_secret(value, b"=:")
+        };
+        filtered.push_str(match value.is_empty() || may_leave() {
+            true => value,
+            false => FILTERED,
+        });
+    }
+
+    /// A path, or a URL up to its query, without credentials, and with the parameters of its
+    /// segments (`/cart;jsessionid=1`) filtered like those of a query.
+    pub fn path(&self, path: &str) -> String {
+        let mut filtered = String::with_capacity(path.len());
+        self.write_path(path, &mut filtered);
+        filtered
+    }
+
+    fn write_path(&self, path: &str, filtered: &mut String) {
+        if !has(path, b";=%@:") {
+            return filtered.push_str(path);
+        }
+        // Whether a scheme was there, and the slashes behind it.
+        let (mut is_scheme, mut slashes) = (true, 0_u8);
+        each(path, b"/\\", &mut |segment, separator| {
+            self.segment(segment, is_scheme && slashes > 1, filtered);
+            (is_scheme, slashes) = match segment {
+                "" => (is_scheme, slashes.saturating_add(1)),
+                _ => (segment.ends_with(':'), 1),
+            };
+            filtered.push_str(separator);
+        });
+    }
+
+    fn segment(&self, segment: &str, is_authority: bool, filtered: &mut String) {
+        let (user, host) = cut_last(segment, b"@");
+        let segment = match host {
+            Some(host) if is_authority || has(user, b":") => host,
+            _ => segment,
+        };
+        if is_authority {
+            // What is no port was the beginning of a password with a `/` or `?` in it. What is too
+            // long was cut, perhaps in front of its `@`.
+            let port = cut_last(segment, b":").1.unwrap_or_default();
+            let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || port.ends_with(']');
+            let is_host = is_port && segment.len() <= MAX_HOST;
+            return filtered.push_str(if is_host { segment } else { FILTERED });
+        }
+        let (name, parameters) = cut(segment, b";");
+        match hides_secret(name, b"=") {
+            true => self.parameter(name, filtered),
+            false => filtered.push_str(name),
+        }
+        if let Some((separator, parameters)) = parameters.split_at_checked(1) {
+            filtered.push_str(separator);
+            self.write_query(parameters, filtered);
+        }
     }
 
     /// The lines of the headers that are recorded, by name. What is not there is absent. They are
@@ -117,7 +156,9 @@ impl DataConfig {
     fn lines(&self, name: &str, headers: &Headers) -> Vec<String> {
         let mut lines = Vec::new();
         for line in headers.values(name) {
-            let line = String::from_utf8_lossy(line);
+            // Twice as much as leaves: what is filtered may become shorter.
+            let cut = line.get(..MAX_TEXT.saturating_mul(2));
+            let line = String::from_utf8_lossy(cut.unwrap_or(line));
             match name {
                 "cookie" | "set-cookie" if !self.send_default_pii => {
                     lines.push(FILTERED.to_owned())
@@ -131,44 +172,122 @@ impl DataConfig {
     }
 
     fn header(&self, name: &str, value: &str) -> String {
-        let more: &[&str] = match self.send_default_pii {
-            true => &[],
-            false => &SENSITIVE_HEADERS,
-        };
-        if is_sensitive(name, more) {
+        // The names of WSGI have underscores.
+        let dashed = name.replace('_', "-");
+        let person = || has_part(&dashed, PERSONAL) || matches!(name, "from" | "ip");
+        if is_sensitive(&dashed, SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
             return FILTERED.to_owned();
         }
-        match URLS.contains(&name) {
-            true => self.url(value),
-            false => value.to_owned(),
-        }
-    }
-
-    /// A URL without credentials and with a filtered query; a fragment is dropped.
-    fn url(&self, url: &str) -> String {
-        let url = url.split('#').next().unwrap_or_default();
-        let (url, query) = match url.split_once('?') {
-            Some((url, query)) => (url, Some(self.query(query))),
-            None => (url, None),
-        };
-        let mut filtered = match url.split_once("//") {
-            Some((scheme, rest)) => {
-                let authority = rest.split('/').next().unwrap_or_default();
-                let host = authority.rsplit('@').next().unwrap_or_default();
-                let path = rest.strip_prefix(authority).unwrap_or_default();
-                format!("{scheme}//{host}{path}")
+        let mut filtered = String::with_capacity(value.len());
+        match name {
+            // RFC 8288: `<URL>; rel="next", <URL>; rel="prev"`.
+            "link" if has(value, b"<") => {
+                let mut is_inside = false;
+                each(value, b"<>", &mut |part, separator| {
+                    match is_inside {
+                        true => self.url(part, &mut filtered),
+                        false => self.text(part, &mut filtered),
+                    }
+                    filtered.push_str(separator);
+                    is_inside = separator == "<";
+                });
             }
-            None => url.to_owned(),
-        };
-        if let Some(query) = query {
-            filtered.push('?');
-            filtered.push_str(&query);
+            // `5; url=/next`, or without `url=`.
+            "refresh" => {
+                let (seconds, url) = value
+                    .split_at_checked(refresh_len(value))
+                    .unwrap_or_default();
+                filtered.push_str(seconds);
+                self.url(url, &mut filtered);
+            }
+            _ if name == "link" || has_part(&dashed, URLS) => self.url(value, &mut filtered),
+            _ => self.text(value, &mut filtered),
         }
         filtered
     }
+
+    /// A text with URLs in it, or without.
+    fn text(&self, text: &str, filtered: &mut String) {
+        let is_url = |text: &str| text.contains("//") || has(text, b"?");
+        let ends: &[u8] = if is_url(text) { b" \t\"'<>()" } else { b"" };
+        each(text, ends, &mut |word, separator| {
+            match word {
+                _ if is_url(word) => self.url(word, filtered),
+                _ if hides_secret(word, b"=:") => filtered.push_str(FILTERED),
+                _ => filtered.push_str(word),
+            }
+            filtered.push_str(separator);
+        });
+    }
+
+    /// A URL without credentials and with a filtered query; a fragment is dropped.
+    fn url(&self, url: &str, filtered: &mut String) {
+        let (url, _) = cut(url, b"#");
+        let (url, query) = cut(url, b"?");
+        self.write_path(url, filtered);
+        // Behind an authority that is none the rest of a password may be.
+        if !query.is_empty() && !filtered.ends_with("//[Filtered]") {
+            filtered.push('?');
+            self.write_query(query.get(1..).unwrap_or_default(), filtered);
+        }
+    }
 }
 
-/// Cookies as `name=value`; those without a name, and a header that has none at all, as `[Filtered]` (§12.3).
+/// Calls back with every part of a text and the separator behind it, which is empty at the end.
+/// Separators are ASCII characters.
+#[inline(never)]
+fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
+    let mut rest = text;
+    loop {
+        let (before, behind) = cut(rest, separators);
+        let (separator, more) = behind.split_at_checked(1).unwrap_or_default();
+        part(before, separator);
+        if separator.is_empty() {
+            return;
+        }
+        rest = more;
+    }
+}
+
+/// A text up to the first of some ASCII characters, and from there on.
+#[inline(never)]
+fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
+    let at = text.bytes().position(|byte| separators.contains(&byte));
+    text.split_at_checked(at.unwrap_or(text.len()))
+        .unwrap_or_default()
+}
+
+/// A text up to the last of some ASCII characters, and behind it, if it is there.
+#[inline(never)]
+fn cut_last<'t>(text: &'t str, separators: &[u8]) -> (&'t str, Option<&'t str>) {
+    let at = text.bytes().rposition(|byte| separators.contains(&byte));
+    match at.and_then(|at| text.split_at_checked(at)) {
+        Some((before, behind)) => (before, behind.get(1..)),
+        None => (text, None),
+    }
+}
+
+#[inline(never)]
+fn has(text: &str, bytes: &[u8]) -> bool {
+    text.bytes().any(|byte| bytes.contains(&byte))
+}
+
+/// What stands around the parts of a `refresh`.
+const AROUND: &[char] = &[';', ',', ' ', '=', '"', '\''];
+
+/// How long the beginning of a `refresh` is that is no URL.
+fn refresh_len(value: &str) -> usize {
+    let (seconds, behind) = cut(value, b";,");
+    let mut url = if behind.is_empty() { seconds } else { behind };
+    let (name, named) = cut(url, b"=");
+    if name.trim_matches(AROUND).eq_ignore_ascii_case("url") {
+        url = named;
+    }
+    let url = url.trim_start_matches(AROUND);
+    value.len().saturating_sub(url.len())
+}
+
+/// Cookies as `name=value`; those without a name, and a header that has none at all, as `[Filtered]`.
 fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) {
     let known = lines.len();
     for cookie in cookies.map(str::trim) {
@@ -176,7 +295,9 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
         match (name.trim(), value.trim()) {
             ("", "") => {}
             ("", _) => lines.push(FILTERED.to_owned()),
-            (name, _) if is_sensitive(name, &SENSITIVE_COOKIES) => {
+            (name, value)
+                if is_sensitive(name, SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
+            {
                 lines.push(format!("{name}={FILTERED}"));
             }
             (name, value) => lines.push(format!("{name}={value}")),
@@ -187,10 +308,81 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) 
     }
 }
 
-/// Whether a name is one whose value must not leave.
-fn is_sensitive(name: &str, more: &[&str]) -> bool {
-    let name = name.to_ascii_lowercase();
-    SENSITIVE.iter().chain(more).any(|part| name.contains(part))
+/// Whether a name is one whose value must not leave; `more` are further parts of such names.
+#[inline(never)]
+fn is_sensitive(name: &str, more: &str) -> bool {
+    let name = decoded(name).to_ascii_lowercase();
+    // Names that are too short to be looked for as parts.
+    matches!(name.as_str(), "sig" | "pass" | "pin" | "otp" | "hmac")
+        || has_part(&name, SENSITIVE)
+        || has_part(&name, more)
+}
+
+/// Whether one of some words is a part of a name.
+#[inline(never)]
+fn has_part(name: &str, words: &str) -> bool {
+    let mut has_part = false;
+    each(words, b" ", &mut |word, _| {
+        has_part |= !word.is_empty() && name.contains(word)
+    });
+    has_part
+}
+
+/// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a URL,
+/// a form, a list or JSON. `ends` are the characters that end a name.
+#[inline(never)]
+fn hides_secret(value: &str, ends: &[u8]) -> bool {
+    if !has(value, b"=:%@<") {
+        return false;
+    }
+    let value = decoded(value);
+    if has(&value, b"{<") || value.contains("\":") {
+        return is_sensitive(&value, "");
+    }
+    let (mut is_secret, mut slashes) = (false, 0_u8);
+    each(&value, b"&;?#,/ ", &mut |part, separator| {
+        // The name is all in front of the last of them.
+        let (name, value) = cut_last(part, ends);
+        let name = value.map_or("", |_| name);
+        is_secret |= is_sensitive(name, "") || (slashes > 1 && has(part, b"@"));
+        slashes = match (part, separator) {
+            ("", "/") => slashes.saturating_add(1),
+            (_, "/") => 1,
+            _ => 0,
+        };
+    });
+    is_secret
+}
+
+/// Whether the text in front of `=` is a name, and not a value that has such a character in it.
+fn is_name(name: &str) -> bool {
+    let is_short = (1..=MAX_PARAMETER).contains(&name.len());
+    is_short && !has(&decoded(name), b"=&;?#/\"{<")
+}
+
+/// Whether what seems to be the end of a name is the padding of Base64. A single `=` is one only
+/// behind as many characters as Base64 has, and as few names do.
+fn is_padding(parameter: &str, value: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    let is_long = parameter.len() >= 16 && parameter.len() % 4 == 0;
+    match value {
+        "" => is_long && parameter.bytes().all(is_digit),
+        _ => value.bytes().all(|byte| byte == b'='),
+    }
+}
+
+/// A text without its percent-encoding, however often it was encoded.
+#[inline(never)]
+fn decoded(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..MAX_ENCODED {
+        if !text.contains('%') {
+            break;
+        }
+        let next = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        text = Cow::Owned(next);
+    }
+    text
 }
 
 /// An authority without `user:password@`.
@@ -199,98 +391,4 @@ pub fn without_credentials(authority: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(send_default_pii: bool) -> DataConfig {
-        DataConfig {
-            send_default_pii,
-            ..DataConfig::default()
-        }
-    }
-
-    #[test]
-    fn the_values_of_a_query_stay_here_unless_asked_for() {
-        let rows = [
-            ("page=2", "page=[Filtered]", "page=2"),
-            ("a=1&b=", "a=[Filtered]&b=", "a=1&b="),
-            (
-                "token=x&q=y=z",
-                "token=[Filtered]&q=[Filtered]",
-                "token=[Filtered]&q=y=z",
-            ),
-            (
-                "access%5Ft%6Fken=x",
-                "access%5Ft%6Fken=[Filtered]",
-                "access%5Ft%6Fken=[Filtered]",
-            ),
-            ("somebody", "[Filtered]", "somebody"),
-            ("API_KEY", "[Filtered]", "[Filtered]"),
-            ("", "", ""),
-        ];
-        for (query, without, with) in rows {
-            assert_eq!(config(false).query(query), without, "{query}");
-            assert_eq!(config(true).query(query), with, "{query}");
-        }
-    }
-
-    #[test]
-    fn headers_are_recorded_by_the_rules_of_their_names() {
-        let pairs: [(&[u8], &[u8]); 8] = [
-            (b"Accept", b"text/html"),
-            (b"accept", b"*/*"),
-            (b"authorization", b"Bearer x"),
-            (b"x-forwarded-for", b"10.0.0.1"),
-            (b"referer", b"https://me:pw@page.test/a?mail=x#top"),
-            (b"cookie", b"theme=dark; JSESSIONID=1; ; lost"),
-            (b"set-cookie", b"cart=7; Path=/; Secure"),
-            (b"x-raw", b"\xff"),
-        ];
-        let headers = Headers::from_pairs(pairs);
-        let names: Vec<String> = [
-            "accept",
-            "authorization",
-            "x-forwarded-for",
-            "referer",
-            "cookie",
-            "set-cookie",
-            "x-raw",
-            "x-none",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        let captured = |pii| config(pii).capture(&names, &headers);
-        let expected: [(&str, &[&str], &[&str]); 7] = [
-            ("accept", &["text/html", "*/*"], &["text/html", "*/*"]),
-            ("authorization", &[FILTERED], &[FILTERED]),
-            ("x-forwarded-for", &[FILTERED], &["10.0.0.1"]),
-            (
-                "referer",
-                &["https://page.test/a?mail=[Filtered]"],
-                &["https://page.test/a?mail=x"],
-            ),
-            (
-                "cookie",
-                &[FILTERED],
-                &["theme=dark", "JSESSIONID=[Filtered]", FILTERED],
-            ),
-            ("set-cookie", &[FILTERED], &["cart=7"]),
-            ("x-raw", &["\u{fffd}"], &["\u{fffd}"]),
-        ];
-        for (index, (name, without, with)) in expected.into_iter().enumerate() {
-            for (lines, pii) in [(without, false), (with, true)] {
-                let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-                assert_eq!(captured(pii)[index], (name.to_owned(), lines), "pii {pii}");
-            }
-        }
-        assert_eq!(captured(true).len(), expected.len());
-    }
-
-    #[test]
-    fn cookies_that_say_nothing_are_one_filtered_line() {
-        let headers = Headers::from_pairs([(b"cookie".as_slice(), b" ; =; ".as_slice())]);
-        let names = ["cookie".to_owned()];
-        let captured = config(true).capture(&names, &headers);
-        assert_eq!(captured, [("cookie".to_owned(), vec![FILTERED.to_owned()])]);
-    }
-}
+mod tests;

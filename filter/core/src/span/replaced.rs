@@ -31,8 +31,8 @@ impl OpenSpan {
 
     /// What the upstream answered to the last request.
     pub(super) fn upstream_answer(&self, end: &StreamEnd, call: &UpstreamEnd) -> UpstreamAnswer {
-        let is_grpc = self.current_request().is_grpc;
-        let broken = || SpanStatus::of_upstream(end, is_grpc, false);
+        let request = self.current_request();
+        let broken = || SpanStatus::of_upstream(end, request, false);
         let is_whole = end.response_flags.is_empty();
         if self.is_replaced(end) {
             return UpstreamAnswer {
@@ -44,7 +44,7 @@ impl OpenSpan {
                 came_by: false,
             };
         }
-        let came_by = was_answered(end, call);
+        let came_by = was_answered(end, call, request);
         let is_last = !end.is_internal_redirect();
         if self.follows_error && is_last && came_by {
             // The same code may be the upstream's, or one that was written over another.
@@ -62,7 +62,7 @@ impl OpenSpan {
             };
         }
         UpstreamAnswer {
-            status: SpanStatus::of_upstream(end, is_grpc, came_by),
+            status: SpanStatus::of_upstream(end, request, came_by),
             code: end.response_code.filter(|_| came_by),
             came_by,
         }

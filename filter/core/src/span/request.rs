@@ -4,29 +4,41 @@ use std::borrow::Cow;
 
 use super::attributes::{shortened, MAX_TEXT};
 use super::data::{without_credentials, DataConfig};
-use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
+use super::method::{Method, MAX_ORIGINAL};
+use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, UPGRADE, USER_AGENT};
 use crate::live::{sum, HeapBytes};
+use crate::route::{Source, TransactionName};
 
 /// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as long as the request takes.
 const MAX_TARGET: usize = 2 * MAX_TEXT;
 /// What the media types of gRPC begin with.
 const GRPC: &[u8] = b"application/grpc";
 /// A host name has at most 253 bytes, and a port behind it.
-const MAX_HOST: usize = 260;
+pub const MAX_HOST: usize = 260;
+/// `http` and `https` are all that Envoy knows.
+const MAX_SCHEME: usize = 16;
+/// What the names of upgrades begin with that are tunnels: `connect-udp` (RFC 9298) and its kin.
+/// Envoy makes an upgrade of an extended `CONNECT` of HTTP/2.
+const TUNNELS: &[u8] = b"connect-";
 
 /// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not UTF-8 become U+FFFD.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The method.
-    pub method: String,
+    /// The method, as names and attributes have it.
+    pub method: Method,
+    /// The method as it was sent, where it is none that is known.
+    pub method_original: Option<String>,
     /// `http` or `https`, if known.
     pub scheme: Option<String>,
     /// The host and port the client asked for, without credentials.
     pub authority: Option<String>,
-    /// The path without query and fragment, `/` if there is none.
+    /// The path without query and fragment, its parameters filtered like those of a query; `/` if
+    /// there is none. Empty for a tunnel, which leads to a host.
     pub path: String,
-    /// The URL with its query, if scheme and host are known.
+    /// The URL with its query, if scheme and host are known; absent for a tunnel without a path.
     pub full_url: Option<String>,
+    /// How long the URL is without its query.
+    pub url_len: usize,
     /// The query without its `?`, with the values filtered that do not leave; absent if there is none.
     pub query: Option<String>,
     /// The user agent, if it may leave.
@@ -40,18 +52,28 @@ pub struct Request {
 impl HeapBytes for Request {
     fn heap_bytes(&self) -> usize {
         let Self {
-            method,
+            method: _,
+            method_original,
             scheme,
             authority,
             path,
             full_url,
+            url_len: _,
             query,
             user_agent,
             is_grpc: _,
             headers,
         } = self;
-        let texts = [method.heap_bytes(), path.heap_bytes(), headers.heap_bytes()];
-        let optional = [scheme, authority, full_url, query, user_agent].map(HeapBytes::heap_bytes);
+        let texts = [path.heap_bytes(), headers.heap_bytes()];
+        let optional = [
+            method_original,
+            scheme,
+            authority,
+            full_url,
+            query,
+            user_agent,
+        ];
+        let optional = optional.map(HeapBytes::heap_bytes);
         sum(texts.into_iter().chain(optional), 0)
     }
 }
@@ -59,21 +81,33 @@ impl HeapBytes for Request {
 impl Request {
     /// What the request's headers say, as far as it may leave the gateway.
     pub fn read(headers: &Headers, data: &DataConfig) -> Self {
-        let text = |name| {
+        let text = |name, max| {
             headers
                 .value(name)
-                .map(|value| shortened(String::from_utf8_lossy(value), MAX_TARGET))
+                .map(|value| shortened(String::from_utf8_lossy(value), max))
                 .filter(|text| !text.is_empty())
         };
-        let target = text(PATH).unwrap_or_default();
+        let upgrade = headers
+            .value(UPGRADE)
+            .and_then(|value| value.get(..TUNNELS.len()));
+        let is_tunnel = upgrade.is_some_and(|start| start.eq_ignore_ascii_case(TUNNELS));
+        let sent = text(METHOD, MAX_ORIGINAL);
+        let method = match is_tunnel {
+            true => Method::Connect,
+            false => Method::of(sent.as_deref().unwrap_or_default()),
+        };
+        let target = text(PATH, MAX_TARGET).unwrap_or_default();
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
         let mut request = Self {
-            method: text(METHOD).unwrap_or_default().into_owned(),
-            scheme: text(SCHEME).map(Cow::into_owned),
+            method,
+            method_original: sent
+                .filter(|_| method == Method::Other)
+                .map(Cow::into_owned),
+            scheme: text(SCHEME, MAX_SCHEME).map(Cow::into_owned),
             authority: headers
                 .value(AUTHORITY)
                 // Not cut before the credentials are off.
@@ -81,15 +115,16 @@ impl Request {
                 .map(|value| shortened(without_credentials(&value), MAX_HOST).into_owned())
                 .filter(|authority| !authority.is_empty()),
             path: match path {
+                "" if method == Method::Connect => String::new(),
                 "" => "/".to_owned(),
-                path => shortened(path, MAX_TEXT).into_owned(),
+                path => shortened(data.path(path), MAX_TEXT).into_owned(),
             },
             query: query
                 .filter(|query| !query.is_empty())
                 .map(|query| shortened(data.query(query), MAX_TEXT).into_owned()),
             user_agent: data
                 .send_default_pii
-                .then(|| text(USER_AGENT))
+                .then(|| text(USER_AGENT, MAX_TEXT))
                 .flatten()
                 .map(Cow::into_owned),
             is_grpc: headers
@@ -98,32 +133,57 @@ impl Request {
                 .is_some_and(|start| start.eq_ignore_ascii_case(GRPC)),
             headers: data.capture(&data.capture_request_headers, headers),
             full_url: None,
+            url_len: 0,
         };
-        request.full_url = request.write_url();
+        if !request.path.is_empty() {
+            request.full_url = request.write_url();
+        }
         request
     }
 
-    fn write_url(&self) -> Option<String> {
+    fn write_url(&mut self) -> Option<String> {
         let (scheme, authority) = (self.scheme.as_deref()?, self.authority.as_deref()?);
-        let url = [scheme, "://", authority, &self.path];
-        Some(match &self.query {
-            Some(query) => [url.as_slice(), &["?", query]].concat().concat(),
-            None => url.concat(),
-        })
+        let url = [scheme, "://", authority, &self.path].concat();
+        self.url_len = url.len();
+        let url = match &self.query {
+            Some(query) => [&url, "?", query].concat(),
+            None => url,
+        };
+        Some(shortened(url, MAX_TEXT).into_owned())
     }
 
     /// The URL without query, if scheme and host are known.
     pub fn url(&self) -> Option<&str> {
         let url = self.full_url.as_deref()?;
-        match &self.query {
-            Some(query) => url.strip_suffix(query.as_str())?.strip_suffix('?'),
-            None => Some(url),
+        // One that was cut before its query is all there is.
+        Some(url.get(..self.url_len).unwrap_or(url))
+    }
+
+    /// Where it leads: the URL without query, the host of a tunnel, or the path where no more is
+    /// known.
+    pub fn target(&self) -> &str {
+        let host = || self.authority.as_deref().filter(|_| self.is_connect());
+        self.url().or_else(host).unwrap_or(&self.path)
+    }
+
+    /// What a transaction is called where nobody has a better name: the path, or the host of a
+    /// tunnel.
+    pub fn name(&self) -> TransactionName {
+        let host = self.authority.as_deref().unwrap_or_default();
+        match self.method {
+            Method::Connect => TransactionName::new(&["CONNECT ", host].concat(), Source::Url),
+            _ => TransactionName::new(&self.path, Source::Url),
         }
+    }
+
+    /// Whether it asks for a tunnel (RFC 9110, §9.3.6).
+    pub fn is_connect(&self) -> bool {
+        self.method == Method::Connect
     }
 
     /// Whether it may have a body worth measuring.
     pub fn has_body(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD")
+        !matches!(self.method, Method::Get | Method::Head)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a span ended: the words of sentry-protocol.md §9.2.
 
 use super::stream_end::StreamEnd;
+use super::Request;
 
 /// The status of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,15 +92,15 @@ const BY_GRPC_CODE: [(SpanStatus, &str, &str); 17] = [
 ];
 
 impl SpanStatus {
-    /// How a stream ended, for the client. `is_grpc` if the status of the call counts and not that of HTTP.
-    pub fn of_stream(end: &StreamEnd, is_grpc: bool) -> Self {
+    /// How a stream ended, for the client. For gRPC the status of the call counts and not that of HTTP.
+    pub fn of_stream(end: &StreamEnd, request: &Request) -> Self {
         let flags = end.response_flags;
         match end.response_code {
-            // A connection that was upgraded ends when one of both sides closes it.
-            Some(101) => Self::Ok,
+            // A tunnel ends when one of both sides closes it, in whatever way.
+            _ if end.is_tunnel(request) => Self::Ok,
             None | Some(..=399) if flags.client_left() => Self::Cancelled,
             None if end.timed_out() => Self::DeadlineExceeded,
-            code => match end.call_status().filter(|_| is_grpc) {
+            code => match end.grpc_status.filter(|_| request.is_grpc) {
                 Some(status) => Self::from_grpc(status),
                 None if code < Some(400) && Self::is_cut_short(end) => Self::of_broken(end),
                 None => Self::from_http(code),
@@ -108,10 +109,10 @@ impl SpanStatus {
     }
 
     /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP clients say of a network error (§9.2).
-    pub fn of_upstream(end: &StreamEnd, is_grpc: bool, was_answered: bool) -> Self {
+    pub fn of_upstream(end: &StreamEnd, request: &Request, was_answered: bool) -> Self {
         let flags = end.response_flags;
         match () {
-            () if was_answered => Self::of_stream(end, is_grpc),
+            () if was_answered => Self::of_stream(end, request),
             () if flags.client_left() => Self::Cancelled,
             () => Self::of_broken(end),
         }
@@ -178,8 +179,16 @@ impl SpanStatus {
 
 #[cfg(test)]
 mod tests {
+    use super::super::method::Method;
     use super::super::response_flags::ResponseFlags;
     use super::*;
+
+    fn grpc() -> Request {
+        Request {
+            is_grpc: true,
+            ..Request::default()
+        }
+    }
 
     #[test]
     fn the_table_of_the_protocol_holds() {
@@ -312,8 +321,13 @@ mod tests {
                 response_flags: ResponseFlags::from_bits(bits),
                 ..StreamEnd::default()
             };
-            assert_eq!(SpanStatus::of_stream(&end, false).word(), server, "{name}");
-            let found = SpanStatus::of_upstream(&end, false, was_answered);
+            let request = Request::default();
+            assert_eq!(
+                SpanStatus::of_stream(&end, &request).word(),
+                server,
+                "{name}"
+            );
+            let found = SpanStatus::of_upstream(&end, &request, was_answered);
             assert_eq!(found.word(), upstream, "{name}");
         }
     }
@@ -323,17 +337,17 @@ mod tests {
         let status = |bits, grpc_status| {
             let end = StreamEnd {
                 response_code: Some(200),
-                grpc_status: Some(grpc_status),
+                grpc_status,
                 response_flags: ResponseFlags::from_bits(bits),
                 ..StreamEnd::default()
             };
-            SpanStatus::of_stream(&end, true)
+            SpanStatus::of_stream(&end, &grpc())
         };
-        assert_eq!(status(1 << 5, 14), SpanStatus::Unavailable);
+        assert_eq!(status(1 << 5, Some(14)), SpanStatus::Unavailable);
         // Broken off without a status.
-        assert_eq!(status(1 << 4, 2), SpanStatus::InternalError);
-        assert_eq!(status(1 << 19, 2), SpanStatus::DeadlineExceeded);
-        assert_eq!(status(1 << 14, 2), SpanStatus::Cancelled);
+        assert_eq!(status(1 << 4, None), SpanStatus::InternalError);
+        assert_eq!(status(1 << 19, None), SpanStatus::DeadlineExceeded);
+        assert_eq!(status(1 << 14, None), SpanStatus::Cancelled);
     }
 
     #[test]
@@ -343,7 +357,62 @@ mod tests {
             grpc_status: Some(5),
             ..StreamEnd::default()
         };
-        assert_eq!(SpanStatus::of_stream(&end, true), SpanStatus::NotFound);
-        assert_eq!(SpanStatus::of_stream(&end, false), SpanStatus::Ok);
+        assert_eq!(SpanStatus::of_stream(&end, &grpc()), SpanStatus::NotFound);
+        let http = Request::default();
+        assert_eq!(SpanStatus::of_stream(&end, &http), SpanStatus::Ok);
+    }
+
+    /// Without a status of its own a call goes by the HTTP code.
+    #[test]
+    fn codes_that_grpc_does_not_have_are_unknown() {
+        let status = |response_code, grpc_status| {
+            let end = StreamEnd {
+                response_code: Some(response_code),
+                grpc_status,
+                ..StreamEnd::default()
+            };
+            SpanStatus::of_stream(&end, &grpc()).word()
+        };
+        for code in [2, 17, 100, u64::from(u32::MAX), StreamEnd::NO_GRPC_CODE] {
+            assert_eq!(status(200, Some(code)), "unknown_error", "{code}");
+            assert_eq!(status(503, Some(code)), "unknown_error", "{code}");
+        }
+        assert_eq!(status(200, None), "ok");
+        assert_eq!(status(404, None), "not_found");
+        assert_eq!(status(503, None), "unavailable");
+    }
+
+    #[test]
+    fn a_tunnel_is_ok_however_it_ends() {
+        let status = |method: &str, response_code, flag: u64| {
+            let end = StreamEnd {
+                response_code: Some(response_code),
+                response_flags: ResponseFlags::from_bits(flag),
+                ..StreamEnd::default()
+            };
+            let request = Request {
+                method: Method::of(method),
+                ..Request::default()
+            };
+            SpanStatus::of_stream(&end, &request).word()
+        };
+        for bit in 0..30 {
+            for (method, code) in [
+                ("CONNECT", 200),
+                ("CONNECT", 299),
+                ("CONNECT", 101),
+                ("GET", 101),
+            ] {
+                assert_eq!(
+                    status(method, code, 1 << bit),
+                    "ok",
+                    "{method} {code} {bit}"
+                );
+            }
+        }
+        assert_eq!(status("CONNECT", 403, 0), "permission_denied");
+        assert_eq!(status("CONNECT", 503, 1 << 5), "unavailable");
+        assert_eq!(status("CONNECT", 302, 1 << 14), "cancelled");
+        assert_eq!(status("GET", 200, 1 << 14), "cancelled");
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::response_flags::ResponseFlags;
 use super::upstream::Interval;
-use super::OpenSpan;
+use super::{OpenSpan, Request};
 use crate::attribute::{AtEnd, Attribute};
 use crate::live::{sum, HeapBytes};
 
@@ -31,8 +31,13 @@ pub struct StreamEnd {
     pub response_size: Option<u64>,
     /// The bytes of the request's body.
     pub request_size: Option<u64>,
-    /// The status of a gRPC call, from the trailers or the headers. Envoy derives one for plain HTTP, too.
+    /// The status of a gRPC call, from the trailers or the headers; one that is no number is
+    /// [`Self::NO_GRPC_CODE`]. Not Envoy's attribute for it, which derives one from the status code
+    /// where there is none.
     pub grpc_status: Option<u64>,
+    /// Whether the response is Envoy's own although it says that one had started: the upstream sent
+    /// nothing but interim responses (1xx).
+    pub is_own_response: bool,
     /// The protocol of the request, such as `HTTP/1.1`.
     pub protocol: Option<String>,
     /// The TLS version of the client's connection.
@@ -93,6 +98,14 @@ impl StreamEnd {
         let details = host.text_or_empty(Attribute::ResponseCodeDetails);
         let has_empty_details = details.as_deref() == Some("");
         let response_code_details = details.filter(|_| !has_empty_details);
+        let starts = response_code_details.as_deref().is_some_and(is_late_reset);
+        let trailer = host.grpc_status_if(request.is_grpc, Attribute::GrpcTrailer);
+        let header =
+            host.grpc_status_if(request.is_grpc && trailer.is_none(), Attribute::GrpcHeader);
+        // Envoy's router writes the upstream's time beside every final response of an upstream. A
+        // gRPC status in the headers ends a response, so that one which was reset has none.
+        let may_be_own = starts && (response_code >= Some(400) || header.is_some());
+        let service_time = host.bytes_if(may_be_own, Attribute::UpstreamServiceTime);
         // Envoy says those of the next request already.
         let is_last = response_code_details.as_deref() != Some(INTERNAL_REDIRECT);
         let needs_clock = start_ns.is_none() || duration_ns.is_none();
@@ -106,7 +119,8 @@ impl StreamEnd {
             response_flags,
             response_size: host.number_if(response_code.is_some(), Attribute::ResponseSize),
             request_size: host.number_if(request.has_body(), Attribute::RequestSize),
-            grpc_status: host.number_if(request.is_grpc, Attribute::GrpcStatus),
+            grpc_status: trailer.or(header),
+            is_own_response: may_be_own && service_time.is_none(),
             protocol: host.text(Attribute::RequestProtocol),
             tls_version: host.text_if(is_https, Attribute::TlsVersion),
             client_address: host.text_if(sends_client_address, Attribute::SourceAddress),
@@ -144,11 +158,23 @@ impl StreamEnd {
         }
     }
 
-    /// The status of a gRPC call, unless it is what Envoy makes of the 200 of one that was broken off before it had any.
-    pub fn call_status(&self) -> Option<u64> {
-        const UNKNOWN: u64 = 2;
-        self.grpc_status
-            .filter(|status| *status != UNKNOWN || self.response_flags.is_empty())
+    /// What a gRPC status is that is no number.
+    pub const NO_GRPC_CODE: u64 = u64::MAX;
+
+    /// Whether the stream became a tunnel: 2xx to a `CONNECT` (RFC 9110, §9.3.6), or an upgrade.
+    pub fn is_tunnel(&self, request: &Request) -> bool {
+        match self.response_code {
+            Some(101) => true,
+            Some(200..=299) => request.is_connect(),
+            _ => false,
+        }
+    }
+
+    /// Whether Envoy says that the upstream was gone after its response had started.
+    pub fn says_response_started(&self) -> bool {
+        self.response_code_details
+            .as_deref()
+            .is_some_and(is_late_reset)
     }
 
     /// Whether something took too long. Limits of the connection manager have no flag, only details (seen on 1.40).
@@ -193,6 +219,10 @@ impl HeapBytes for StreamEnd {
     }
 }
 
+fn is_late_reset(details: &str) -> bool {
+    details.starts_with("upstream_reset_after_response_started")
+}
+
 /// Envoy's attributes by their types (envoy-wasm.md, "Attributes, seen").
 struct Attributes<'a> {
     known: &'a AtEnd,
@@ -224,6 +254,20 @@ impl Attributes<'_> {
             String::from_utf8(bytes)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
         )
+    }
+
+    /// The digits of a gRPC status. One without a value is as good as none.
+    fn grpc_status_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<u64> {
+        let status = self.bytes_if(is_asked, attribute)?;
+        let mut code: u64 = 0;
+        for byte in &status {
+            let digit = byte.wrapping_sub(b'0');
+            code = match digit {
+                0..=9 => code.saturating_mul(10).saturating_add(digit.into()),
+                _ => StreamEnd::NO_GRPC_CODE,
+            };
+        }
+        (!status.is_empty()).then_some(code)
     }
 
     fn text_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<String> {

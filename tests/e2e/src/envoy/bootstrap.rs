@@ -49,7 +49,7 @@ pub struct Bootstrap {
 #[derive(Clone, Debug)]
 pub struct Route {
     name: String,
-    path_regex: String,
+    matches: Value,
     action: Value,
     metadata: Option<Value>,
     filters: Map<String, Value>,
@@ -60,10 +60,18 @@ impl Route {
     pub fn new(name: &str, path_regex: &str) -> Self {
         Self {
             name: name.to_owned(),
-            path_regex: path_regex.to_owned(),
+            matches: json!({"safe_regex": {"regex": path_regex}}),
             action: json!({"route": {"cluster": "upstream"}}),
             metadata: None,
             filters: Map::new(),
+        }
+    }
+
+    /// A route for every `CONNECT`, to the upstream.
+    pub fn connect(name: &str) -> Self {
+        Self {
+            matches: json!({"connect_matcher": {}}),
+            ..Self::new(name, "")
         }
     }
 
@@ -97,9 +105,8 @@ impl Route {
     }
 
     fn to_yaml(&self) -> String {
-        let match_ = json!({"safe_regex": {"regex": self.path_regex}});
         let mut route = json!({
-            "name": self.name, "match": match_, "typed_per_filter_config": self.filters,
+            "name": self.name, "match": self.matches, "typed_per_filter_config": self.filters,
         });
         for (key, value) in self.action.as_object().into_iter().flatten() {
             route[key] = value.clone();

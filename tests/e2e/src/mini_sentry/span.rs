@@ -203,8 +203,9 @@ impl Segment {
 /// What is known of attributes: the names of sentry-conventions that a gateway may use (sentry-protocol.md §12.4), and Envoy's own. Deprecated names are
 /// not among them.
 pub(super) fn is_known(name: &str, value: &Value) -> Result<(), String> {
-    const TEXTS: [&str; 22] = [
+    const TEXTS: [&str; 23] = [
         "http.request.method",
+        "http.request.method_original",
         "http.route",
         "url.full",
         "url.scheme",
