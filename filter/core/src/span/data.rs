@@ -364,7 +364,7 @@ fn is_name(name: &str) -> bool {
 /// behind as many characters as Base64 has, and as few names do.
 fn is_padding(parameter: &str, value: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
-    let is_long = parameter.len() >= 16 && parameter.len() % 4 == 0;
+    let is_long = parameter.len() >= 16 && parameter.len().is_multiple_of(4);
     match value {
         "" => is_long && parameter.bytes().all(is_digit),
         _ => value.bytes().all(|byte| byte == b'='),
