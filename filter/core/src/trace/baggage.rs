@@ -335,7 +335,7 @@ fn parse_member(raw: &[u8]) -> Option<Pair<'_>> {
 
 /// RFC 7230, `tchar`.
 fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// Whether a key begins with `sentry-` once it is decoded.
