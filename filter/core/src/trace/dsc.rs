@@ -159,10 +159,10 @@ impl Dsc {
         Self { entries }
     }
 
-    /// Whether Relay would discard it (`DynamicSamplingContext` in relay-sampling/src/dsc.rs): without an
-    /// id or a key, as from a service that sends no baggage or parts of one; with a rate that is no number
-    /// in JSON, or none from 0 to 1; with a replay that is no UUID; with a user that is a text, where Relay
-    /// takes a map; with both names of the transaction.
+    /// Whether Relay would discard it (`DynamicSamplingContext` in relay-sampling/src/dsc.rs):
+    /// without an id or a key, as from a service that sends no baggage or parts of one; with a rate
+    /// that is no number in JSON, or none from 0 to 1; with a replay that is no UUID; with a user
+    /// that is a text, where Relay takes a map; with both names of the transaction.
     pub fn is_unreadable(&self) -> bool {
         let is_hex =
             |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -302,7 +302,8 @@ mod tests {
         assert_eq!(serde_json::to_string(&dsc).unwrap(), r#"{"a":"3","b":"2"}"#);
     }
 
-    /// Relay's own rows (relay-sampling/src/dsc.rs, its tests and its types), and what each of its types refuses.
+    /// Relay's own rows (relay-sampling/src/dsc.rs, its tests and its types), and what each of its
+    /// types refuses.
     #[test]
     fn relay_reads_what_is_not_unreadable() {
         const KEY: &str = "abd0f232775f45feab79864e580d160b";
