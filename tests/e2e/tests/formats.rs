@@ -139,8 +139,8 @@ fn last_dsc(gateway: &Gateway) -> Vec<String> {
     keys
 }
 
-/// Relay answers 200 to an envelope with such a context and drops its spans (`missing_dsc`), so no envelope has one. The
-/// service gets the context as it came.
+/// Relay answers 200 to an envelope with such a context and drops its spans (`missing_dsc`), so no
+/// envelope has one. The service gets the context as it came.
 #[tokio::test]
 async fn a_context_that_relay_cannot_read_goes_on_and_not_into_an_envelope() {
     let key = "49d0f7386ad645858ae85020e393bef3";

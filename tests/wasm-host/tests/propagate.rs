@@ -63,7 +63,7 @@ fn the_span_id_that_the_upstream_gets_is_the_gateways_own() {
 
 #[test]
 fn a_gateway_that_records_nothing_forwards_byte_for_byte_and_writes_nothing() {
-    let baggage = format!("a=1;prop , b = 2,{DSC},sentry-sampled=false,c=%20,d");
+    let baggage = format!("a=1;prop , b = 2,{DSC},sentry-sampled=false,c=%20,d=");
     for flag in ["-0", ""] {
         for configuration in [config::UNSAMPLED, config::PROPAGATE_ONLY] {
             let mut gateway = Gateway::start(configuration);
@@ -96,7 +96,7 @@ fn a_sampled_trace_passes_a_gateway_without_a_dsn_untouched() {
 
 #[test]
 fn third_party_baggage_keeps_its_bytes_and_its_order() {
-    let theirs = "a=1;prop=x , b = 2,c=%20%C3%A9,dup=1,dup=2,=,e==";
+    let theirs = "a=1;prop=x , b = 2,c=%20%C3%A9,dup=1,dup=2,e==";
     let mut gateway = Gateway::start(config::SAMPLED);
     let served =
         gateway.serve(&incoming("-1").header("baggage", format!("a=1;prop=x,{DSC},b=%20,z=9")));

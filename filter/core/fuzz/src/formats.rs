@@ -133,7 +133,8 @@ pub fn baggage(data: &[u8]) {
     }
 }
 
-/// Every SDK reads these lines as the filter has, unless they name two traces, which the filter does not believe.
+/// Every SDK reads these lines as the filter has, unless they name two traces, which the filter
+/// does not believe.
 fn reads_alike(lines: &[&[u8]], baggage: &Baggage<'_>) {
     if baggage
         .sentry()

@@ -1,10 +1,13 @@
-//! How Sentry's SDKs read `baggage`, each written after its source (versions of July 2026). The SDKs for
+//! How Sentry's SDKs read `baggage`, each written after its source (versions of July 2026). Those for
 //! Python and JavaScript themselves are asked by tests/e2e/tests/vectors.rs.
 //!
 //! ```text
-//! JavaScript  packages/core/src/utils/baggage.ts          PHP   src/Tracing/DynamicSamplingContext.php
-//! Python      sentry_sdk/tracing_utils.py                 Java  sentry/src/main/java/io/sentry/Baggage.java
-//! Ruby        sentry-ruby/lib/sentry/baggage.rb           .NET  src/Sentry/BaggageHeader.cs
+//! JavaScript  packages/core/src/utils/baggage.ts
+//! Python      sentry_sdk/tracing_utils.py
+//! Ruby        sentry-ruby/lib/sentry/baggage.rb
+//! PHP         src/Tracing/DynamicSamplingContext.php
+//! Java        sentry/src/main/java/io/sentry/Baggage.java
+//! .NET        src/Sentry/BaggageHeader.cs
 //! Go          dynamic_sampling_context.go, internal/otel/baggage/baggage.go
 //! ```
 
@@ -15,8 +18,8 @@ pub type Dsc = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PREFIX: &[u8] = b"sentry-";
 
-/// The context that all SDKs read in these lines, or what two of them make of it. A plus sign is one of
-/// itself here: for Ruby and Java it is a space, and who sent it knows which.
+/// The context that all SDKs read in these lines, or what two of them make of it. A plus sign is taken
+/// for one: Ruby and Java read a space, and only who sent it knows which it is.
 ///
 /// # Errors
 /// The names of the SDKs that differ, and what they read.

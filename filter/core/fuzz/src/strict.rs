@@ -147,7 +147,8 @@ fn percent_decoded(text: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether a text is what percent coding leaves of anything, or a plus sign, which may stand for a space.
+/// Whether a text is what percent coding leaves of anything, or a plus sign, which may stand for a
+/// space.
 pub fn is_percent_encoded(text: &[u8]) -> bool {
     let is_known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~%+".contains(byte);
     text.iter().all(is_known)

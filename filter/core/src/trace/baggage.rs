@@ -5,10 +5,10 @@
 //!          third-party member  our members: the dynamic sampling context
 //! ```
 //! Members of others keep their bytes and their order, whatever their values hold; only `sentry-`
-//! members are read, written and dropped. The header is written anew if something of ours changes, if
-//! there is too much of it, or if Sentry's SDKs would not all read it alike:
-//! - What is no member (no `=`, no key, a key that is no token) and what is empty is left out. Sentry's
-//!   SDK for Go drops the whole header otherwise.
+//! members are read, written and dropped. The header is written anew if something of ours changes,
+//! if there is too much of it, or if Sentry's SDKs would not all read it alike:
+//! - What is no member (no `=`, no key, a key that is no token) and what is empty is left out.
+//!   Sentry's SDK for Go drops the whole header otherwise.
 //! - A key that begins with `sentry-` only once it is decoded is left out. The SDK for JavaScript
 //!   decodes keys before it looks at them, the others do not.
 //! - `sentry-` members are in one line, in one spelling, and each key comes once. SDKs differ about
@@ -144,7 +144,8 @@ impl<'a> Baggage<'a> {
         self.has_sentry
     }
 
-    /// How many members a written header leaves out because they are none, or because SDKs disagree about them.
+    /// How many members a written header leaves out because they are none, or because SDKs disagree
+    /// about them.
     pub fn malformed(&self) -> u32 {
         self.malformed
     }
@@ -288,8 +289,9 @@ impl Room {
 }
 
 impl Member<'_> {
-    /// Whether an earlier member has this `sentry-` key: the last one counts in most SDKs, the first one
-    /// in that for .NET. Of two trace ids neither is to be believed, so both are kept for that decision.
+    /// Whether an earlier member has this `sentry-` key: the last one counts in most SDKs, the
+    /// first one in that for .NET. Of two trace ids neither is to be believed, so both are kept for
+    /// that decision.
     fn repeats(&self, earlier: &Self) -> bool {
         let (Some((key, value)), Some((known, before))) = (&self.sentry, &earlier.sentry) else {
             return false;
@@ -335,7 +337,7 @@ fn parse_member(raw: &[u8]) -> Option<Pair<'_>> {
 
 /// RFC 7230, `tchar`.
 fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// Whether a key begins with `sentry-` once it is decoded.

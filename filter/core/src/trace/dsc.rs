@@ -16,11 +16,18 @@ use crate::decimal::json_number;
 use crate::live::{piece, sum, HeapBytes};
 
 /// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
-pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
+
+/// Writes a member's value, percent-encoded.
+pub(super) fn encode(value: &str, member: &mut Vec<u8>) {
+    for part in utf8_percent_encode(value, ENCODED) {
+        member.extend_from_slice(part.as_bytes());
+    }
+}
 
 /// The values of a DSC, in the order in which they are written. All of them are texts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -152,22 +159,18 @@ impl Dsc {
         Self { entries }
     }
 
-    /// Whether Relay would discard it (`DynamicSamplingContext` in relay-sampling/src/dsc.rs): without an
-    /// id or a key, as from a service that sends no baggage or parts of one; with a rate that is no number
-    /// in JSON, or none from 0 to 1; with a replay that is no UUID; with a user that is a text, where Relay
-    /// takes a map; with both names of the transaction.
+    /// Whether Relay would discard it (`DynamicSamplingContext` in relay-sampling/src/dsc.rs):
+    /// without an id or a key, as from a service that sends no baggage or parts of one; with a rate
+    /// that is no number in JSON, or none from 0 to 1; with a replay that is no UUID; with a user
+    /// that is a text, where Relay takes a map; with both names of the transaction.
     pub fn is_unreadable(&self) -> bool {
         let is_hex =
             |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_uuid = |text: &str| match text.len() {
-            // 8-4-4-4-12.
-            36 => {
-                let mut parts = text.split('-');
-                [8, 4, 4, 4, 12]
-                    .into_iter()
-                    .all(|length| parts.next().is_some_and(|part| part.len() == length))
-                    && is_hex(&text.replace('-', ""))
-            }
+            36 => text.bytes().enumerate().all(|(place, byte)| match place {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            }),
             _ => is_hex(text),
         };
         let is_rate =
@@ -220,9 +223,7 @@ impl Dsc {
             members.extend_from_slice(PREFIX);
             members.extend_from_slice(key.as_bytes());
             members.push(b'=');
-            for part in utf8_percent_encode(value.as_str(), ENCODED) {
-                members.extend_from_slice(part.as_bytes());
-            }
+            encode(value.as_str(), &mut members);
         }
         members
     }
@@ -301,7 +302,8 @@ mod tests {
         assert_eq!(serde_json::to_string(&dsc).unwrap(), r#"{"a":"3","b":"2"}"#);
     }
 
-    /// Relay's own rows (relay-sampling/src/dsc.rs, its tests and its types), and what each of its types refuses.
+    /// Relay's own rows (relay-sampling/src/dsc.rs, its tests and its types), and what each of its
+    /// types refuses.
     #[test]
     fn relay_reads_what_is_not_unreadable() {
         const KEY: &str = "abd0f232775f45feab79864e580d160b";

@@ -6,8 +6,8 @@ use super::traceparent::Traceparent;
 use super::{tracestate, Damage};
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
 
-/// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is an
-/// underscore (RFC 3875, §4.1.18), and for PHP a dot is one, too.
+/// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is
+/// an underscore (RFC 3875, §4.1.18), and for PHP a dot is one, too.
 const MERGE_WITH_SENTRY_TRACE: [&str; 2] = ["sentry_trace", "sentry.trace"];
 
 /// What becomes of the `sentry-` members that arrived.
@@ -89,7 +89,8 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Headers that CGI, WSGI and PHP give to a service as `HTTP_SENTRY_TRACE`, in the place of ours.
+    /// Headers that CGI, WSGI and PHP give to a service as `HTTP_SENTRY_TRACE`, in the place of
+    /// ours.
     fn merging(&self) -> impl Iterator<Item = HeaderMutation> + '_ {
         let arrived = MERGE_WITH_SENTRY_TRACE.into_iter();
         let arrived = arrived.filter(|name| self.headers.value(name).is_some());

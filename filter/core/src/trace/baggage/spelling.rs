@@ -9,9 +9,9 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{percent_decode, utf8_percent_encode};
+use percent_encoding::percent_decode;
 
-use super::super::dsc::ENCODED;
+use super::super::dsc::encode;
 use super::{Member, PREFIX};
 
 /// The longest member that the SDK for Go reads; a longer one costs it the whole header.
@@ -22,24 +22,27 @@ pub(super) fn is_too_long(member: &[u8]) -> bool {
     member.len() > MAX_BYTES
 }
 
-/// A `sentry-` member with its key and value decoded, spelled so that all SDKs agree; as it came, if
-/// they already do. Escapes that are no UTF-8 become U+FFFD, as the W3C text says.
+/// A `sentry-` member with its key and value decoded, spelled so that all SDKs agree; as it came,
+/// if they already do. Escapes that are no UTF-8 become U+FFFD, as the W3C text says.
 ///
-/// `None` if there is no such spelling: an empty key or value is absent for some SDKs and a text for
-/// others; a key with a dash is cut there by some, one with a plus sign or an escape is decoded by some.
+/// `None` if there is no such spelling: an empty key or value is absent for some SDKs and a text
+/// for others; a key with a dash is cut there by some, one with a plus sign or an escape is decoded
+/// by some.
 pub(super) fn read<'a>(raw: &'a [u8], key: &[u8], value: &[u8]) -> Option<Member<'a>> {
-    let decode = |bytes: &[u8]| percent_decode(bytes).decode_utf8_lossy().into_owned();
+    let is_clean = value.iter().all(is_allowed);
     // Servers make other text of each byte that is no UTF-8.
-    std::str::from_utf8(value).ok()?;
-    let name = decode(key.strip_prefix(PREFIX)?);
-    let decoded = decode(value);
+    if !is_clean && std::str::from_utf8(value).is_err() {
+        return None;
+    }
+    let (name, is_bare_name) = decode(key.strip_prefix(PREFIX)?);
+    let (decoded, is_bare_value) = decode(value);
     // In JavaScript no property of an object can have this name.
     if name.is_empty() || !name.bytes().all(is_plain) || name == "__proto__" || decoded.is_empty() {
         return None;
     }
-    let is_bare = raw.len() == key.len().saturating_add(value.len()).saturating_add(1)
-        && key.get(PREFIX.len()..) == Some(name.as_bytes());
-    let raw = match is_bare && is_encoded(value) {
+    let has_nothing_else = raw.len() == key.len().saturating_add(value.len()).saturating_add(1);
+    let is_encoded = is_clean && (is_bare_value || is_percent_encoded(value));
+    let raw = match has_nothing_else && is_bare_name && is_encoded {
         true => Cow::Borrowed(raw),
         false => Cow::Owned(spell(&name, value)),
     };
@@ -49,23 +52,29 @@ pub(super) fn read<'a>(raw: &'a [u8], key: &[u8], value: &[u8]) -> Option<Member
     })
 }
 
-/// What a token may consist of (RFC 9110, §5.6.2), but for `-`, `+` and `%`.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$&'*.^_`|~".contains(&byte)
+/// A decoded text, and whether there was nothing to decode and no broken escape.
+fn decode(text: &[u8]) -> (String, bool) {
+    let is_bare = !text.contains(&b'%');
+    let decoded = percent_decode(text).decode_utf8_lossy().into_owned();
+    (decoded, is_bare)
 }
 
-/// Whether a value holds only what W3C Baggage allows unencoded, no `=`, at which the SDK for Ruby cuts it, and only
-/// escapes that are UTF-8.
-fn is_encoded(value: &[u8]) -> bool {
-    let is_allowed = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"\",;\\=".contains(byte);
-    let mut parts = value.split(|byte| *byte == b'%');
-    let is_text = parts.next().is_some();
+/// What a token may consist of (RFC 9110, §5.6.2), but for `-`, `+` and `%`.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'&' | b'\'' | b'*' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// What W3C Baggage allows unencoded in a value, but for `=`, at which the SDK for Ruby cuts it.
+fn is_allowed(byte: &u8) -> bool {
+    matches!(byte, b'!' | b'#'..=b'+' | b'-'..=b':' | b'<' | b'>'..=b'[' | b']'..=b'~')
+}
+
+/// Whether each percent sign begins an escape, and the escapes are UTF-8.
+fn is_percent_encoded(value: &[u8]) -> bool {
     let is_escape =
         |part: &[u8]| matches!(part, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-    is_text
-        && value.iter().all(is_allowed)
-        && parts.all(is_escape)
-        && percent_decode(value).decode_utf8().is_ok()
+    let mut escapes = value.split(|byte| *byte == b'%').skip(1);
+    escapes.all(is_escape) && percent_decode(value).decode_utf8().is_ok()
 }
 
 fn spell(name: &str, value: &[u8]) -> Vec<u8> {
@@ -76,9 +85,7 @@ fn spell(name: &str, value: &[u8]) -> Vec<u8> {
             member.push(b'+');
         }
         let text = percent_decode(part).decode_utf8_lossy();
-        for part in utf8_percent_encode(&text, ENCODED) {
-            member.extend_from_slice(part.as_bytes());
-        }
+        encode(&text, &mut member);
     }
     member
 }
