@@ -236,7 +236,7 @@ pub struct Match {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](#cors).
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](#cors), and do not ask the service about them.
     pub allow_headers: Option<bool>,
     /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we write them) to `Access-Control-Expose-Headers` of all other answers.
     pub expose_headers: Option<bool>,

@@ -1,8 +1,10 @@
 //! The tunnel for the SDK in the browser, `envoy/envoy-tunnel.yaml`: what goes on to Sentry, and what does not. With a real browser it is in `browser.rs`.
 
+use std::fs;
+
 use e2e::{
-    envoy::module, eventually, Envoy, Gateway, Launch, RecordedRequest, Reply, Request, Route,
-    Upstream,
+    envoy::{module, workspace},
+    eventually, Envoy, Gateway, Launch, RecordedRequest, Reply, Request, Route, Upstream,
 };
 use serde_json::{json, Value};
 
@@ -179,4 +181,18 @@ async fn a_rule_does_it_too() {
         }
     }
     e2e::ended::none(&gateway).await;
+}
+
+/// What the README shows of the file is in it, in the same order.
+#[test]
+fn the_readmes_example_is_out_of_the_file() {
+    let read = |path| fs::read_to_string(workspace(path)).expect(path);
+    let (readme, file) = (read("README.md"), read("envoy/envoy-tunnel.yaml"));
+    let chapter = readme.split_once("### A tunnel for the browser");
+    let example = chapter.and_then(|(_, chapter)| chapter.split_once("```yaml\n"));
+    let example = example.and_then(|(_, example)| example.split_once("```"));
+    let mut lines = file.lines().map(str::trim);
+    for line in example.expect("an example").0.lines().map(str::trim) {
+        assert!(lines.any(|found| found == line), "{line}");
+    }
 }

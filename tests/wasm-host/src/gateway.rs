@@ -390,7 +390,7 @@ impl Served {
                 .map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned())
                 .filter(|name| {
                     let is_ours = |ours: &&str| name.eq_ignore_ascii_case(ours);
-                    !name.is_empty() && !REQUEST.iter().any(|ours| is_ours(ours))
+                    !name.is_empty() && !REQUEST.iter().any(is_ours)
                 })
                 .collect()
         };

@@ -37,13 +37,14 @@ pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMu
             others.extend_from_slice(asked);
         }
     }
-    is_asked.then_some(match others.is_empty() {
-        true => HeaderMutation::Remove { name },
-        false => HeaderMutation::Set {
+    match (is_asked, others.is_empty()) {
+        (false, _) => None,
+        (true, true) => Some(HeaderMutation::Remove { name }),
+        (true, false) => Some(HeaderMutation::Set {
             name,
             value: others,
-        },
-    })
+        }),
+    }
 }
 
 #[cfg(test)]
