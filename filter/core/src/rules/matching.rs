@@ -51,6 +51,7 @@ pub struct RuleSet {
     headers: Vec<(String, Field)>,
     /// The rules that ask for none.
     without_headers: Bits,
+    all: Bits,
 }
 
 /// All patterns for one text.
@@ -150,6 +151,37 @@ impl Narrowed {
     }
 }
 
+/// The verdicts about those headers that are there.
+#[derive(Default)]
+struct ByHeader {
+    verdicts: Vec<Verdicts>,
+    /// Which of them is about each of the headers that rules ask for, counted from 1; 0 is none.
+    numbers: Vec<usize>,
+}
+
+impl ByHeader {
+    fn get(&self, header: usize) -> Option<&Verdicts> {
+        self.verdicts.get(self.numbers.get(header)?.checked_sub(1)?)
+    }
+
+    /// Adds those about a line; one of a header's lines has to match.
+    fn add(&mut self, header: usize, line: Verdicts) {
+        let Some(number) = self.numbers.get_mut(header) else {
+            return;
+        };
+        let known = number
+            .checked_sub(1)
+            .and_then(|it| self.verdicts.get_mut(it));
+        match known {
+            Some(known) => known.unite(&line),
+            None => {
+                self.verdicts.push(line);
+                *number = self.verdicts.len();
+            }
+        }
+    }
+}
+
 impl RuleSet {
     /// Puts the patterns of the rules together.
     ///
@@ -201,6 +233,7 @@ impl RuleSet {
             rule.matching.compiled();
         }
         Ok(Self {
+            all: Bits::all(rules.len()),
             rules,
             conditions,
             method,
@@ -236,7 +269,7 @@ impl RuleSet {
         }
         let mut narrowed = Narrowed {
             work: WORK,
-            candidates: Bits::all(self.rules.len()),
+            candidates: self.all.clone(),
         };
         let by_method = narrowed.ask(self.method.as_ref(), headers.value(METHOD).as_slice());
         let hosts = self.host.as_ref().map(|_| reading::host_readings(headers));
@@ -301,12 +334,12 @@ impl RuleSet {
         }
     }
 
-    fn ask_headers(&self, headers: &Headers, narrowed: &mut Narrowed) -> Vec<Verdicts> {
-        let mut all = Vec::new();
+    fn ask_headers(&self, headers: &Headers, narrowed: &mut Narrowed) -> ByHeader {
+        let mut all = ByHeader::default();
         if self.headers.is_empty() {
             return all;
         }
-        all.resize_with(self.headers.len(), Verdicts::default);
+        all.numbers = vec![0; self.headers.len()];
         let mut rules = self.without_headers.clone();
         for (name, value) in headers.iter() {
             // Envoy's names are in lower case.
@@ -318,12 +351,12 @@ impl RuleSet {
             let Ok(place) = self.headers.binary_search_by(known) else {
                 continue;
             };
-            if let (Some((_, field)), Some(verdicts)) =
-                (self.headers.get(place), all.get_mut(place))
-            {
-                verdicts.add_line(&field.set, value, &mut narrowed.work);
-                field.add_possible(verdicts, &mut rules);
-            }
+            let Some((_, field)) = self.headers.get(place) else {
+                continue;
+            };
+            let line = Verdicts::of_line(&field.set, value, &mut narrowed.work);
+            field.add_possible(&line, &mut rules);
+            all.add(place, line);
         }
         narrowed.candidates.intersect(&rules);
         all
@@ -378,16 +411,10 @@ impl Verdicts {
         }
     }
 
-    /// About one more line of a header, of which one line has to match.
-    fn add_line(&mut self, set: &PatternSet, line: &[u8], work: &mut u32) {
-        let line = Self::of_line(set, line, work);
-        if self.possible == Bits::default() {
-            *self = line;
-        } else {
-            self.certain.unite(&line.certain);
-            self.usual.unite(&line.usual);
-            self.possible.unite(&line.possible);
-        }
+    fn unite(&mut self, other: &Self) {
+        self.certain.unite(&other.certain);
+        self.usual.unite(&other.usual);
+        self.possible.unite(&other.possible);
     }
 }
 
