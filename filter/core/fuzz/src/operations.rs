@@ -14,6 +14,7 @@ use sentry_filter_core::metrics::{Kind, Metric};
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::span::{OpenSpan, StreamEnd, UpstreamEnd};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
+use sentry_filter_core::transport::shared_limit::SharedLimit;
 use sentry_filter_core::transport::{Answer, Callout};
 
 use super::input::{self, Bytes};
@@ -116,8 +117,9 @@ impl Worker {
             _ => {
                 let limit = bytes.byte();
                 if limit > 200 {
-                    let until_ns = self.now_ns.saturating_add(jump(limit));
-                    self.pipeline.on_shared_limit(until_ns, self.now_ns);
+                    let seconds = jump(limit) / NS_PER_S;
+                    let limit = SharedLimit::new(self.now_ns, seconds).number();
+                    self.pipeline.on_shared_limit(limit, self.now_ns);
                 }
                 self.pipeline.on_tick(self.now_ns);
                 while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
