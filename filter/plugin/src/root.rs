@@ -290,8 +290,11 @@ impl Worker {
     fn on_tick(&mut self) {
         let now_ns = self.now_ns();
         self.learn_limit(now_ns);
-        let pipeline = self.pipeline.as_mut();
-        if pipeline.is_some_and(|pipeline| pipeline.on_tick(now_ns)) {
+        let is_due = self.pipeline.as_mut().is_some_and(|pipeline| {
+            pipeline.on_tick(now_ns);
+            pipeline.is_flush_due()
+        });
+        if is_due {
             self.flush();
         }
         self.report();
@@ -330,7 +333,7 @@ impl Worker {
         self.limit_key = Some(key);
         let number = self.accept(number).flatten();
         if let (Some(pipeline), Some((number, _))) = (&mut self.pipeline, number) {
-            pipeline.on_shared_limit(SharedLimit::told(number), now_ns);
+            pipeline.on_shared_limit(number, now_ns);
         }
     }
 

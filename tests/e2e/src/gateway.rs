@@ -284,6 +284,11 @@ impl GatewayBuilder {
         self
     }
 
+    /// Where the receiver is.
+    pub fn sentry_address(&self) -> std::net::SocketAddr {
+        self.sentry.address()
+    }
+
     /// Where the upstream is.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Gateway, Request, SPANS};
-use serde_json::json;
+use e2e::{
+    envoy::{cluster_at, Bootstrap},
+    eventually, Account, Answer, Gateway, GatewayBuilder, Request, Step, Upstream, SPANS,
+};
+use serde_json::{json, Value};
 use tokio::task::JoinSet;
 
 /// Requests come all the while, the configuration is replaced time and again: none fails, no span is lost, and the last one counts.
@@ -135,4 +138,160 @@ async fn a_gateway_that_is_stopped_at_once_loses_one_interval() {
     let arrived = gateway.sentry.wait_for_segments(20).await.len();
     println!("{} of 23 requests lost", 23 - arrived);
     assert!((20..=23).contains(&arrived), "{arrived}");
+}
+
+/// A cluster whose host takes POSTs to `/hang` and never answers.
+async fn hanging() -> (Upstream, Value) {
+    let receiver = Upstream::start().await;
+    receiver.script("POST", "/hang", vec![Step::Hang]);
+    let cluster = cluster_at("receiver", Some(receiver.address()));
+    (receiver, cluster)
+}
+
+fn held(account: &Account) -> u64 {
+    account.queued + account.in_flight
+}
+
+async fn updates(gateway: &Gateway) -> u64 {
+    let path = "/stats?filter=listener_manager.lds.update_success";
+    let stats = gateway.envoy.admin(path).await;
+    let count = stats.trim().rsplit_once(' ');
+    count.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
+}
+
+/// Twelve updates while the receiver hangs: all generations together keep what one may keep, and have no more POSTs under way than two.
+#[tokio::test]
+async fn old_generations_have_the_bounds_of_one() {
+    let (_receiver, cluster) = hanging().await;
+    let config = |round: u64| {
+        json!({"release": format!("round {round}"), "transport": {
+            "cluster": "receiver", "path": "/hang", "timeout_ms": 60_000, "max_queue_bytes": 65_536, "max_in_flight": 4,
+        }})
+    };
+    let builder = Gateway::builder().await.config(config(0));
+    let mut gateway = builder.cluster(cluster).with_files().start().await;
+    let full = async |gateway: &Gateway, rounds: u64| {
+        gateway.burst(100).await;
+        let recorded = rounds * 100 * SPANS;
+        let is_full = |account: &Account| account.recorded == recorded && account.in_flight > 0;
+        gateway.envoy.wait_for_account(is_full).await
+    };
+    let alone = full(&gateway, 1).await;
+    let mut account = alone.clone();
+    for round in 1..=12 {
+        let before = updates(&gateway).await;
+        gateway.reconfigure(config(round));
+        let updated = async || (updates(&gateway).await > before).then_some(());
+        eventually(updated).await.expect("the update");
+        account = full(&gateway, round + 1).await;
+    }
+    println!("one generation: {alone}\nafter twelve updates: {account}");
+    // One may have a few shorter traces than another.
+    assert!(held(&account) <= held(&alone) + 4 * SPANS, "{account}");
+    assert!(account.in_flight <= 8 * SPANS, "{account}");
+}
+
+type Change = fn(&mut Bootstrap);
+
+/// What makes Envoy drop the VM and make another one.
+const OTHER_VMS: [(&str, Change); 2] = [
+    ("variable", |bootstrap| {
+        bootstrap.vm_environment = vec![("A".to_owned(), "2".to_owned())];
+    }),
+    ("vm_id", |bootstrap| bootstrap.vm_id = "other".to_owned()),
+];
+
+async fn with_files(builder: GatewayBuilder) -> Gateway {
+    builder.vm_environment("A", "1").with_files().start().await
+}
+
+/// The old VM goes with what it holds, so nothing waits for the end of a long flush interval when the traffic has stopped.
+#[tokio::test]
+async fn a_long_flush_interval_loses_nothing_with_the_vm() {
+    for (name, change) in OTHER_VMS {
+        let config = json!({"transport": {"flush_interval_ms": 30_000}});
+        let mut gateway = with_files(Gateway::builder().await.config(config)).await;
+        gateway.burst(31).await;
+        gateway.replace_listener(change);
+        let sent = |account: &Account| account.sent == 31 * SPANS;
+        gateway.envoy.wait_for_account(sent).await;
+        assert_eq!(
+            gateway.sentry.wait_for_segments(31).await.len(),
+            31,
+            "{name}"
+        );
+    }
+    let config = json!({"transport": {"flush_interval_ms": 30_000}});
+    let mut gateway = with_files(Gateway::builder().await.config(config)).await;
+    gateway.burst(31).await;
+    gateway.remove_listener();
+    assert_eq!(gateway.sentry.wait_for_segments(31).await.len(), 31);
+}
+
+/// What could not be sent before the VM went is lost, and counted so: nobody is left to take it out of a gauge.
+#[tokio::test]
+async fn no_gauge_is_stuck_when_the_vm_goes() {
+    for (name, change) in OTHER_VMS {
+        let (_receiver, cluster) = hanging().await;
+        let transport = json!({"cluster": "receiver", "path": "/hang", "timeout_ms": 60_000});
+        let builder = Gateway::builder().await.cluster(cluster);
+        let builder = builder.config(json!({"transport": transport}));
+        let mut gateway = with_files(builder.concurrency(2)).await;
+        gateway.burst(60).await;
+        let all = |account: &Account| held(account) == 60 * SPANS && account.in_flight > 0;
+        gateway.envoy.wait_for_account(all).await;
+        gateway.replace_listener(change);
+        let lost = |account: &Account| account.discarded_for("network_error") == 60 * SPANS;
+        let account = gateway.envoy.wait_for_account(lost).await;
+        assert_eq!(held(&account), 0, "{name}: {account}");
+    }
+}
+
+/// Over HTTP/2 Envoy still sends what is posted while the VM goes.
+#[tokio::test]
+async fn what_waits_when_the_vm_goes_leaves_over_http_2() {
+    let builder = Gateway::builder().await;
+    let mut cluster = cluster_at("receiver", Some(builder.sentry_address()));
+    let kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": kind, "explicit_http_config": {"http2_protocol_options": {}},
+        },
+    });
+    let transport = json!({"cluster": "receiver", "max_in_flight": 2, "timeout_ms": 60_000});
+    let builder = builder.config(json!({"transport": transport}));
+    let mut gateway = with_files(builder.cluster(cluster)).await;
+    gateway.pass(&Request::get("/first")).await;
+    gateway.sentry.wait_for_requests(1).await;
+    gateway
+        .sentry
+        .answer(Answer::after(Duration::from_secs(60)));
+    gateway.burst(31).await;
+    gateway.sentry.wait_for_requests(3).await;
+    let (_, change) = OTHER_VMS[0];
+    gateway.replace_listener(change);
+    gateway.sentry.wait_for_requests(32).await;
+    let lost = |account: &Account| account.discarded_for("network_error") == 31 * SPANS;
+    let account = gateway.envoy.wait_for_account(lost).await;
+    assert_eq!((account.sent, held(&account)), (SPANS, 0), "{account}");
+}
+
+/// A limit is over for a worker whose configuration is: the gauge does not stay up, however often it is replaced.
+#[tokio::test]
+async fn a_limit_is_nobodys_after_its_configuration() {
+    let config = |round: u32| json!({"release": format!("round {round}")});
+    let mut gateway = with_files(Gateway::builder().await.config(config(0))).await;
+    gateway
+        .sentry
+        .answer(Answer::with_headers(429, &[("retry-after", "8")]));
+    gateway.pass(&Request::get("/first")).await;
+    gateway.envoy.wait_for_stat("workers_rate_limited", 1).await;
+    for round in 1..=3 {
+        gateway.reconfigure(config(round));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gateway.burst(1).await;
+    }
+    gateway.replace_listener(OTHER_VMS[0].1);
+    gateway.envoy.wait_for_stat("workers_rate_limited", 0).await;
+    assert_eq!(gateway.sentry.requests().len(), 1, "obeyed by all of them");
 }

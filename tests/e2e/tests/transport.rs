@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use e2e::{
-    envoy::cluster_at, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Reply, Request,
-    Upstream, SPANS,
+    envoy::cluster_at, eventually, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Reply,
+    Request, Upstream, SPANS,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
@@ -127,6 +127,49 @@ async fn a_rate_limit_is_obeyed() {
         "{account}"
     );
     assert_eq!(gateway.sentry.requests().len(), 1);
+}
+
+/// No time at all is a pause, too, or each request would be a POST.
+#[tokio::test]
+async fn a_429_is_never_followed_by_a_post_at_once() {
+    for limit in [
+        ("retry-after", "0"),
+        ("x-sentry-rate-limits", "0:transaction:key"),
+    ] {
+        let gateway = Gateway::start(json!({})).await;
+        gateway.sentry.answer(Answer::with_headers(429, &[limit]));
+        for _ in 0..40 {
+            gateway.pass(&Request::get("/")).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let posts = gateway.sentry.requests().len();
+        println!("{limit:?}: {posts} POSTs for 40 requests in two seconds");
+        assert!((1..=4).contains(&posts), "{posts}");
+        gateway.sentry.answer(Answer::status(200));
+        let sent = eventually(async || {
+            gateway.pass(&Request::get("/")).await;
+            (gateway.envoy.account().await.sent > 0).then_some(())
+        });
+        sent.await.expect("it goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_429_for_other_categories_limits_nothing() {
+    let gateway = Gateway::start(json!({})).await;
+    let limit = [("x-sentry-rate-limits", "60:foo;bar:organization")];
+    gateway.sentry.answer(Answer::with_headers(429, &limit));
+    gateway.pass(&Request::get("/first")).await;
+    gateway.sentry.wait_for_requests(1).await;
+    gateway.sentry.answer(Answer::status(200));
+    gateway.burst(5).await;
+    let account = gateway
+        .envoy
+        .wait_for_account(|account| account.sent == 5 * SPANS)
+        .await;
+    let refused = account.discarded_for("ratelimit_backoff");
+    assert_eq!(refused, SPANS, "only what Sentry refused: {account}");
+    assert_eq!(gateway.envoy.stat("workers_rate_limited").await, 0);
 }
 
 #[tokio::test]

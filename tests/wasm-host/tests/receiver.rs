@@ -90,6 +90,34 @@ fn a_rate_limit_is_obeyed_until_it_is_over() {
     assert!(!gateway.flush().is_empty(), "the limit is over");
 }
 
+/// A minute is a minute, whatever the clock shows: set back by a step, by hours, or to the epoch.
+#[test]
+fn a_rate_limit_does_not_outlast_a_clock_that_was_set_back() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    for back in [Duration::from_secs(2), day / 5, day * 365 * 53] {
+        let mut gateway = Gateway::start(config::SAMPLED);
+        gateway.serve(&Exchange::get("/"));
+        gateway.flush();
+        let token = gateway.host.outstanding()[0];
+        let limited = Answer::status(429).with("retry-after", "60");
+        let answered = gateway.host.answer(token, &limited);
+        answered.unwrap_or_else(|trap| panic!("{trap}"));
+        let back = u64::try_from(back.as_nanos()).expect("some years");
+        gateway.host.set_clock(gateway.host.now_ns() - back);
+        for second in 0..57 {
+            gateway.serve(&Exchange::get("/"));
+            assert!(gateway.flush().is_empty(), "after {second} of 60 s");
+        }
+        assert_eq!(gateway.metric("workers_rate_limited"), 1);
+        for _ in 0..5 {
+            gateway.flush();
+        }
+        assert_eq!(gateway.metric("workers_rate_limited"), 0);
+        gateway.serve(&Exchange::get("/"));
+        assert!(!gateway.flush().is_empty(), "the limit is over");
+    }
+}
+
 #[test]
 fn no_more_callouts_are_under_way_than_the_configuration_allows() {
     let configuration = with_transport(r#""max_in_flight": 2"#);

@@ -120,8 +120,8 @@ impl Worker {
                 let limit = bytes.byte();
                 if limit > 200 {
                     let limit = match limit % 2 {
-                        0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000),
-                        _ => SharedLimit::told(jump(limit)),
+                        0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000).number(),
+                        _ => jump(limit),
                     };
                     self.pipeline.on_shared_limit(limit, self.now_ns);
                 }

@@ -1,5 +1,7 @@
 //! The second half of the line: from a segment that has ended to the answer of the receiver, and to the end of the configuration.
 
+use std::ops::Range;
+
 use super::Pipeline;
 use crate::envelope::{Amount, Sharing};
 use crate::headers::Headers;
@@ -19,8 +21,8 @@ const QUIET_TICK_MS: u32 = 250;
 const MAX_TICK_MS: u32 = 1_000;
 /// How many POSTs may be under way when nothing is left to wait for: as many as `transport.max_in_flight` can be.
 const MAX_LAST_POSTS: usize = 1_024;
-/// A tick that comes so late says that the host's clock was set forward, or that the worker stood still.
-const LATE_NS: u64 = 10_000_000_000;
+/// A tick that comes so late says that the host's clock was set forward, or that the worker stood still: by ten seconds, up to a century.
+const LATE_NS: Range<u64> = 10_000_000_000..3_200_000_000_000_000_000;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -248,9 +250,10 @@ impl Pipeline {
         Some(limit)
     }
 
-    /// Another worker has been told that the receiver wants nothing. What was told before counts once: it may be told again when the clock was set back.
-    pub fn on_shared_limit(&mut self, limit: SharedLimit, host_ns: u64) {
+    /// Another worker has told the number of a [`SharedLimit`]. What was told before counts once: it is told again when the clock was set back.
+    pub fn on_shared_limit(&mut self, number: u64, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
+        let limit = SharedLimit::told(number);
         let left_ns = limit.left_ns(host_ns);
         let Some(transport) = self.transport.as_mut().filter(|_| left_ns > 0) else {
             return;
@@ -279,15 +282,14 @@ impl Pipeline {
         }
     }
 
-    /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again. Whether it is time for a flush: the
-    /// flush interval is over, or nothing was queued since the last tick.
-    pub fn on_tick(&mut self, host_ns: u64) -> bool {
+    /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
+    pub fn on_tick(&mut self, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
         let step_ns = now_ns.saturating_sub(std::mem::replace(&mut self.ticked_ns, now_ns));
         self.filter_order.flushed();
         let over = self.redirects.take_over(host_ns);
         self.record_redirected(over);
-        let is_late = step_ns > LATE_NS && step_ns < now_ns;
+        let is_late = LATE_NS.contains(&step_ns) && step_ns < now_ns;
         let lost = match &mut self.transport {
             Some(transport) => {
                 if is_late {
@@ -302,10 +304,11 @@ impl Pipeline {
         // The main thread's VM, which never sees a stream, is no worker.
         let is_worker = self.ended_ns > 0 && self.ending.is_none();
         self.set_limited(is_worker && self.is_closed(now_ns));
-        self.is_flush_due(now_ns)
     }
 
-    fn is_flush_due(&mut self, now_ns: u64) -> bool {
+    /// Whether the last tick is one for a flush: the flush interval is over, or nothing was queued since the tick before it.
+    pub fn is_flush_due(&mut self) -> bool {
+        let now_ns = self.ticked_ns;
         let interval_ms = self.config.transport.flush_interval_ms;
         let is_each = interval_ms == self.tick_period_ms();
         let interval_ns = u64::from(interval_ms).saturating_mul(NS_PER_MS);

@@ -30,15 +30,13 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
     gateway.request("/a");
     let now_ns = gateway.now_ns;
     for unlikely in [0, 1, now_ns, now_ns + 60 * NS_PER_S] {
-        gateway
-            .pipeline
-            .on_shared_limit(SharedLimit::told(unlikely), now_ns);
+        gateway.pipeline.on_shared_limit(unlikely, now_ns);
         gateway.pipeline.on_tick(now_ns);
         gateway.check();
         assert_eq!(gateway.stat("workers_rate_limited"), 0, "{unlikely}");
     }
     let limit = SharedLimit::new(now_ns, 1);
-    gateway.pipeline.on_shared_limit(limit, now_ns);
+    gateway.pipeline.on_shared_limit(limit.number(), now_ns);
     gateway.pipeline.on_tick(now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.ratelimit_backoff"), 1);
@@ -53,15 +51,21 @@ fn a_limit_that_is_told_again_counts_once() {
     let mut gateway = Gateway::new("");
     gateway.request("/a");
     let limit = SharedLimit::new(gateway.now_ns, 3_600);
-    gateway.pipeline.on_shared_limit(limit, gateway.now_ns);
+    gateway
+        .pipeline
+        .on_shared_limit(limit.number(), gateway.now_ns);
     // Back by half an hour, and by hours: the number stays where it is.
     for back_ns in [HOUR_NS / 2, 5 * HOUR_NS] {
         gateway.now_ns -= back_ns;
-        gateway.pipeline.on_shared_limit(limit, gateway.now_ns);
+        gateway
+            .pipeline
+            .on_shared_limit(limit.number(), gateway.now_ns);
     }
     for _ in 0..3_600 {
         pass(&mut gateway, 1);
-        gateway.pipeline.on_shared_limit(limit, gateway.now_ns);
+        gateway
+            .pipeline
+            .on_shared_limit(limit.number(), gateway.now_ns);
     }
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }
@@ -165,7 +169,8 @@ fn reports_and_redirects_do_not_wait_for_a_clock_that_was_set_back() {
 /// Whatever a receiver answers, the next POST is not a matter of the next request alone.
 #[test]
 fn no_answer_leads_to_a_post_for_each_request() {
-    let rows: [(&[(&str, &str)], &str, usize); 10] = [
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, usize);
+    let rows: [Row; 10] = [
         (&[(":status", "429"), ("retry-after", "0")], "", 11),
         (&[(":status", "429"), ("retry-after", "0.0")], "", 11),
         (
@@ -213,7 +218,7 @@ fn no_answer_leads_to_a_post_for_each_request() {
         for _ in 0..1_000 {
             gateway.now_ns += NS_PER_S / 100;
             gateway.request("/");
-            if gateway.now_ns % NS_PER_S == 0 {
+            if gateway.now_ns.is_multiple_of(NS_PER_S) {
                 gateway.pipeline.on_tick(gateway.now_ns);
             }
             let mut tokens = gateway.flush();
@@ -296,9 +301,8 @@ fn generations_have_one_bound_together() {
     assert_eq!(recorded, queued + posts + lost);
 
     // The first one is gone, and so is what it held.
-    let first = all.remove(0);
-    let held = first.stat("spans_in_flight");
-    drop(first);
+    let held = all[0].stat("spans_in_flight");
+    all[0] = Gateway::new(bounds);
     let newest = all.last_mut().unwrap();
     for _ in 0..100 {
         newest.request_unchecked("/");
@@ -349,7 +353,8 @@ fn an_old_configuration_gives_up_after_a_minute() {
 #[test]
 fn no_gauge_is_left_behind() {
     let gauges = ["spans_queued", "spans_in_flight", "workers_rate_limited"];
-    let ends: [(&str, fn(&mut Gateway)); 3] = [
+    type End = (&'static str, fn(&mut Gateway));
+    let ends: [End; 3] = [
         ("replaced", |gateway| {
             gateway.pipeline.end();
             pass(gateway, 80);
@@ -409,7 +414,8 @@ fn what_waits_for_a_long_interval_leaves_when_the_traffic_stops() {
     let mut gateway = Gateway::new(r#""transport": {"flush_interval_ms": 30000},"#);
     let tick = |gateway: &mut Gateway| {
         gateway.now_ns += NS_PER_S / 4;
-        gateway.pipeline.on_tick(gateway.now_ns)
+        gateway.pipeline.on_tick(gateway.now_ns);
+        gateway.pipeline.is_flush_due()
     };
     tick(&mut gateway);
     let mut flushes = 0;
