@@ -19,7 +19,8 @@ pub type Dsc = BTreeMap<Vec<u8>, Vec<u8>>;
 const PREFIX: &[u8] = b"sentry-";
 
 /// The context that all SDKs read in these lines, or what two of them make of it. A plus sign is taken
-/// for one: Ruby and Java read a space, and only who sent it knows which it is.
+/// for one: Ruby and Java read a space, and only who sent it knows which it is. An empty value is
+/// taken for none.
 ///
 /// # Errors
 /// The names of the SDKs that differ, and what they read.
@@ -43,7 +44,11 @@ pub fn agreed(lines: &[&[u8]]) -> Result<Dsc, String> {
         None if split(first).any(offends) => {}
         None => return Err("Go reads nothing".to_owned()),
     }
-    for (sdk, read) in others {
+    // An empty text says as much as none.
+    let mut expected = expected;
+    expected.retain(|_, value| !value.is_empty());
+    for (sdk, mut read) in others {
+        read.retain(|_, value| !value.is_empty());
         if read != expected {
             let show = |dsc: &Dsc| {
                 let pairs = dsc

@@ -118,6 +118,10 @@ impl<'a> Baggage<'a> {
             return;
         };
         self.is_ambiguous |= matches!(member.raw, Cow::Owned(_));
+        // An empty value stays, but not beside one that says something.
+        if member.says_nothing() && self.members.iter().any(|other| member.repeats(other)) {
+            return self.leave_out();
+        }
         let count = self.members.len();
         self.members.retain(|earlier| !member.repeats(earlier));
         if self.members.len() < count {
@@ -136,6 +140,7 @@ impl<'a> Baggage<'a> {
         self.members
             .iter()
             .filter_map(|member| member.sentry.as_ref())
+            .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
@@ -296,7 +301,14 @@ impl Member<'_> {
         let (Some((key, value)), Some((known, before))) = (&self.sentry, &earlier.sentry) else {
             return false;
         };
-        key == known && (key != "trace_id" || value.eq_ignore_ascii_case(before))
+        let says_nothing = value.is_empty() || before.is_empty();
+        key == known && (key != "trace_id" || says_nothing || value.eq_ignore_ascii_case(before))
+    }
+
+    /// Whether it is a `sentry-` member with an empty value.
+    fn says_nothing(&self) -> bool {
+        let value = self.sentry.as_ref().map(|(_, value)| value);
+        value.is_some_and(String::is_empty)
     }
 }
 
