@@ -96,6 +96,7 @@ async fn paths_are_normalized_as_envoy_does() {
         "/a/..b/.c",
         "/a.b/c..",
         "/%zz/%",
+        "/%70ublic/%7Euser/%c3",
     ];
     let builder = Gateway::builder().await;
     let normalizing = builder
