@@ -253,7 +253,13 @@ async fn a_routes_metadata_gives_a_rate_in_any_form_that_yaml_has_for_numbers() 
         (json!(1.0), "1"),
         (json!("0.25"), "0.25"),
         (json!(1e-3), "0.001"),
-        // None of these is a rate, so the top level's counts.
+        (json!("0"), "0"),
+        (json!("1"), "1"),
+        (json!(" .5 "), "0.5"),
+        // None of these is a rate, so the top level's counts. Eight bytes are no double if they are text.
+        (json!("sampled0"), "0.125"),
+        (json!("true"), "0.125"),
+        (json!(""), "0.125"),
         (json!(2), "0.125"),
         (json!("often"), "0.125"),
         (json!(true), "0.125"),
@@ -286,13 +292,17 @@ async fn a_routes_metadata_ignores_or_takes_back_what_a_rule_ignores() {
         .route(route("loud", "/quiet/loud", json!(false)))
         .route(route("quiet", "/other/quiet", json!(true)))
         .route(route("quoted", "/other/quoted", json!("true")))
+        .route(route("quoted-loud", "/quiet/quoted", json!("false")))
         .route(route("unclear", "/quiet/unclear", json!(1)))
+        .route(route("other-text", "/quiet/other-text", json!("False")))
         .start()
         .await;
     let table = [
         ("/quiet", false),
         ("/quiet/loud", true),
+        ("/quiet/quoted", true),
         ("/quiet/unclear", false),
+        ("/quiet/other-text", false),
         ("/other", true),
         ("/other/quiet", false),
         ("/other/quoted", false),
@@ -302,7 +312,7 @@ async fn a_routes_metadata_ignores_or_takes_back_what_a_rule_ignores() {
         let rate = if is_recorded { "1" } else { "0" };
         assert_head(&seen, is_recorded, rate);
     }
-    assert_recorded(&gateway, 6, 2).await;
+    assert_recorded(&gateway, 8, 3).await;
 }
 
 /// Envoy refuses to serialise a `null` (status 3), and with it all there is in the route's metadata for us: the request is
