@@ -46,3 +46,53 @@ fn same_host(one: &[u8], other: &[u8]) -> bool {
     }
     one.eq_ignore_ascii_case(other) || address(one).is_some_and(|one| address(other) == Some(one))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::fixtures::{stream_end, Host};
+    use crate::headers::Headers;
+    use crate::pipeline::Pipeline;
+    use crate::{config::FilterConfig, config::Surroundings, route};
+
+    /// In every format, with every DSN, wherever the spans go.
+    #[test]
+    fn what_the_filter_posts_goes_to_the_receiver() {
+        let dsns = [
+            "https://key@o1.ingest.sentry.io/42",
+            "http://key@host:80/42",
+            "http://key@Host.:9000/a/../b/%41/42",
+            "https://key@[2001:DB8:0::1]:8443/sentry//42",
+        ];
+        let mut count = 0;
+        for dsn in dsns {
+            for format in ["transaction", "span_v2", "otlp"] {
+                for path in [
+                    "",
+                    r#", "path": "/v1/./traces?tenant=a""#,
+                    r#", "path": "/""#,
+                ] {
+                    let json = format!(
+                        r#"{{"dsn": "{dsn}", "traces_sample_rate": 1, "transport": {{"format": "{format}"{path}}}}}"#
+                    );
+                    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+                    let mut pipeline = Pipeline::new(config.unwrap());
+                    let request = [(b":method".as_slice(), b"GET".as_slice()), (b":path", b"/")];
+                    let request = Headers::from_pairs(request);
+                    let outcome = Host::default()
+                        .serve(|sources| pipeline.on_request_headers(&request, sources));
+                    pipeline.on_stream_end(outcome.request, stream_end(), || None);
+                    let callout = pipeline.next_callout(u64::MAX / 2).unwrap();
+                    let lines = callout.headers.iter();
+                    let headers = Headers::from_pairs(
+                        lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+                    );
+                    let config = pipeline.config();
+                    let (dsn, path) = (config.dsn.as_ref(), config.transport.path.as_deref());
+                    assert!(route::is_receiver(&headers, dsn.unwrap(), path), "{json}");
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, dsns.len() * 9);
+    }
+}
