@@ -73,6 +73,13 @@ impl<'h> RequestPath<'h> {
     }
 }
 
+/// A path without query and fragment, as Envoy's `normalize_path` and `merge_slashes` have it.
+pub(crate) fn normalized(target: &[u8]) -> Vec<u8> {
+    let mut path = normalize(RequestPath::new(target).path, false);
+    path.dedup_by(|one, before| (*one, *before) == (b'/', b'/'));
+    path
+}
+
 /// Removes what is only a matter of spelling, or, if it is lenient, what some service may take for
 /// that.
 fn normalize(path: &[u8], is_lenient: bool) -> Vec<u8> {
@@ -181,7 +188,7 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 }
 
 /// The host without final dots, and the port if one is given.
-fn host_and_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn host_and_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let split = || {
         let colon = authority.iter().rposition(|byte| *byte == b':')?;
         let (host, port) = authority.split_at_checked(colon)?;

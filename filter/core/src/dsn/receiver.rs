@@ -9,12 +9,13 @@
 use std::net::Ipv6Addr;
 
 use super::Dsn;
+use crate::reading::{host_and_port, normalized};
 
 impl Dsn {
     /// Whether a request with this authority and path goes to the receiver. `export_path` is where
     /// spans are posted to, if that is not the DSN's to say (`transport.path`).
     pub fn is_receiver(&self, authority: &[u8], path: &[u8], export_path: Option<&str>) -> bool {
-        if !self.is_host(authority) {
+        if !self.is_host(authority) || !path.starts_with(b"/") {
             return false;
         }
         let path = normalized(path);
@@ -26,83 +27,72 @@ impl Dsn {
     }
 
     fn is_host(&self, authority: &[u8]) -> bool {
-        // An IPv6 literal ends with its bracket, and has colons of its own.
-        let digits = |port: &&[u8]| port.iter().all(u8::is_ascii_digit);
-        let mut parts = authority.rsplitn(2, |byte| *byte == b':');
-        let (host, port) = match (parts.next().filter(digits), parts.next()) {
-            (Some(port), Some(host)) => (host, port),
-            _ => (authority, b"".as_slice()),
+        let (host, port) = host_and_port(authority);
+        let port = match port {
+            None => Some(self.scheme.default_port()),
+            Some(digits) => std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok()),
         };
-        same_host(host, self.host.as_bytes())
-            && match port {
-                b"" => self.port == self.scheme.default_port(),
-                port => std::str::from_utf8(port).is_ok_and(|port| port.parse() == Ok(self.port)),
-            }
+        port == Some(self.port) && same_host(host, host_and_port(self.host.as_bytes()).0)
     }
 }
 
-/// Names are compared without case and without the dot that may stand behind a full one, IPv6
-/// addresses by what they mean.
+/// Names are compared without case, IPv6 addresses by what they mean.
 fn same_host(one: &[u8], other: &[u8]) -> bool {
-    fn without_dot(host: &[u8]) -> &[u8] {
-        host.strip_suffix(b".").unwrap_or(host)
-    }
     fn address(host: &[u8]) -> Option<Ipv6Addr> {
         let literal = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
         std::str::from_utf8(literal).ok()?.parse().ok()
     }
-    without_dot(one).eq_ignore_ascii_case(without_dot(other))
-        || address(one).is_some_and(|one| address(other) == Some(one))
+    one.eq_ignore_ascii_case(other) || address(one).is_some_and(|one| address(other) == Some(one))
 }
 
-/// A path without query and fragment, as RFC 3986 (section 6.2.2) has it: what needs no escape is not
-/// escaped, and dot segments are resolved. Repeated slashes count as one. `/` is empty.
-fn normalized(path: &[u8]) -> Vec<u8> {
-    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#'));
-    let path = unescaped(path.get(..end.unwrap_or(path.len())).unwrap_or_default());
-    let mut normal = Vec::with_capacity(path.len());
-    let mut is_folder = false;
-    for segment in path.split(|byte| *byte == b'/') {
-        is_folder = matches!(segment, b"" | b"." | b"..");
-        match segment {
-            b"" | b"." => {}
-            b".." => {
-                let parent = normal.iter().rposition(|byte| *byte == b'/');
-                normal.truncate(parent.unwrap_or(0));
-            }
-            segment => {
-                normal.push(b'/');
-                normal.extend_from_slice(segment);
+#[cfg(test)]
+mod tests {
+    use crate::fixtures::{stream_end, Host};
+    use crate::headers::Headers;
+    use crate::pipeline::Pipeline;
+    use crate::{config::FilterConfig, config::Surroundings, route};
+
+    /// In every format, with every DSN, wherever the spans go.
+    #[test]
+    fn what_the_filter_posts_goes_to_the_receiver() {
+        let dsns = [
+            "https://key@o1.ingest.sentry.io/42",
+            "http://key@host:80/42",
+            "http://key@Host.:9000/a/../b/%41/42",
+            "https://key@[2001:DB8:0::1]:8443/sentry//42",
+        ];
+        let mut count = 0;
+        for dsn in dsns {
+            for format in ["transaction", "span_v2", "otlp"] {
+                for path in [
+                    "",
+                    r#", "path": "/v1/./traces?tenant=a""#,
+                    r#", "path": "/""#,
+                ] {
+                    let json = format!(
+                        r#"{{"dsn": "{dsn}", "traces_sample_rate": 1, "transport": {{"format": "{format}"{path}}}}}"#
+                    );
+                    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+                    let mut pipeline = Pipeline::new(config.unwrap());
+                    let request = [(b":method".as_slice(), b"GET".as_slice()), (b":path", b"/")];
+                    let request = Headers::from_pairs(request);
+                    let outcome = Host::default()
+                        .serve(|sources| pipeline.on_request_headers(&request, sources));
+                    pipeline.on_stream_end(outcome.request, stream_end(), || None);
+                    let callout = pipeline.next_callout(u64::MAX / 2).unwrap();
+                    let lines = callout.headers.iter();
+                    let headers = Headers::from_pairs(
+                        lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+                    );
+                    let config = pipeline.config();
+                    let (dsn, path) = (config.dsn.as_ref(), config.transport.path.as_deref());
+                    assert!(route::is_receiver(&headers, dsn.unwrap(), path), "{json}");
+                    count += 1;
+                }
             }
         }
+        assert_eq!(count, dsns.len() * 9);
     }
-    if is_folder && !normal.is_empty() {
-        normal.push(b'/');
-    }
-    normal
-}
-
-/// Letters, digits, `-`, `.`, `_` and `~` mean the same escaped or not.
-fn unescaped(path: &[u8]) -> Vec<u8> {
-    fn escaped(rest: &[u8]) -> Option<u8> {
-        let hex = |digit: u8| char::from(digit).to_digit(16);
-        let [b'%', high, low, ..] = *rest else {
-            return None;
-        };
-        let code = hex(high)?.checked_mul(16)?.checked_add(hex(low)?)?;
-        u8::try_from(code)
-            .ok()
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte))
-    }
-    let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, others)) = rest.split_first() {
-        let byte = escaped(rest);
-        plain.push(byte.unwrap_or(*first));
-        rest = match byte {
-            Some(_) => others.get(2..).unwrap_or_default(),
-            None => others,
-        };
-    }
-    plain
 }
