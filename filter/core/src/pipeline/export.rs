@@ -338,7 +338,7 @@ impl Pipeline {
         }
     }
 
-    /// The same, but its VM ends with it. All that waits is posted now, whatever is under way: over HTTP/2 Envoy still sends that. To be followed by
+    /// The same, but its VM ends with it. All that waits is posted now, whatever is under way: over HTTP/2 Envoy may still send that. To be followed by
     /// [`Self::abandon`].
     pub fn end_with_vm(&mut self) {
         self.end();
