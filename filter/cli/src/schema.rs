@@ -57,8 +57,8 @@ pub struct Document {
     pub continue_traceparent: Option<bool>,
     /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside its own trace. Otherwise both are left alone.
     pub propagate_traceparent: Option<bool>,
-    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`. To any other URL `sentry-trace` and `sentry-` members are
-    /// removed, the rest stays. An empty list is none. Unset: all.
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#rules). To any other URL
+    /// `sentry-trace` and `sentry-` members are removed, the rest stays. An empty list is none. Unset: all.
     pub trace_propagation_targets: Option<Vec<Target>>,
     /// [What differs](#rules) from request to request. For each field the first rule counts that matches and sets it.
     pub rules: Option<Vec<Rule>>,
@@ -220,9 +220,9 @@ pub struct RuleIncoming {
 pub struct Match {
     /// The method.
     pub method: Option<String>,
-    /// The host, as the request names it.
+    /// The host that the request names, without case, port and final dot.
     pub host: Option<String>,
-    /// The path without its query.
+    /// The path without its query, as Envoy's `normalize_path` would have it.
     pub path: Option<String>,
     /// The name of Envoy's route.
     pub route: Option<String>,
