@@ -16,7 +16,7 @@ pub fn may_start(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> boo
 /// the `transport.path` that spans are posted to.
 pub fn is_receiver(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> bool {
     let part = |name| headers.value(name).unwrap_or_default();
-    dsn.is_receiver(part(AUTHORITY), part(PATH), export_path)
+    dsn.is_host(part(AUTHORITY)) && dsn.is_receivers_path(part(PATH), export_path)
 }
 
 /// A part of the `trace_propagation_targets`: which URLs get the trace.

@@ -12,10 +12,22 @@ use super::Dsn;
 use crate::reading::{host_and_port, normalized};
 
 impl Dsn {
-    /// Whether a request with this authority and path goes to the receiver. `export_path` is where
-    /// spans are posted to, if that is not the DSN's to say (`transport.path`).
-    pub fn is_receiver(&self, authority: &[u8], path: &[u8], export_path: Option<&str>) -> bool {
-        if !self.is_host(authority) || !path.starts_with(b"/") {
+    /// Whether an `:authority` is the receiver's.
+    pub fn is_host(&self, authority: &[u8]) -> bool {
+        let (host, port) = host_and_port(authority);
+        same_host(host, host_and_port(self.host.as_bytes()).0)
+            && match port {
+                None => self.port == self.scheme.default_port(),
+                Some(digits) => {
+                    std::str::from_utf8(digits).is_ok_and(|digits| digits.parse() == Ok(self.port))
+                }
+            }
+    }
+
+    /// Whether a path on that host is the receiver's. `export_path` is where spans are posted to, if
+    /// that is not the DSN's to say (`transport.path`).
+    pub fn is_receivers_path(&self, path: &[u8], export_path: Option<&str>) -> bool {
+        if !path.starts_with(b"/") {
             return false;
         }
         let path = normalized(path);
@@ -24,17 +36,6 @@ impl Dsn {
             .strip_prefix(own.strip_suffix(b"/").unwrap_or(&own))
             .is_some_and(|rest| rest.starts_with(b"/api/"));
         is_api || export_path.is_some_and(|export| normalized(export.as_bytes()) == path)
-    }
-
-    fn is_host(&self, authority: &[u8]) -> bool {
-        let (host, port) = host_and_port(authority);
-        let port = match port {
-            None => Some(self.scheme.default_port()),
-            Some(digits) => std::str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| digits.parse().ok()),
-        };
-        port == Some(self.port) && same_host(host, host_and_port(self.host.as_bytes()).0)
     }
 }
 
