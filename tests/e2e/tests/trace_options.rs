@@ -329,7 +329,8 @@ async fn a_tracestate_of_a_trace_that_is_not_continued_is_dropped() {
     let request = with_traceparent("01").header("tracestate", TRACESTATE);
     let restart = json!({"incoming": {"trace": "restart"}});
     let seen = through(restart, &request).await;
-    seen.assert_lines("tracestate", &[TRACESTATE]);
+    seen.assert_lines("traceparent", &NONE);
+    seen.assert_lines("tracestate", &NONE);
 
     let restart = json!({"incoming": {"trace": "restart"}, "propagate_traceparent": true});
     let seen = through(restart, &request).await;
