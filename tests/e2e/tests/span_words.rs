@@ -167,7 +167,7 @@ async fn an_upstream_that_dies_after_an_interim_response_did_not_answer() {
     }
 }
 
-/// What Envoy says of it in gRPC is its own, too; and an answer that really began is the upstream's.
+/// What Envoy says of it in gRPC is its own, too; an answer that really began is the upstream's.
 #[tokio::test]
 async fn an_answer_that_began_is_the_upstreams_and_one_of_envoys_own_is_not() {
     let gateway = Gateway::start(json!({})).await;
