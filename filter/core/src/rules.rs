@@ -12,6 +12,7 @@ use crate::decimal::number;
 use crate::headers::Headers;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Source, TransactionName};
+use crate::span::data::DataConfig;
 use crate::trace::sampling::SampleRate;
 
 pub use matching::RuleSet;
@@ -164,7 +165,11 @@ fn name(template: &Template, find_groups: matching::FindGroups<'_>) -> Option<Tr
     let mut name = None;
     match template.has_references() {
         true => {
-            find_groups(&mut |groups| name = groups.map(|groups| template.expand(Some(&groups))))
+            // What groups take of a path may have parameters, which are in no name.
+            find_groups(&mut |groups| {
+                let expanded = groups.map(|groups| template.expand(Some(&groups)));
+                name = expanded.map(|name| DataConfig::default().path(&name));
+            })
         }
         false => name = Some(template.expand(None)),
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use e2e::{envoy::workspace, Gateway, Reply, Request, Segment, Span};
+use sentry_filter_core::config::{FilterConfig, Surroundings};
 use serde_json::{json, Value};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -246,6 +247,69 @@ async fn relays_own_normaliser_complains_of_what_is_wrong() {
         let verdicts = ask("read_transactions.py", &[spoiled.to_string()]);
         let complaints = verdicts[0]["complaints"].as_array().expect("complaints");
         assert!(!complaints.is_empty(), "{pointer}");
+    }
+}
+
+/// What the filter takes as a release or an environment, Relay keeps; what Relay discards, the filter
+/// refuses.
+#[tokio::test]
+async fn relay_keeps_the_releases_and_environments_that_are_taken() {
+    let gateway = gateway("transaction").await;
+    gateway.pass(&Request::get("/api/1")).await;
+    let good = gateway.sentry.only_transaction().await.payload;
+    let (long, longer) = ("x".repeat(200), "x".repeat(201));
+    let values = [
+        "",
+        " ",
+        "a",
+        "a b",
+        " a\n",
+        "a\nb",
+        "a\tb",
+        "a\rb",
+        "a\u{1}b",
+        "a\u{7f}b",
+        "a\u{85}b",
+        "a\u{a0}b",
+        "a/b",
+        "a\\b",
+        ".",
+        "..",
+        "...",
+        "latest",
+        "Latest",
+        "None",
+        "none",
+        "null",
+        "ü",
+        "gateway@1.0",
+        "a@b@c",
+        &long[..64],
+        &long[..65],
+        &long,
+        &longer,
+    ];
+    let rows = ["release", "environment"].map(|key| values.map(|value| (key, value)));
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    let payload = |(key, value): &(&str, &str)| {
+        let mut event = good.clone();
+        // As the filter writes it.
+        event[*key] = json!(value.trim());
+        event.to_string()
+    };
+    let payloads: Vec<_> = rows.iter().map(payload).collect();
+    let verdicts = ask("read_transactions.py", &payloads);
+    for ((key, value), verdict) in rows.iter().zip(verdicts) {
+        let config = json!({*key: value}).to_string();
+        let is_taken = FilterConfig::parse(config.as_bytes(), &Surroundings::default()).is_ok();
+        let is_kept = verdict["complaints"] == json!([]);
+        // Sentry's documentation forbids it, although Relay does not.
+        let has_space = *key == "environment" && value.trim().contains(' ');
+        assert_eq!(
+            is_taken,
+            is_kept && !has_space,
+            "{key} {value:?}: {verdict}"
+        );
     }
 }
 

@@ -167,7 +167,7 @@ async fn an_upstream_that_dies_after_an_interim_response_did_not_answer() {
     }
 }
 
-/// What Envoy says of it in gRPC is its own, too; and an answer that really began is the upstream's.
+/// What Envoy says of it in gRPC is its own, too; an answer that really began is the upstream's.
 #[tokio::test]
 async fn an_answer_that_began_is_the_upstreams_and_one_of_envoys_own_is_not() {
     let gateway = Gateway::start(json!({})).await;
@@ -220,6 +220,7 @@ async fn no_secret_leaves() {
             let gateway = Gateway::start(json!({
                 "send_default_pii": consent, "transport": {"format": format},
                 "capture_request_headers": names, "capture_response_headers": answers,
+                "rules": [{"match": {"path": "^/shop(.*)$"}, "transaction": "/shop$1"}],
             }))
             .await;
             let reply = Reply::status(200)
@@ -250,7 +251,9 @@ async fn no_secret_leaves() {
             ] {
                 request = request.header(name, value);
             }
-            gateway.pass(&request).await;
+            let forwarded = gateway.pass(&request).await;
+            let baggage = forwarded.headers.text("baggage").unwrap_or_default();
+            assert!(baggage.contains("sentry-transaction") && !baggage.contains("SECRET"));
             let segment = gateway.sentry.only_segment().await;
             let sent: Vec<u8> = gateway
                 .sentry

@@ -1,14 +1,11 @@
 //! Tunnels: `CONNECT` of HTTP/1.1 and HTTP/2, ended here or passed on, and upgrades of HTTP/2. One
 //! span each, which is `ok` however it ends and whoever ends it; those that are refused are not.
 
-use std::{future::Future, net::SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use e2e::{
-    ended::{only, told},
-    envoy::cluster_at,
-    http2::open,
-    peers::Peer,
-    Gateway, GatewayBuilder, Route, Segment, Step,
+    ended::told, envoy::cluster_at, http2::open, peers::Peer, Gateway, GatewayBuilder, Route,
+    Segment, Step,
 };
 use serde_json::{json, Value};
 use tokio::{
@@ -18,6 +15,8 @@ use tokio::{
 };
 
 const TARGET: &str = "target.test:443";
+/// Port 1 is nobody's.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 
 /// A service that sends back what it gets; `bye` ends the connection, and `rst` breaks it.
 async fn echo(services: &mut JoinSet<()>) -> SocketAddr {
@@ -95,15 +94,25 @@ fn assert_named(segment: &Segment) {
     }
 }
 
-/// Ends of tunnels in HTTP/1.1, each with the flags that Envoy notes.
-async fn ends<F: Future<Output = Gateway>>(gateway: impl Fn() -> F) {
-    for (end, flags) in [
+/// The segment of the last of so many requests.
+async fn last(gateway: &Gateway, count: usize) -> Segment {
+    let mut segments = gateway.sentry.wait_for_segments(count).await;
+    assert_eq!(segments.len(), count, "{segments:#?}");
+    segments.pop().expect("a segment")
+}
+
+#[tokio::test]
+async fn a_tunnel_of_http_1_is_ok_however_it_ends() {
+    let mut services = JoinSet::new();
+    let to = echo(&mut services).await;
+    let gateway = gateway("echo", to, true).await.start().await;
+    let ends = [
         ("close", " DC"),
         ("vanish", " DC"),
         ("bye", ""),
         ("rst", " UC"),
-    ] {
-        let gateway = gateway().await;
+    ];
+    for (index, (end, flags)) in ends.into_iter().enumerate() {
         let (mut tcp, status) = connect(&gateway).await;
         assert_eq!(status, "200", "{end}");
         let mut back = [0; 5];
@@ -119,31 +128,25 @@ async fn ends<F: Future<Output = Gateway>>(gateway: impl Fn() -> F) {
             let _end = tcp.read(&mut back).await;
         }
         drop(tcp);
-        let segment = only(&gateway).await;
+        let segment = last(&gateway, index + 1).await;
         assert_eq!(told(&segment), format!("ok 200{flags} | ok 200"), "{end}");
         assert_named(&segment);
     }
 }
 
 #[tokio::test]
-async fn a_tunnel_of_http_1_is_ok_however_it_ends() {
-    let mut services = JoinSet::new();
-    let to = echo(&mut services).await;
-    ends(|| async { gateway("echo", to, true).await.start().await }).await;
-}
-
-#[tokio::test]
 async fn a_tunnel_of_http_2_is_ok_however_it_ends() {
     let mut services = JoinSet::new();
     let to = echo(&mut services).await;
-    for (end, flags) in [
+    let gateway = gateway("echo", to, true).await.start().await;
+    let ends = [
         ("close", ""),
         ("vanish", " DC"),
         ("reset", " DR"),
         ("bye", ""),
         ("rst", " UC"),
-    ] {
-        let gateway = gateway("echo", to, true).await.start().await;
+    ];
+    for (index, (end, flags)) in ends.into_iter().enumerate() {
         let address = gateway.envoy.address();
         let mut stream = open(address, "CONNECT", TARGET, None, &[]).await;
         assert_eq!(stream.status, 200, "{end}");
@@ -154,7 +157,7 @@ async fn a_tunnel_of_http_2_is_ok_however_it_ends() {
             "reset" => stream.reset().await,
             end => stream.say(end.as_bytes()).await,
         }
-        let segment = only(&gateway).await;
+        let segment = last(&gateway, index + 1).await;
         assert_eq!(told(&segment), format!("ok 200{flags} | ok 200"), "{end}");
         assert_named(&segment);
     }
@@ -162,9 +165,8 @@ async fn a_tunnel_of_http_2_is_ok_however_it_ends() {
 
 #[tokio::test]
 async fn a_tunnel_that_is_passed_on_is_ok_however_it_ends() {
-    for end in ["close", "vanish"] {
-        let gateway = gateway("upstream", ([127, 0, 0, 1], 1).into(), false);
-        let gateway = gateway.await.start().await;
+    let gateway = gateway("upstream", NOWHERE, false).await.start().await;
+    for (index, end) in ["close", "vanish"].into_iter().enumerate() {
         let answer = Step::Send(b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec());
         let script = vec![answer, Step::Hang];
         gateway.upstream.script("CONNECT", TARGET, script);
@@ -177,7 +179,7 @@ async fn a_tunnel_that_is_passed_on_is_ok_however_it_ends() {
             _ => tcp.set_zero_linger().expect("no end"),
         }
         drop(tcp);
-        let segment = only(&gateway).await;
+        let segment = last(&gateway, index + 1).await;
         assert_eq!(told(&segment), "ok 200 DC | ok 200", "{end}");
         assert_named(&segment);
     }
@@ -185,12 +187,12 @@ async fn a_tunnel_that_is_passed_on_is_ok_however_it_ends() {
 
 #[tokio::test]
 async fn a_tunnel_that_is_refused_goes_by_its_code() {
-    let nowhere: SocketAddr = ([127, 0, 0, 1], 1).into();
     let no = |status: u16| {
         let answer = format!("HTTP/1.1 {status} no\r\ncontent-length: 0\r\n\r\n");
         vec![Step::Send(answer.into_bytes())]
     };
-    for (script, code, expected) in [
+    let passes_on = gateway("upstream", NOWHERE, false).await.start().await;
+    let rows = [
         (
             no(403),
             "403",
@@ -207,21 +209,21 @@ async fn a_tunnel_that_is_refused_goes_by_its_code() {
             "503",
             "unavailable 503 UC | internal_error -",
         ),
-    ] {
-        let gateway = gateway("upstream", nowhere, false).await.start().await;
-        gateway.upstream.script("CONNECT", TARGET, script);
-        let (tcp, status) = connect(&gateway).await;
+    ];
+    for (index, (script, code, expected)) in rows.into_iter().enumerate() {
+        passes_on.upstream.script("CONNECT", TARGET, script);
+        let (tcp, status) = connect(&passes_on).await;
         assert_eq!(status, code);
         drop(tcp);
-        let segment = only(&gateway).await;
+        let segment = last(&passes_on, index + 1).await;
         assert_eq!(told(&segment), expected);
         assert_named(&segment);
     }
     // Where the tunnel is to lead to, nobody is.
-    let gateway = gateway("echo", nowhere, true).await.start().await;
-    let stream = open(gateway.envoy.address(), "CONNECT", TARGET, None, &[]).await;
+    let ends_here = gateway("echo", NOWHERE, true).await.start().await;
+    let stream = open(ends_here.envoy.address(), "CONNECT", TARGET, None, &[]).await;
     assert_eq!(stream.status, 503);
-    let segment = only(&gateway).await;
+    let segment = last(&ends_here, 1).await;
     assert_eq!(told(&segment), "unavailable 503 UF | internal_error -");
     assert_named(&segment);
 }
@@ -238,17 +240,18 @@ async fn upgrades_of_http_2_are_ok_however_they_end() {
     let udp = json!({"route": {"cluster": "echo", "upgrade_configs": [udp]}});
     let socket = json!({"route": {"cluster": "echo"}});
     let masque = "/.well-known/masque/udp/127.0.0.1/53/";
+    let gateway = gateway("echo", peer.address(), true)
+        .await
+        .route(Route::connect("datagrams").action(udp))
+        .route(Route::new("socket", "/socket").action(socket))
+        .start()
+        .await;
+    let mut count = 0;
     for (protocol, path, name, code) in [
         ("websocket", "/socket", "/socket", 101),
         ("connect-udp", masque, "CONNECT 127.0.0.1:53", 200),
     ] {
         for end in ["vanish", "reset"] {
-            let gateway = gateway("echo", peer.address(), true)
-                .await
-                .route(Route::connect("datagrams").action(udp.clone()))
-                .route(Route::new("socket", "/socket").action(socket.clone()))
-                .start()
-                .await;
             let uri = format!("http://gateway.test{path}");
             let address = gateway.envoy.address();
             let mut stream = open(address, "CONNECT", &uri, Some(protocol), &headers).await;
@@ -258,7 +261,8 @@ async fn upgrades_of_http_2_are_ok_however_they_end() {
                 "vanish" => stream.vanish().await,
                 _ => stream.reset().await,
             }
-            let segment = only(&gateway).await;
+            count += 1;
+            let segment = last(&gateway, count).await;
             let (server, call) = (&segment.server, segment.call());
             assert_eq!(server.status, "ok", "{protocol} {end}: {segment:#?}");
             assert_eq!(call.status, "ok", "{protocol} {end}");

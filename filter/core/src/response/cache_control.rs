@@ -9,8 +9,8 @@
 //!
 //! Fields that speak to such caches alone may overrule `Cache-Control`, so with one of them nothing
 //! is certain: `CDN-Cache-Control` and its kin (RFC 9213; Cloudflare, Vercel, Netlify, LiteSpeed and
-//! others put their name before it), `Surrogate-Control` (Fastly, Varnish), `Edge-Control` (Akamai),
-//! `X-Accel-Expires` (nginx), `X-Reverse-Proxy-TTL` and its like (Varnish). Tags, such as
+//! others put their name before it), `Surrogate-Control` (Fastly, Varnish), `Edge-Control`
+//! (Akamai), `X-Accel-Expires` (nginx), `X-Reverse-Proxy-TTL` and its like (Varnish). Tags, such as
 //! `Surrogate-Key`, are not among them: they say what a copy is called, not that there may be one.
 
 use crate::headers::{trim, Elements, Headers, CACHE_CONTROL, EXPIRES, SET_COOKIE};

@@ -233,6 +233,8 @@ impl DataConfig {
     }
 }
 
+// The functions below are called from many places: inlined into each they are 2 kB more.
+
 /// Calls back with every part of a text and the separator behind it, which is empty at the end.
 /// Separators are ASCII characters.
 #[inline(never)]
@@ -287,7 +289,8 @@ fn refresh_len(value: &str) -> usize {
     value.len().saturating_sub(url.len())
 }
 
-/// Cookies as `name=value`; those without a name, and a header that has none at all, as `[Filtered]`.
+/// Cookies as `name=value`; those without a name, and a header that has none at all, as
+/// `[Filtered]`.
 fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) {
     let known = lines.len();
     for cookie in cookies.map(str::trim) {
@@ -328,8 +331,8 @@ fn has_part(name: &str, words: &str) -> bool {
     has_part
 }
 
-/// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a URL,
-/// a form, a list or JSON. `ends` are the characters that end a name.
+/// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a
+/// URL, a form, a list or JSON. `ends` are the characters that end a name.
 #[inline(never)]
 fn hides_secret(value: &str, ends: &[u8]) -> bool {
     if !has(value, b"=:%@<") {

@@ -1,5 +1,5 @@
-//! Methods as OpenTelemetry's conventions for HTTP have them: those of RFC 9110 and `PATCH`, compared
-//! with case. A caller may invent any other, so that none of them becomes a name.
+//! Methods as OpenTelemetry's conventions for HTTP have them: those of RFC 9110 and `PATCH`,
+//! compared with case. A caller may invent any other, so that none of them becomes a name.
 
 /// How much of an unknown method is kept, in bytes.
 pub const MAX_ORIGINAL: usize = 64;
