@@ -1,6 +1,6 @@
 //! The caller of the gateway: one request a connection, header lines exactly as the test wrote them.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
@@ -70,7 +70,15 @@ impl Request {
     /// # Errors
     /// When the connection fails, ends without a response, or takes longer than [`DEADLINE`].
     pub async fn send(&self, to: SocketAddr) -> io::Result<Response> {
-        timeout(DEADLINE, self.send_without_deadline(to)).await?
+        self.send_within(DEADLINE, to).await
+    }
+
+    /// The same with another deadline.
+    ///
+    /// # Errors
+    /// When the connection fails, ends without a response, or takes longer.
+    pub async fn send_within(&self, deadline: Duration, to: SocketAddr) -> io::Result<Response> {
+        timeout(deadline, self.send_without_deadline(to)).await?
     }
 
     async fn send_without_deadline(&self, to: SocketAddr) -> io::Result<Response> {

@@ -27,6 +27,11 @@ pub fn footprints() -> Vec<Footprint> {
         .clone()
         .header("sentry-trace", TRACE)
         .header("baggage", BAGGAGE);
+    // As long as Envoy takes it, where the filter looks.
+    let text = "v".repeat(14_000);
+    let long = Exchange::get(&format!("/{text}?{text}"))
+        .header("origin", &text)
+        .header("user-agent", &text);
     let recorded = queueing("otlp");
     vec![
         vm(),
@@ -42,6 +47,16 @@ pub fn footprints() -> Vec<Footprint> {
             &plain,
         ),
         live("a live request that is recorded", &recorded, &plain),
+        live(
+            "a live request that is forwarded, 57 kB of headers",
+            config::UNSAMPLED,
+            &long,
+        ),
+        live(
+            "a live request that is recorded, 57 kB of headers",
+            &recorded,
+            &long,
+        ),
         queued("a queued trace, `otlp`", &recorded, &plain),
         queued("a queued trace, `span_v2`", &queueing("span_v2"), &plain),
         queued(

@@ -10,7 +10,7 @@ use e2e::{
 use super::scene::Place;
 
 /// How long a load may take until it counts as one that never ends.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How many requests of a connection wait for their answers at a time.
 const BATCH: u64 = 50;
 
@@ -47,6 +47,7 @@ impl Phase {
 /// Keeps so many requests open at once, one block after the other over and over again, and then leaves. What must
 /// come first on a connection stands before them.
 pub async fn hold(place: &Place, streams: u64, first: &[Block], blocks: &[Block]) {
+    let before = place.outcomes.counts();
     let mut connections = Vec::new();
     let mut left = streams;
     while left > 0 {
@@ -61,18 +62,24 @@ pub async fn hold(place: &Place, streams: u64, first: &[Block], blocks: &[Block]
         left -= count;
         connections.push(connection);
     }
-    until(place, LIVE, streams).await;
+    let come = eventually_within(PATIENCE, async || {
+        // What has been answered is no longer live: that it should not be is for the comparison to find.
+        let answered = place.outcomes.counts().settled() - before.settled();
+        (answered + read(place, LIVE).await >= streams).then_some(())
+    });
+    come.await.expect("as many live requests as were sent");
     drop(connections);
     nobody_left(place).await;
 }
 
-/// Sends so many requests and waits for their answers.
-pub async fn send(place: &Place, requests: u64, block: &Block) {
+/// Sends so many requests, one block after the other over and over again, and waits for their answers.
+pub async fn send(place: &Place, requests: u64, blocks: &[Block]) {
+    let mut blocks = blocks.iter().cycle();
     let mut connection = connect(place).await;
     let mut left = requests;
     while left > 0 {
         let batch = left.min(BATCH);
-        for _ in 0..batch {
+        for block in blocks.by_ref().take(batch as usize) {
             if connection.request(block, true).await.is_err() {
                 break;
             }

@@ -10,7 +10,7 @@ mod loads;
 mod odd;
 mod scene;
 
-use std::env;
+use std::{env, slice};
 
 use e2e::{attacker::Block, Reply, Step};
 use serde_json::{json, Value};
@@ -80,7 +80,7 @@ async fn everything_that_can_be_long() {
 async fn answers_that_are_long() {
     let config = json!({"send_default_pii": true, "capture_response_headers": ["x-long"]});
     let block = [Block::get("/answers").line("sentry-trace", SAMPLED)];
-    let attack = async |place: &Place| hold(place, streams().min(4_000), &block, &block).await;
+    let attack = async |place: &Place| hold(place, streams() / 5, &block, &block).await;
     Scene::new("live: answers with a captured header of 57 kB", config)
         .run(attack)
         .await;
@@ -138,9 +138,13 @@ async fn rules_times_long_texts() {
         .map(|index| json!({"regex": pattern(index)}))
         .collect();
     let long = "a".repeat(LONGEST);
-    let path = Block::get(&format!("/local/{long}"));
-    let header = Block::get("/local").line("x-long", &long);
-    for (name, config, block) in [
+    let path = vec![Block::get(&format!("/local/{long}"))];
+    let header = vec![Block::get("/local").line("x-long", &long)];
+    // The automaton of these has a state for each of the last ten letters, and every path needs others.
+    let explode =
+        |index| json!({"match": {"path": format!("a[ab]{{10}}c{index}$")}, "ignore": true});
+    let differing = differing_paths();
+    for (name, config, blocks) in [
         ("200 path rules", json!({"rules": rules(&by_path)}), &path),
         (
             "200 header rules",
@@ -157,13 +161,37 @@ async fn rules_times_long_texts() {
             json!({"trace_propagation_targets": expressions}),
             &path,
         ),
+        (
+            "20 path rules that explode",
+            json!({"rules": (0..20).map(explode).collect::<Vec<_>>()}),
+            &differing,
+        ),
     ] {
-        let attack = async |place: &Place| send(place, streams() / 100, block).await;
+        let attack = async |place: &Place| send(place, streams() / 100, blocks).await;
         Scene::new(format!("{name}, 57 kB each"), config)
             .max_cpu(40.0)
             .run(attack)
             .await;
     }
+}
+
+/// Long paths of two letters, no two alike.
+fn differing_paths() -> Vec<Block> {
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        if state >> 63 == 0 {
+            'a'
+        } else {
+            'b'
+        }
+    };
+    let mut path = || -> String { (0..LONGEST).map(|_| letter()).collect() };
+    (0..50)
+        .map(|_| Block::get(&format!("/local/{}", path())))
+        .collect()
 }
 
 /// A receiver that never does the same thing twice.
@@ -184,7 +212,7 @@ async fn a_receiver_that_flaps() {
     ];
     let config = json!({"transport": {"timeout_ms": 300, "max_in_flight": 4}});
     let block = Block::get("/local").line("sentry-trace", SAMPLED);
-    let attack = async |place: &Place| send(place, streams(), &block).await;
+    let attack = async |place: &Place| send(place, streams(), slice::from_ref(&block)).await;
     let scene = Scene::new("a receiver that flaps", config).workers(2);
     let scripts = scripts.iter().cycle().take(5_000).cloned();
     scene.receiver(scripts.collect()).run(attack).await;
@@ -196,7 +224,7 @@ async fn a_receiver_that_asks_for_no_pause() {
     let reply = Reply::status(429).header("retry-after", "0");
     let scripts = vec![vec![Step::Send(reply.to_bytes("POST"))]];
     let block = Block::get("/local").line("sentry-trace", SAMPLED);
-    let attack = async |place: &Place| send(place, streams(), &block).await;
+    let attack = async |place: &Place| send(place, streams(), slice::from_ref(&block)).await;
     let scene = Scene::new("429 with `Retry-After: 0`", json!({})).receiver(scripts);
     let endured = scene.run(attack).await;
     let (posts, requests) = (endured.posts, endured.counts.sent);
@@ -216,7 +244,7 @@ async fn flood(name: &str, config: Value, blocks: Vec<(&str, Block)>) {
     if env::var_os("ATTACK_STREAMS").is_none() {
         let attack = async |place: &Place| {
             for (_, block) in &blocks {
-                send(place, streams() / 100, block).await;
+                send(place, streams() / 100, slice::from_ref(block)).await;
             }
         };
         return drop(
@@ -226,7 +254,8 @@ async fn flood(name: &str, config: Value, blocks: Vec<(&str, Block)>) {
         );
     }
     for (kind, block) in &blocks {
-        let attack = async |place: &Place| send(place, streams() / 20, block).await;
+        let attack =
+            async |place: &Place| send(place, streams() / 20, slice::from_ref(block)).await;
         Scene::new(format!("{name}: {kind}"), config.clone())
             .run(attack)
             .await;

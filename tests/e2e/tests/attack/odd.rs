@@ -302,7 +302,7 @@ async fn by_http_2(address: SocketAddr, block: &Block, trailers: Option<&Block>)
 pub async fn compare() {
     let builder = async || -> GatewayBuilder {
         let config = json!({"transport": {"cluster": "nowhere"}, "propagate_traceparent": true});
-        let idle = json!({"idle_timeout": "2s"});
+        let idle = json!({"idle_timeout": "1s"});
         Gateway::builder()
             .await
             .config(config)

@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
-use super::{blocks::LONGEST, loads::SAMPLED};
+use super::{
+    blocks::LONGEST,
+    loads::{PATIENCE, SAMPLED},
+};
 use e2e::{
     attacker::{Counts, Outcomes},
     envoy::cluster_at,
@@ -168,7 +171,9 @@ impl Scene {
         let long = format!("x-long: {}\r\n", "a".repeat(LONGEST));
         upstream.script("GET", "/answers", answer(&long));
         let mut many = cluster_at("many", Some(upstream.address()));
-        let unbounded = json!({"max_connections": 100_000, "max_requests": 100_000});
+        let unbounded = json!({
+            "max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000,
+        });
         // The service is slower than Envoy where thousands of connections begin at once.
         many["connect_timeout"] = "60s".into();
         many["circuit_breakers"] = json!({"thresholds": [unbounded]});
@@ -195,11 +200,7 @@ impl Scene {
     }
 
     fn print(&self, endured: &Endured, control: &Endured) {
-        let added = |endured: &Endured| {
-            let [before, first, second] = endured.resident;
-            let highest = first.max(second).saturating_sub(before);
-            format!("{:.0}", highest as f64 / MIB)
-        };
+        let added = |endured: &Endured| format!("{:.0}", endured.added() as f64 / MIB);
         let failed = |endured: &Endured| endured.counts.failed() + endured.others_failed;
         let Account {
             recorded,
@@ -252,8 +253,7 @@ impl Scene {
         );
 
         let [_, first, second] = endured.resident;
-        let added = |endured: &Endured| endured.resident[1].saturating_sub(endured.resident[0]);
-        let more = added(endured).saturating_sub(added(control));
+        let more = endured.added().saturating_sub(control.added());
         let bound = (MAX_LIVE_BYTES + MORE_BYTES) * u64::from(self.workers);
         assert!(
             more <= bound,
@@ -276,6 +276,12 @@ impl Scene {
 }
 
 impl Endured {
+    /// By how much Envoy's memory has grown at most.
+    fn added(&self) -> u64 {
+        let [before, first, second] = self.resident;
+        first.max(second).saturating_sub(before)
+    }
+
     /// How many times the time of the processor that the other one took.
     fn times(&self, control: &Self) -> f64 {
         self.cpu.max(1) as f64 / control.cpu.max(1) as f64
@@ -294,7 +300,7 @@ async fn watch(place: &Place, seen: &RefCell<(&mut Endured, usize)>) {
     loop {
         pace.tick().await;
         let response = Request::get("/api/1")
-            .send(place.gateway.envoy.address())
+            .send_within(PATIENCE, place.gateway.envoy.address())
             .await;
         let mut found = Endured::default();
         sample(place, &mut found, 0).await;
