@@ -20,7 +20,7 @@ pub enum FilterOrder {
 impl FilterOrder {
     /// What is said.
     pub const WARNING: &'static str = "sentry: a CORS answer reached a browser without sentry-trace and baggage in its lists: a filter in front of this \
-        one wrote it. Put the Sentry filter before it in http_filters (README, \"CORS\")";
+        one wrote it. Put the Sentry filter before it in http_filters (docs/cors.md)";
 
     /// Whether the end of a stream is worth a look. `request` is `None` where the filter never saw the request's headers.
     pub fn is_due(self, request: Option<&CorsRequest>, lists: CorsConfig) -> bool {
