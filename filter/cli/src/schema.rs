@@ -365,7 +365,7 @@ fn each_description(schema: &mut Value, change: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// `[words](page.md#chapter)` becomes its words: an editor does not have the pages.
+/// `[words](…)` becomes its words: an editor does not have the pages.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

@@ -79,7 +79,7 @@ pub struct PendingResponse {
 }
 
 /// The answer. Each part is asked for only if it is needed, since the host charges for it: a header that is not there costs a tenth of reading all
-/// lines (envoy-wasm.md, "Cost of host calls").
+/// lines (envoy-wasm.md §1).
 pub struct Answer<'a> {
     has: &'a mut dyn FnMut(&'static str) -> bool,
     read: &'a mut dyn FnMut() -> Headers,

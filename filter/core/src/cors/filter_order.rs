@@ -1,5 +1,5 @@
 //! Whether another filter undoes what this one does: one in front of it in the list answers preflights before they come here, and writes its lists
-//! when ours are written already (envoy-wasm.md, "Headers, seen"). Nothing tells the order at start-up, but the end of a stream shows it: there the
+//! when ours are written already (envoy-wasm.md §3). Nothing tells the order at start-up, but the end of a stream shows it: there the
 //! headers are those that the client got.
 
 use super::{CorsConfig, CorsRequest};
