@@ -3,7 +3,8 @@
 //! ```text
 //! Access-Control-Allow-Headers, Access-Control-Expose-Headers   cors.rs
 //! sentry-trace, baggage, traceparent                            `response_headers`
-//! Server-Timing                                                 `server_timing`, on documents that belong to one visitor
+//! Server-Timing                                                 `server_timing`, documents of one
+//!                                                               visitor
 //! ```
 //! Nothing is taken away and nothing is written over: whatever a service says itself stands.
 
