@@ -129,7 +129,7 @@ impl<'a> Answer<'a> {
     /// | connection refused, or a failed TLS handshake | 503, `… remote connection failure` |
     /// | no connection or TLS handshake within `connect_timeout` | 503, `… connection timeout` |
     /// | no connection to be had from the pool | 503, `… overflow` |
-    /// | connection broken, before or after the request was written | 503, `… connection termination` |
+    /// | connection broken before or after the request left | 503, `… connection termination` |
     /// | no answer within `transport.timeout_ms` | 504, `upstream request timeout` |
     ///
     /// The first three have provably not arrived.
