@@ -57,7 +57,7 @@ fn section(text: &str) -> Option<(String, &str)> {
     let starts = [" §", ", §", " and §", "; §", " (F) and §"];
     let rest = starts.iter().find_map(|start| text.strip_prefix(start))?;
     let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
-    let (number, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let (number, rest) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
     Some((number.trim_end_matches('.').to_owned(), rest))
 }
 
