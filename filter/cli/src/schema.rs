@@ -57,7 +57,7 @@ pub struct Document {
     pub continue_traceparent: Option<bool>,
     /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside its own trace. Otherwise both are left alone.
     pub propagate_traceparent: Option<bool>,
-    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#rules). To any other URL
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#propagation-targets). To any other URL
     /// `sentry-trace` and `sentry-` members are removed, the rest stays. An empty list is none. Unset: all.
     pub trace_propagation_targets: Option<Vec<Target>>,
     /// [What differs](#rules) from request to request. For each field the first rule counts that matches and sets it.
