@@ -123,12 +123,12 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
 
-schema: ## write envoy/config.schema.json and the README's table of options anew, from filter/cli/src/schema.rs
+schema: ## write envoy/config.schema.json and the table of options in docs/configuration.md anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema --markdown > $(TARGET_DIR)/options.md
-	sed -e '/^<!-- make schema: begin -->$$/,/^<!-- end -->$$/{//!d;}' -e '/^<!-- make schema: begin -->$$/r $(TARGET_DIR)/options.md' README.md > $(TARGET_DIR)/README.md
+	sed -e '/^<!-- make schema: begin -->$$/,/^<!-- end -->$$/{//!d;}' -e '/^<!-- make schema: begin -->$$/r $(TARGET_DIR)/options.md' docs/configuration.md > $(TARGET_DIR)/configuration.md
 	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
-	mv $(TARGET_DIR)/README.md README.md
+	mv $(TARGET_DIR)/configuration.md docs/configuration.md
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
@@ -139,20 +139,20 @@ attack: wasm envoy ## hostile load, beside the same load without the filter: pri
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
 	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
 
-bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= README=1)
+bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) -p empty-filter
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) --target-dir $(TARGET_DIR) --manifest-path tests/bench/published-sdk/Cargo.toml
 	@for module in empty_filter published_sdk; do WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(TARGET_DIR)/$(TARGET)/release/$$module.wasm; done
 	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py
 
-bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, routes, bodies and workers (some 6 minutes; ROUNDS= REQUESTS= ONLY=routes,posts README=1)
+bench-scaling: wasm envoy ## how that grows with connections, baggage, rules, routes, bodies and workers (some 6 minutes; ROUNDS= REQUESTS= ONLY=routes,posts DOCS=1)
 	@$(call having,load,bench-scaling) $(PYTHON) tests/bench/scaling.py
 
-bench-memory: wasm envoy ## bytes of a VM, a request and a queued trace; what a worker adds to Envoy, and when Envoy is ready (a minute; ROUNDS= README=1)
+bench-memory: wasm envoy ## bytes of a VM, a request and a queued trace; what a worker adds to Envoy, and when Envoy is ready (a minute; ROUNDS= DOCS=1)
 	@$(call having,load,bench-memory) CARGO="$(CARGO)" $(PYTHON) tests/bench/memory.py
 
-bench-core: ## the core's steps, beside the same jobs in Sentry's and OpenTelemetry's crates (README=1)
+bench-core: ## the core's steps, beside the same jobs in Sentry's and OpenTelemetry's crates (DOCS=1)
 	@CARGO="$(CARGO)" $(PYTHON) tests/bench/micro.py
 
 fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=60 each; needs the nightly toolchain of filter/tools/nightly.sh)
@@ -160,7 +160,7 @@ fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=
 	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
-picture: wasm envoy scene ## take the README's pictures of a page and of a trace (needs Chromium)
+picture: wasm envoy scene ## take the documentation's pictures of a page and of a trace (needs Chromium)
 	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
 
 envoy: ## install Envoy below .tools

@@ -4,7 +4,7 @@ Each contestant is an Envoy process of its own. They take turns, one window each
 What is told is the CPU time of the gateway's process by the kernel's account, from the first request of a window until its spans have left. The gateway has one core
 to itself; the load, the service and the receiver share another. A run fails if a contestant did not do its job: forwarded no trace, lost a span, failed a request.
 
-ROUNDS=5, REQUESTS=20000 (a window), CONNECTIONS=8, ONLY=none,empty,otlp, BASELINE_WASM=path (another module, as `otlp@baseline` and so on), README=1
+ROUNDS=5, REQUESTS=20000 (a window), CONNECTIONS=8, ONLY=none,empty,otlp, BASELINE_WASM=path (another module, as `otlp@baseline` and so on), DOCS=1
 """
 
 import csv
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from contestants import Contestant, everybody
 from envoys import BenchError, Envoy, gateway, temporary_folder
-from measure import OUTPUT, ROOT, Bench, Load, Window, into_readme, machine, number, spread
+from measure import OUTPUT, ROOT, Bench, Load, Window, into_page, machine, number, spread
 
-# What filter.md calls the floors: what, by whom, against whom, at most.
+# The floors and goals of the project: what, by whom, against whom, at most (docs/spec/filter.md §10).
 ADDED_AT_MOST = [("otlp", "otel+upstream", 0.50, 0.35), ("transaction", "otel+upstream", 0.95, 0.80),
                  ("unsampled", "empty", 1.6, 1.2), ("forwarded", "empty", 1.6, 1.2)]
 THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80)]
@@ -64,6 +64,11 @@ def table(bench: Race, windows: dict[str, list[Window]]) -> str:
             f"| {envoy.resident_bytes() / 2**20:.0f} |"
         )
     return "\n".join(lines)
+
+
+def without_floors(table: str) -> str:
+    """The ratios with what was measured alone, for the documentation."""
+    return "\n".join("|".join(line.split("|")[:3]) + "|" for line in table.splitlines())
 
 
 def floors(bench: Race, windows: dict[str, list[Window]]) -> tuple[str, bool]:
@@ -141,9 +146,9 @@ def chosen() -> list[Contestant]:
 
 def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    is_for_readme = bool(os.environ.get("README"))
-    if is_for_readme and os.environ.get("ONLY"):
-        raise BenchError("README=1 wants everybody: leave ONLY out")
+    is_for_docs = bool(os.environ.get("DOCS"))
+    if is_for_docs and os.environ.get("ONLY"):
+        raise BenchError("DOCS=1 wants everybody: leave ONLY out")
     with temporary_folder() as folder:
         bench = Race(Path(folder), number("ROUNDS", 5), Load(number("REQUESTS", 20_000), number("CONNECTIONS", 8)))
         try:
@@ -151,17 +156,18 @@ def main() -> int:
             windows = bench.run()
             how = f"{bench.each.connections} connections, {bench.rounds} rounds of {bench.each.requests:,} requests each; medians (least–most)"
             note, ratios = machine(bench, how), floors(bench, windows)
-            text = f"{note}.\n\n{table(bench, windows)}\n\n{ratios[0]}"
+            measured = f"{note}.\n\n{table(bench, windows)}"
         finally:
             bench.end()
     write_csv(windows)
-    print(text)
+    print(f"{measured}\n\n{ratios[0]}")
     if "none" in windows and len(windows) > 1:
         draw(bench, windows, note, OUTPUT / "bench.svg")
-        if is_for_readme:
+        if is_for_docs:
             draw(bench, windows, note, ROOT / "docs" / "bench.svg")
-    if is_for_readme:
-        into_readme("bench", f"What a request costs beside the tracers that are compiled into Envoy (`make bench`):\n\n![CPU added a request](docs/bench.svg)\n\n{text}")
+    if is_for_docs:
+        what = "What a request costs beside the tracers that are compiled into Envoy (`make bench`):\n\n![CPU added a request](bench.svg)"
+        into_page("bench", f"{what}\n\n{measured}\n\n{without_floors(ratios[0])}")
     if not ratios[1]:
         print("bench: a floor does not hold", file=sys.stderr)
         return 1

@@ -160,15 +160,15 @@ def machine(bench: Bench, how: str) -> str:
     )
 
 
-def into_readme(target: str, text: str) -> None:
-    """Between the markers of that target."""
-    markers = (f"<!-- make {target} README=1: begin -->", "<!-- end -->")
-    readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(markers[0])
+def into_page(target: str, text: str) -> None:
+    """Into the page about performance, between the markers of that target."""
+    markers = (f"<!-- make {target} DOCS=1: begin -->", "<!-- end -->")
+    page = ROOT / "docs" / "performance.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(markers[0])
     _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise BenchError(f"README.md has no place for the numbers: {markers[0]} … {markers[1]}")
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+        raise BenchError(f"docs/performance.md has no place for the numbers: {markers[0]} … {markers[1]}")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def number(name: str, default: int) -> int:

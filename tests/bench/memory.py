@@ -4,7 +4,7 @@ Bytes of a VM, of a live request and of a queued trace come from the in-process 
 comes from real Envoys, started in turns with and without the filter, with one worker and with more: what another one adds is what a worker costs. That Envoy compiles
 the module before it is ready is most of the time that a filter adds to its start.
 
-ROUNDS=5, README=1
+ROUNDS=5, DOCS=1
 """
 
 import csv
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contestants import Contestant, filter_of
 from envoys import BenchError, gateway, temporary_folder
-from measure import OUTPUT, ROOT, Bench, Load, into_readme, machine, number
+from measure import OUTPUT, ROOT, Bench, Load, into_page, machine, number
 
 WORKERS = [1, 2, 4]
 REQUESTS = 2_000
@@ -112,13 +112,13 @@ def main() -> int:
     write_csv(starts, weighed)
     note = machine(starts, f"medians of {rounds} starts each, all workers on one core")
     print(f"{table_of(weighed)}\n\n{note}.\n\n{table(starts)}")
-    if os.environ.get("README"):
+    if os.environ.get("DOCS"):
         parts = [
             "What it keeps (`make bench-memory`): in the module's own memory, counted in the in-process host and the same each time "
             "(a queued trace has two spans, and `make test-host` holds each to a budget),", table_of(weighed),
             "and what a process of Envoy's has. The time to ready is mostly V8 compiling the module, once for all workers; each worker and the main thread have a VM.", f"{note}.", table(starts),
         ]
-        into_readme("bench-memory", "\n\n".join(parts))
+        into_page("bench-memory", "\n\n".join(parts))
     return 0
 
 

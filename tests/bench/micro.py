@@ -3,7 +3,7 @@
 Runs filter/core/benches with divan, shows what it says, and makes a table of it: ours, the other's, and the ratio, of one run. Before anything is measured the bench
 holds both to the same answer. Everything is compiled natively as the module is, for size.
 
-README=1
+DOCS=1
 """
 
 import csv
@@ -14,7 +14,7 @@ import sys
 from datetime import date
 
 from envoys import BenchError
-from measure import OUTPUT, ROOT, into_readme
+from measure import OUTPUT, ROOT, into_page
 
 # Each job by the name it has in peers.rs, and what it is.
 JOBS = {
@@ -98,12 +98,12 @@ def main() -> int:
         writer.writerow(["what", "ours_ns", "peer", "peer_ns"])
         writer.writerows(told)
     print(table(told))
-    if os.environ.get("README"):
+    if os.environ.get("DOCS"):
         note = (
             f"What the core's steps take beside the same jobs in the crates of Sentry and OpenTelemetry (`make bench-core`, {date.today()}): medians of one run, to be compared with each "
             "other only; native code, all of it compiled for size as the module is. Both give the same answer, or the bench does not run. Their POSTs begin with a clone of the message."
         )
-        into_readme("bench-core", f"{note}\n\n{table(told)}")
+        into_page("bench-core", f"{note}\n\n{table(told)}")
     return 0
 
 

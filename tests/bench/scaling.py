@@ -5,7 +5,7 @@ three gateways under the same requests: no filter, this filter forwarding a trac
 turns as in `make bench`, and are measured as there. The routes are also asked of a Lua filter that writes two request headers, once making Envoy match the route again,
 as Envoy does for every filter of this ABI, and once not: the difference is what another match costs. At the end it is told how many spans a POST carries.
 
-ROUNDS=3, REQUESTS=6000 (a window; a tenth where bodies are big), ONLY=connections,routes, README=1
+ROUNDS=3, REQUESTS=6000 (a window; a tenth where bodies are big), ONLY=connections,routes, DOCS=1
 """
 
 import csv
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from contestants import BAGGAGE, TRACE, Contestant, filter_of, lua
 from envoys import BenchError, Envoy, gateway, temporary_folder
-from measure import OUTPUT, Bench, Load, Window, into_readme, machine, number
+from measure import OUTPUT, Bench, Load, Window, into_page, machine, number
 
 OTLP = {"format": "otlp"}
 KEPT = "lua-kept"
@@ -171,7 +171,7 @@ def table(bench: Scaling, dimension: str) -> str:
 
 
 def compact(bench: Scaling, dimensions: list[str]) -> str:
-    """One line a point, for the README."""
+    """One line a point, for the documentation."""
     lines = ["| | | µs of CPU a request, no filter | added, forwarded | added, recorded (`otlp`) | requests/s, no filter | forwarded | recorded | spans a POST |",
              "|---|---|---|---|---|---|---|---|---|"]
     for dimension in dimensions:
@@ -226,9 +226,9 @@ def main() -> int:
         raise BenchError(f"there is no module {module}")
     wanted = chosen()
     dimensions = [name for name in wanted if name != POSTS]
-    is_for_readme = bool(os.environ.get("README"))
-    if is_for_readme and os.environ.get("ONLY"):
-        raise BenchError("README=1 wants every dimension: leave ONLY out")
+    is_for_docs = bool(os.environ.get("DOCS"))
+    if is_for_docs and os.environ.get("ONLY"):
+        raise BenchError("DOCS=1 wants every dimension: leave ONLY out")
     with temporary_folder() as folder:
         bench = Scaling(Path(folder), module, number("ROUNDS", 3), number("REQUESTS", 6_000))
         try:
@@ -243,14 +243,14 @@ def main() -> int:
     if posts:
         told.append(posts_told(posts))
     print("\n\n".join(told))
-    if is_for_readme:
+    if is_for_docs:
         parts = [
             "How that grows, each dimension alone from one point (`make bench-scaling`):", f"{note}. {NOISE}", compact(bench, dimensions),
             "Every write to a request header makes Envoy match the route again, for a filter of this ABI. The filter writes none that does not change: one that only forwards writes "
             "none at all, one that records has `sentry-trace` to write. µs of CPU added a request:",
             routes_told(bench), "How many spans go together in `otlp`, of one worker, with a flush interval of a second:", posts_told(posts),
         ]
-        into_readme("bench-scaling", "\n\n".join(parts))
+        into_page("bench-scaling", "\n\n".join(parts))
     return 0
 
 

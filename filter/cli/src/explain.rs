@@ -231,7 +231,7 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
     .to_owned()
 }
 
-/// What to do about a refused header: the words of the README.
+/// What to do about a refused header: the words of docs/propagation.md.
 pub fn advice(reason: &str) -> &'static str {
     match reason {
         "empty" => "find the client or proxy that blanks it; a header that is not wanted must be left out",

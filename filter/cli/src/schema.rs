@@ -1,8 +1,8 @@
 //! The configuration as a document: what an operator may write, as a JSON schema. The filter reads it with `sentry_filter_core::config`, which has to name
 //! every problem at once and to stay small; the tests of this crate hold the two together, at every bound.
 //!
-//! The comments here are the descriptions in the schema, and the README's table. What counts where an option has no default is their last sentence:
-//! `Unset: …`. A link to a chapter of the README is a link in the table only.
+//! The comments here are the descriptions in the schema, and in the table of docs/configuration.md. What counts where an option has no default is their last
+//! sentence: `Unset: …`. A link is relative to that page, and is a link in the table only.
 
 use schemars::generate::SchemaSettings;
 use schemars::JsonSchema;
@@ -57,7 +57,7 @@ pub struct Document {
     pub continue_traceparent: Option<bool>,
     /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside its own trace. Otherwise both are left alone.
     pub propagate_traceparent: Option<bool>,
-    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#rules). To any other URL
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#propagation-targets). To any other URL
     /// `sentry-trace` and `sentry-` members are removed, the rest stays. An empty list is none. Unset: all.
     pub trace_propagation_targets: Option<Vec<Target>>,
     /// [What differs](#rules) from request to request. For each field the first rule counts that matches and sets it.
@@ -66,7 +66,7 @@ pub struct Document {
     pub cors: Option<Cors>,
     /// Which trace headers the client gets; of `baggage` only the `sentry-` members, which tell release, environment and organisation.
     pub response_headers: Option<Vec<ResponseHeader>>,
-    /// Tell [page loads](#page-loads) their trace, by `Server-Timing`.
+    /// Tell [page loads](cors.md#page-loads) their trace, by `Server-Timing`.
     pub server_timing: Option<bool>,
     /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a request waited for them. Where `incoming` trusts no caller, one that arrived is replaced.
     pub request_start_header: Option<bool>,
@@ -75,7 +75,7 @@ pub struct Document {
     /// Codes and ranges, both ends included, as `[404, [300, 399]]`, whose spans are not sent. What services record below such a span lacks its parent.
     #[schemars(length(max = 500))]
     pub trace_ignore_status_codes: Option<Vec<StatusCodes>>,
-    /// Let client addresses, user agents, values of queries, and cookies that are recorded [leave the gateway](#what-leaves-the-gateway), too.
+    /// Let client addresses, user agents, values of queries, and cookies that are recorded [leave the gateway](privacy.md), too.
     pub send_default_pii: Option<bool>,
     /// Names of request headers to record.
     #[schemars(length(max = 32))]
@@ -83,7 +83,7 @@ pub struct Document {
     /// Names of response headers to record.
     #[schemars(length(max = 32))]
     pub capture_response_headers: Option<Vec<HeaderName>>,
-    /// Tell Sentry [what was lost](#the-way-to-sentry), with the next envelope.
+    /// Tell Sentry [what was lost](delivery.md#client-reports), with the next envelope.
     pub client_reports: Option<bool>,
     /// One log line for each decision, at level info.
     pub debug: Option<bool>,
@@ -236,7 +236,7 @@ pub struct Match {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](#cors), and do not ask the service about them.
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](cors.md), and do not ask the service about them.
     pub allow_headers: Option<bool>,
     /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we write them) to `Access-Control-Expose-Headers` of all other answers.
     pub expose_headers: Option<bool>,
@@ -289,7 +289,7 @@ pub struct Transport {
     /// The Envoy cluster that takes the spans.
     #[schemars(length(min = 1))]
     pub cluster: Option<String>,
-    /// [In which form](#formats) spans are sent.
+    /// [In which form](spans.md#formats) spans are sent.
     pub format: Option<Format>,
     /// Another path, for a proxy or a collector. Unset: from the DSN and the format.
     #[schemars(regex(pattern = "^/[!-~]*$"))]
@@ -340,7 +340,7 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// The same, with descriptions that link to the README's chapters.
+/// The same, with descriptions that link to pages of the documentation.
 pub fn with_links() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Document>().to_value();
@@ -365,11 +365,11 @@ fn each_description(schema: &mut Value, change: &mut dyn FnMut(&mut String)) {
     }
 }
 
-/// `[words](#chapter)` becomes its words: an editor has no chapters.
+/// `[words](…)` becomes its words: an editor does not have the pages.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once("](#") {
+    while let Some((before, after)) = rest.split_once("](") {
         let (before, words) = before.rsplit_once('[').unwrap_or(("", before));
         plain.extend([before, words]);
         rest = after.split_once(')').map_or("", |(_, after)| after);

@@ -1,4 +1,5 @@
-//! The configuration as a table in Markdown, for the README: the words and bounds of the schema, in the order of the types.
+//! The configuration as a table in Markdown, for docs/configuration.md: the words and bounds of the
+//! schema, in the order of the types.
 
 use serde_json::Value;
 use serde_norway::Value as Ordered;

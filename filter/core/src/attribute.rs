@@ -3,7 +3,8 @@
 //! Each costs a call to the host, which calls back for memory. Envoy can be asked for many of them at once, by an expression (CEL) that it reads once:
 //!
 //! ```text
-//! has(upstream.address)?[request.time,request.duration,…,upstream.address,…]:[request.time,request.duration,…]
+//! has(upstream.address)?[request.time,request.duration,…,upstream.address,…]
+//!                      :[request.time,request.duration,…]
 //! ```
 //! One that is not there makes it fail, so what is in it is there whenever a stream has come to its end. Where it fails nevertheless, and on hosts that do not
 //! have such expressions, the attributes are asked for one by one.

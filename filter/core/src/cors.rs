@@ -1,9 +1,12 @@
 //! CORS: lets browsers send the trace across origins and read it from answers, wherever the service has let them in at all (filter.md §5, Fetch standard).
 //!
 //! ```text
-//! OPTIONS, on its way to the service                   Access-Control-Request-Headers: without the names below
-//! OPTIONS, answered with Access-Control-Allow-Origin   Access-Control-Allow-Headers: …, sentry-trace, baggage, traceparent, tracestate
-//! anything else answered with it                       Access-Control-Expose-Headers: …, sentry-trace, baggage
+//! OPTIONS, on its way to the service
+//!     Access-Control-Request-Headers: without the names below
+//! OPTIONS, answered with Access-Control-Allow-Origin
+//!     Access-Control-Allow-Headers: …, sentry-trace, baggage, traceparent, tracestate
+//! anything else answered with it
+//!     Access-Control-Expose-Headers: …, sentry-trace, baggage
 //! ```
 //! `Access-Control-Allow-Origin` is never written: no door is opened that was shut. Nor is `Vary`, since no answer of ours depends on more than the
 //! answer that we found: what goes to one origin alone says so already, and what goes to every origin is exposed to every request, as the standard

@@ -187,7 +187,7 @@ pub fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) 
 }
 
 /// One change to a request's headers. Only what differs is changed, since each change of a request header makes Envoy match the route again
-/// (envoy-wasm.md, "Headers, seen").
+/// (envoy-wasm.md §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderMutation {
     /// All lines of this name are replaced by one.

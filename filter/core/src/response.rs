@@ -3,7 +3,8 @@
 //! ```text
 //! Access-Control-Allow-Headers, Access-Control-Expose-Headers   cors.rs
 //! sentry-trace, baggage, traceparent                            `response_headers`
-//! Server-Timing                                                 `server_timing`, on documents that belong to one visitor
+//! Server-Timing                                                 `server_timing`, documents of one
+//!                                                               visitor
 //! ```
 //! Nothing is taken away and nothing is written over: whatever a service says itself stands.
 
@@ -79,7 +80,7 @@ pub struct PendingResponse {
 }
 
 /// The answer. Each part is asked for only if it is needed, since the host charges for it: a header that is not there costs a tenth of reading all
-/// lines (envoy-wasm.md, "Cost of host calls").
+/// lines (envoy-wasm.md §1).
 pub struct Answer<'a> {
     has: &'a mut dyn FnMut(&'static str) -> bool,
     read: &'a mut dyn FnMut() -> Headers,

@@ -1,7 +1,8 @@
 //! What differs from request to request: rules by pattern, and the settings of an Envoy route.
 //!
 //! ```json
-//! {"match": {"path": "^/shops/([^/]+)/", "method": "^GET$", "header": {"x-team": "web"}}, "transaction": "/shops/$1", "traces_sample_rate": 0.5}
+//! {"match": {"path": "^/shops/([^/]+)/", "method": "^GET$", "header": {"x-team": "web"}},
+//!  "transaction": "/shops/$1", "traces_sample_rate": 0.5}
 //! ```
 //! For each field the first rule counts that matches and sets it. The settings of a route come before all rules.
 

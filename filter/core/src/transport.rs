@@ -124,12 +124,12 @@ impl<'a> Answer<'a> {
     /// What became of the callout. What Envoy answers itself, in the place of a receiver that could not be reached, hung up or took too long, differs from
     /// a receiver's own answer in that nobody was waited for; and why it did so stands in its text (seen on 1.40):
     ///
-    /// | what happened | answer |
+    /// | what happened | Envoy's answer, with the end of its text |
     /// |---|---|
-    /// | connection refused, or a TLS handshake that failed | 503, `… reset reason: remote connection failure` |
-    /// | no connection, or no TLS handshake, within `connect_timeout` | 503, `… reset reason: connection timeout` |
-    /// | no connection to be had from the pool | 503, `… reset reason: overflow` |
-    /// | connection broken, before or after the request was written | 503, `… reset reason: connection termination` |
+    /// | connection refused, or a failed TLS handshake | 503, `… remote connection failure` |
+    /// | no connection or TLS handshake within `connect_timeout` | 503, `… connection timeout` |
+    /// | no connection to be had from the pool | 503, `… overflow` |
+    /// | connection broken before or after the request left | 503, `… connection termination` |
     /// | no answer within `transport.timeout_ms` | 504, `upstream request timeout` |
     ///
     /// The first three have provably not arrived.

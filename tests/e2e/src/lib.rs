@@ -2,9 +2,9 @@
 //! real one.
 //!
 //! ```text
-//! Request ──► Envoy + sentry_filter.wasm ──► Upstream       what the service behind the gateway sees
+//! Request ──► Envoy + sentry_filter.wasm ──► Upstream     what the service behind the gateway sees
 //!                        │
-//!                        └──────────────► MiniSentry        what Sentry gets; any violation fails the test
+//!                        └──────────────► MiniSentry      what Sentry gets; any violation fails
 //! ```
 //!
 //! A test starts a [`Gateway`], sends [`Request`]s through it and asserts on the [`Exchange`]: the client's response and

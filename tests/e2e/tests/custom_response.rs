@@ -51,7 +51,7 @@ fn redirect(path: &str, status_code: Option<u16>) -> Value {
 }
 
 fn local() -> Value {
-    // What the README tells to add.
+    // What docs/spans.md tells to add.
     let add = |name: &str, value: &str| json!({"header": {"key": name, "value": value}});
     json!({
         "@type": "type.googleapis.com/envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy",

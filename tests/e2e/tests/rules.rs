@@ -243,7 +243,7 @@ async fn a_routes_metadata_comes_before_rules_and_rules_before_the_top_level() {
     assert_eq!(transactions[0].dsc("transaction"), Some("from metadata"));
 }
 
-/// Envoy's YAML reader makes a text of `0.5` and a double of `1`; both are rates (envoy-wasm.md, "Attributes, seen").
+/// Envoy's YAML reader makes a text of `0.5` and a double of `1`; both are rates (envoy-wasm.md §4).
 #[tokio::test]
 async fn a_routes_metadata_gives_a_rate_in_any_form_that_yaml_has_for_numbers() {
     let table = [

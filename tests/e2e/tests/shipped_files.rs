@@ -64,11 +64,11 @@ async fn the_file_with_envoys_cors_filter_answers_preflights_with_our_names() {
     );
 }
 
-/// What the README shows of that file is in it, in the same order.
+/// What docs/cors.md shows of that file is in it, in the same order.
 #[test]
-fn the_readmes_cors_example_is_out_of_the_file() {
-    let readme = fs::read_to_string(workspace("README.md")).unwrap();
-    let (_, chapter) = readme.split_once("## CORS").unwrap();
+fn the_documented_cors_example_is_out_of_the_file() {
+    let page = fs::read_to_string(workspace("docs/cors.md")).unwrap();
+    let (_, chapter) = page.split_once("\n## Who answers CORS\n").unwrap();
     let file = fs::read_to_string(workspace("envoy/envoy-cors.yaml")).unwrap();
     let mut lines = file.lines().map(str::trim);
     let example = between(chapter, "```yaml\n", "```");

@@ -183,12 +183,12 @@ async fn a_rule_does_it_too() {
     e2e::ended::none(&gateway).await;
 }
 
-/// What the README shows of the file is in it, in the same order.
+/// What docs/cors.md shows of the file is in it, in the same order.
 #[test]
-fn the_readmes_example_is_out_of_the_file() {
+fn the_documented_example_is_out_of_the_file() {
     let read = |path| fs::read_to_string(workspace(path)).expect(path);
-    let (readme, file) = (read("README.md"), read("envoy/envoy-tunnel.yaml"));
-    let chapter = readme.split_once("### A tunnel for the browser");
+    let (page, file) = (read("docs/cors.md"), read("envoy/envoy-tunnel.yaml"));
+    let chapter = page.split_once("\n## A tunnel for the browser\n");
     let example = chapter.and_then(|(_, chapter)| chapter.split_once("```yaml\n"));
     let example = example.and_then(|(_, example)| example.split_once("```"));
     let mut lines = file.lines().map(str::trim);

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! sentry_trace.toml, traceparent.toml   [[row]]       lines of one header: accept or refuse
-//! baggage.toml, context.toml and so on  [[request]]   header lines and configuration: what the upstream sees
-//! cors.toml, response.toml              [[response]]  a request and the service's answer: what the client gets
+//! baggage.toml, context.toml and so on  [[request]]   lines, configuration: what the upstream sees
+//! cors.toml, response.toml              [[response]]  request and answer: what the client gets
 //! dsn.toml                              [[dsn]]       a text: its parts, or what is wrong
-//! receiver.toml                         [[receiver]]  a DSN and a request: whether it goes to the receiver of the spans
-//! rate_limits.toml                      [[answer]]    an answer of Sentry's: how long each category waits
+//! receiver.toml                         [[receiver]]  a DSN, a request: whether it goes there
+//! rate_limits.toml                      [[answer]]    Sentry's answer: how long a category waits
 //! sample_rate.toml                      [[rate]]      a text: a rate, none, or refused
 //! ```
 //! A file of headers may have requests as well, for what lines alone do not say. Every row of a header is a request as well, so that it goes through all layers. In the lines of a row `\xff` is a byte, `{8190 of v}` a repeated

@@ -1,7 +1,7 @@
 //! Header maps: lines of bytes in order, and the form in which they cross the ABI.
 //!
 //! ```text
-//! u32 number of lines | per line: u32 name length, u32 value length | per line: name, NUL, value, NUL
+//! u32 number of lines | each u32 length of name, u32 of value | each name, NUL, value, NUL
 //! ```
 //!
 //! All numbers are little-endian.

@@ -460,7 +460,7 @@ fn moment(value: &Value) -> f64 {
     })
 }
 
-/// Other hosts have less than Envoy (envoy-wasm.md, "Other hosts"). Trace headers are what every one of them can do.
+/// Other hosts have less than Envoy (envoy-wasm.md §7). Trace headers are what every one of them can do.
 #[test]
 fn a_host_without_a_timer_or_callouts_is_one_for_trace_headers() {
     for import in ["proxy_set_tick_period_milliseconds", "proxy_http_call"] {

@@ -1,13 +1,13 @@
 //! What must hold for whatever strangers send. Every check takes bytes and panics if it does not hold.
 //!
 //! ```text
-//! formats      each parser: what is read is written in the strict form, and what is written reads the same
+//! formats      each parser: what is read is written strictly, and what is written reads the same
 //! request      the request side: arbitrary headers under a handful of configurations
 //! answer       the response side: arbitrary answers to arbitrary requests
 //! segment      the end of a request: what leaves of it, in every format
-//! operations   the whole line: requests, ends of streams, callouts, answers and clocks in any order
+//! operations   the whole line: requests, ends of streams, callouts, answers, clocks in any order
 //! readers      how Sentry's SDKs read `baggage`
-//! strict       independent readers: how the strictest of the services behind us reads a header or an envelope
+//! strict       independent readers, as strict as the strictest service of a header or an envelope
 //! input        how bytes become header lines
 //! ```
 //! The fuzz targets call these functions, and so does `filter/core/tests/properties.rs`, which includes this file: one checker, not two. A finding

@@ -1,5 +1,5 @@
 //! Whether another filter undoes what this one does: one in front of it in the list answers preflights before they come here, and writes its lists
-//! when ours are written already (envoy-wasm.md, "Headers, seen"). Nothing tells the order at start-up, but the end of a stream shows it: there the
+//! when ours are written already (envoy-wasm.md §3). Nothing tells the order at start-up, but the end of a stream shows it: there the
 //! headers are those that the client got.
 
 use super::{CorsConfig, CorsRequest};
@@ -20,7 +20,7 @@ pub enum FilterOrder {
 impl FilterOrder {
     /// What is said.
     pub const WARNING: &'static str = "sentry: a CORS answer reached a browser without sentry-trace and baggage in its lists: a filter in front of this \
-        one wrote it. Put the Sentry filter before it in http_filters (README, \"CORS\")";
+        one wrote it. Put the Sentry filter before it in http_filters (docs/cors.md)";
 
     /// Whether the end of a stream is worth a look. `request` is `None` where the filter never saw the request's headers.
     pub fn is_due(self, request: Option<&CorsRequest>, lists: CorsConfig) -> bool {

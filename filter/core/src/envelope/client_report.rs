@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"type":"client_report","length":123}
-//! {"timestamp":"…","discarded_events":[{"reason":"queue_overflow","category":"transaction","quantity":2},…]}
+//! {"timestamp":"…","discarded_events":[{"reason":"…","category":"transaction","quantity":2},…]}
 //! ```
 //! It rides on the next envelope. What Sentry has refused with 429 is not in it: Sentry has counted that itself.
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ExportTraceServiceRequest { resource_spans: 1 = ResourceSpans }
-//! ResourceSpans             { resource: 1 = { attributes: 1 = KeyValue … }, scope_spans: 2 = ScopeSpans }
-//! ScopeSpans                { scope: 1 = { name: 1, version: 2 }, spans: 2 = Span … }
+//! ResourceSpans     { resource: 1 = { attributes: 1 = KeyValue … }, scope_spans: 2 = ScopeSpans }
+//! ScopeSpans        { scope: 1 = { name: 1, version: 2 }, spans: 2 = Span … }
 //! ```
 //! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64, error_message: 2 } }`, empty if all was taken.
 //!

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {"dsn":"…","sdk":{…},"trace":{…},"sent_at":"…"}
-//! {"type":"span","item_count":2,"content_type":"application/vnd.sentry.items.span.v2+json","length":1024}
+//! {"type":"span","item_count":2,"length":1024,
+//!  "content_type":"application/vnd.sentry.items.span.v2+json"}
 //! {"version":2,"items":[{"trace_id":"…","span_id":"…","name":"…","status":"ok",…},…]}
 //! ```
 //! `ingest_settings` are left out, which means that Sentry infers nothing from the connection that delivers the envelope: it is the gateway's, not a

@@ -1,4 +1,5 @@
-//! `Server-Timing: sentry-trace;desc="771a…1700-7c51…4a2a-1", baggage;desc="sentry-trace_id=771a…1700"`: how a page load learns its trace
+//! How a page load learns its trace:
+//! `Server-Timing: sentry-trace;desc="771a…1700-7c51…4a2a-1", baggage;desc="sentry-trace_id=771a…"`
 //! (sentry-protocol.md §6.5). Sentry's browser SDK reads it from the document's own navigation entry, unless the page has a `<meta>` tag.
 
 use crate::headers::{trim, Elements, Headers, SERVER_TIMING};

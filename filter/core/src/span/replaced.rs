@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! local reply   sent past all filters: its headers come by nobody, and it has no details
-//! redirect      of an answer that is no redirect; the code of the next answer is then written over,
-//!               for the client and, if that filter is nearer to the upstream, before it comes by here
+//! redirect      of an answer that is no redirect; the code of the next answer is then written
+//!               over, for the client and, if that filter is nearer to the upstream, before it
+//!               comes by here
 //! ```
 
 use super::stream_end::{StreamEnd, UpstreamEnd};

@@ -223,7 +223,7 @@ fn is_late_reset(details: &str) -> bool {
     details.starts_with("upstream_reset_after_response_started")
 }
 
-/// Envoy's attributes by their types (envoy-wasm.md, "Attributes, seen").
+/// Envoy's attributes by their types (envoy-wasm.md §4).
 struct Attributes<'a> {
     known: &'a AtEnd,
     ask: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,

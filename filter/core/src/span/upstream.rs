@@ -3,11 +3,13 @@
 //! Envoy has no attribute for either. It tells two lengths, and this filter sees two moments:
 //!
 //! ```text
-//! request.time     sent_ns                    first byte out                    answered_ns        last byte in   end of the stream
-//!      |--- filters ---|---- attempts, back-off ---|---- upstream at work -----------|---- body ---------|--- to client ---|
-//!                      |     cx_pool_ready_duration|
-//!                                                  |----------------- response.backend_latency ----------|
-//!      |---------------------------------------------- request.duration ---------------------------------------------------|
+//! request.time  sent_ns         first byte out     answered_ns  last byte in  end of the stream
+//!      |-filters-|---- attempts, ----|---- upstream ----|-- body --|- to client -|
+//!      |         |     back-off      |     at work      |          |             |
+//!                |  cx_pool_ready_   |
+//!                |  duration         |
+//!                                    |- response.backend_latency --|
+//!      |-------------------------- request.duration -----------------------------|
 //! ```
 //! Measured on 1.40, with the numbers of Envoy's access log (`%COMMON_DURATION%`) beside them:
 //!

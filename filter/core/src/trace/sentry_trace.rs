@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sentry-trace: 771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1
-//!               trace id (32 hex digits)         span id (16)     sampled: 1, 0 or left out (deferred)
+//!               trace id (32 hex digits)         span id (16)     sampled: 1, 0, none (deferred)
 //! ```
 //! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case hex, white space and equal copies are repaired,
 //! everything else is refused with a reason.

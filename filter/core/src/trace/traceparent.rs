@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! traceparent: 00-771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-01
-//!              |  trace id (32 hex digits)         parent id (16)   flags: bit 0 sampled, bit 1 random trace id
+//!              |  trace id (32 hex digits)         parent id (16)   flags: bit 0 sampled,
+//!              |                                                           bit 1 random trace id
 //!              version
 //! ```
 //! A higher version than 00 is read as far as 00 goes, and written as 00.

@@ -2,7 +2,7 @@
 //!
 //! | what happened | the pause | ends early with a POST that is taken |
 //! |---|---|---|
-//! | it did not arrive | twice as long each time, up to a minute, and never the same for two workers | yes |
+//! | it did not arrive | twice as long each time, up to a minute, random for each worker | yes |
 //! | the receiver refused 16 in a row, none taken between them | a flush interval | yes |
 //! | 429, whatever it says | a flush interval, and at least a second | no |
 

@@ -3,7 +3,7 @@
 //! ```text
 //! {"event_id":"…","sent_at":"…"}⏎          envelope header: one line of compact JSON
 //! {"type":"transaction","length":1234}⏎    item header: `length` required, exact
-//! {"type":"transaction",…}⏎                payload; the very last newline may be missing, nothing follows it
+//! {"type":"transaction",…}⏎                payload; its newline may be missing; nothing follows
 //! ```
 
 use serde_json::{Map, Value};
