@@ -1,5 +1,8 @@
 //! What the steps of one request cost. The numbers of one run are to be compared with each other, not with those of another machine.
 
+// A panic ends the bench, and no traffic.
+#![allow(clippy::disallowed_methods)]
+
 use std::cell::RefCell;
 
 use divan::{black_box, Bencher};

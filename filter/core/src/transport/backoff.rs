@@ -1,4 +1,4 @@
-//! How long to wait before the next POST when the last ones failed. Times are those of [`crate::clock::Clock`], which are never set back.
+//! How long to wait before the next POST when the last ones failed. Times are those of `crate::clock::Clock`, which are never set back.
 //!
 //! | what happened | the pause | ends early with a POST that is taken |
 //! |---|---|---|
