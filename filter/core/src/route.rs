@@ -36,6 +36,8 @@ const MAX_STATES: usize = 1024 * 1024;
 pub struct Targets {
     list: Vec<Target>,
     set: PatternSet,
+    /// Whether a target may ask for a port.
+    has_ports: bool,
 }
 
 impl Targets {
@@ -55,12 +57,24 @@ impl Targets {
             Target::Pattern(pattern) => Some(pattern),
         });
         let set = PatternSet::new(texts.iter().chain(patterns), MAX_STATES)?;
+        let has_port = |target: &Target| {
+            let text = match target {
+                Target::Text(text) => text,
+                Target::Pattern(pattern) => pattern.as_str(),
+            };
+            text.replace("://", "").replace("(?:", "").contains(':')
+        };
+        let has_ports = list.iter().any(has_port);
         for target in &mut list {
             if let Target::Pattern(pattern) = target {
                 pattern.keep_text();
             }
         }
-        Ok(Self { list, set })
+        Ok(Self {
+            list,
+            set,
+            has_ports,
+        })
     }
 
     /// Whether the upstream of a request gets the trace. What is asked are scheme, host and path,
@@ -72,7 +86,10 @@ impl Targets {
         }
         let mut work = WORK;
         let paths = RequestPath::of(headers).readings();
-        reading::origins(headers).iter().any(|origin| {
+        // The second one has the default port.
+        let count = if self.has_ports { 2 } else { 1 };
+        let mut origins = reading::origins(headers).into_iter().take(count);
+        origins.any(|origin| {
             paths.iter().all(|path| {
                 // More than that is not looked at.
                 let path = path.get(..=MAX_TEXT).unwrap_or(path);

@@ -53,6 +53,11 @@ impl Bits {
         }
     }
 
+    /// Whether no number is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     /// Whether a number is in the set.
     pub fn has(&self, number: usize) -> bool {
         let (place, mask) = split(number);
@@ -103,6 +108,7 @@ mod tests {
             Bits::all(66).iter().collect::<Vec<_>>(),
             (0..66).collect::<Vec<_>>()
         );
+        assert!(!bits.is_empty() && Bits::new(65).is_empty());
         assert!(!Bits::default().has(0));
     }
 }

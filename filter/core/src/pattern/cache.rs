@@ -125,6 +125,7 @@ impl Interner {
 #[derive(Debug)]
 pub(super) struct Cache {
     keys: Interner,
+    start: Option<u16>,
     /// A row of next states for each state, by class.
     transitions: Vec<u16>,
     stride: usize,
@@ -146,6 +147,7 @@ impl Cache {
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             keys: Interner::default(),
+            start: None,
             transitions: Vec::new(),
             stride: 0,
             matches: Interner::default(),
@@ -215,7 +217,12 @@ impl Cache {
 
     /// The state in front of a text.
     pub(super) fn start(&mut self, machine: &Machine) -> u16 {
-        self.state(machine, &[START, 0])
+        if let Some(start) = self.start {
+            return start;
+        }
+        let start = self.state(machine, &[START, 0]);
+        self.start = Some(start);
+        start
     }
 
     /// Builds the state that a byte, or the end of a text, leads to. `None` if that is more work
@@ -345,6 +352,7 @@ impl Cache {
     /// Forgets all states, and knows the empty list of matches as the first.
     fn forget(&mut self) {
         self.keys = Interner::default();
+        self.start = None;
         self.transitions.clear();
         self.matches = Interner::default();
         self.matches.number(&[]);

@@ -89,7 +89,7 @@ impl PatternSet {
     /// Whether some pattern is known to match a text.
     pub fn matches_any(&self, text: &[u8], work: &mut u32) -> bool {
         let found = self.search_until(1, text, work);
-        found.matched != Bits::new(self.len())
+        !found.matched.is_empty()
     }
 
     /// Stops where so many patterns match.

@@ -49,6 +49,22 @@ pub struct DataConfig {
     pub capture_response_headers: Vec<String>,
 }
 
+/// The lines of a header that are recorded, as long as there is room.
+struct Captured<'r> {
+    lines: Vec<String>,
+    room: &'r mut usize,
+}
+
+impl Captured<'_> {
+    /// Adds a line, cut; `None` if there is no room for it.
+    fn add(&mut self, line: String) -> Option<()> {
+        let line = shortened(line, MAX_TEXT).into_owned().into_boxed_str();
+        *self.room = self.room.checked_sub(line.len().saturating_add(LINE))?;
+        self.lines.push(line.into_string());
+        Some(())
+    }
+}
+
 impl DataConfig {
     /// A query without its `?`: every value is filtered, or, with `send_default_pii`, those with a
     /// sensitive name. What has no name is a value. Some services take `;` for `&`.
@@ -138,37 +154,41 @@ impl DataConfig {
     /// caller chooses how long and how many they are.
     pub fn capture(&self, names: &[String], headers: &Headers) -> Vec<(String, Vec<String>)> {
         let mut room = MAX_CAPTURED;
-        let mut take = |line: String| {
-            let line = shortened(line, MAX_TEXT).into_owned().into_boxed_str();
-            room = room.checked_sub(line.len().saturating_add(LINE))?;
-            Some(line.into_string())
-        };
         names
             .iter()
             .map(|name| {
-                let lines = self.lines(name, headers).into_iter();
-                (name.clone(), lines.map_while(&mut take).collect::<Vec<_>>())
+                let mut captured = Captured {
+                    lines: Vec::new(),
+                    room: &mut room,
+                };
+                // Ends where there is no more room.
+                let _ = self.capture_lines(name, headers, &mut captured);
+                (name.clone(), captured.lines)
             })
             .filter(|(_, lines)| !lines.is_empty())
             .collect()
     }
 
-    fn lines(&self, name: &str, headers: &Headers) -> Vec<String> {
-        let mut lines = Vec::new();
+    fn capture_lines(
+        &self,
+        name: &str,
+        headers: &Headers,
+        captured: &mut Captured<'_>,
+    ) -> Option<()> {
         for line in headers.values(name) {
             // Twice as much as leaves: what is filtered may become shorter.
             let cut = line.get(..MAX_TEXT.saturating_mul(2));
             let line = String::from_utf8_lossy(cut.unwrap_or(line));
             match name {
                 "cookie" | "set-cookie" if !self.send_default_pii => {
-                    lines.push(FILTERED.to_owned())
+                    captured.add(FILTERED.to_owned())?;
                 }
-                "cookie" => cookies(line.split(';'), &mut lines),
-                "set-cookie" => cookies(line.split(';').take(1), &mut lines),
-                _ => lines.push(self.header(name, &line)),
+                "cookie" => cookies(line.split(';'), captured)?,
+                "set-cookie" => cookies(line.split(';').take(1), captured)?,
+                _ => captured.add(self.header(name, &line))?,
             }
         }
-        lines
+        Some(())
     }
 
     fn header(&self, name: &str, value: &str) -> String {
@@ -291,23 +311,24 @@ fn refresh_len(value: &str) -> usize {
 
 /// Cookies as `name=value`; those without a name, and a header that has none at all, as
 /// `[Filtered]`.
-fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, lines: &mut Vec<String>) {
-    let known = lines.len();
+fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, captured: &mut Captured<'_>) -> Option<()> {
+    let known = captured.lines.len();
     for cookie in cookies.map(str::trim) {
         let (name, value) = cookie.split_once('=').unwrap_or(("", cookie));
         match (name.trim(), value.trim()) {
             ("", "") => {}
-            ("", _) => lines.push(FILTERED.to_owned()),
+            ("", _) => captured.add(FILTERED.to_owned())?,
             (name, value)
                 if is_sensitive(name, SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
             {
-                lines.push(format!("{name}={FILTERED}"));
+                captured.add(format!("{name}={FILTERED}"))?;
             }
-            (name, value) => lines.push(format!("{name}={value}")),
+            (name, value) => captured.add(format!("{name}={value}"))?,
         }
     }
-    if lines.len() == known {
-        lines.push(FILTERED.to_owned());
+    match captured.lines.len() == known {
+        true => captured.add(FILTERED.to_owned()),
+        false => Some(()),
     }
 }
 
