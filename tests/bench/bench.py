@@ -17,7 +17,8 @@ from contestants import Contestant, everybody
 from envoys import BenchError, Envoy, gateway, temporary_folder
 from measure import OUTPUT, ROOT, Bench, Load, Window, into_page, machine, number, spread
 
-# The floors and goals of the project: what, by whom, against whom, at most (docs/spec/filter.md §10).
+# The floors and goals of the project: what, by whom, against whom, at most (docs/spec/filter.md
+# §10).
 ADDED_AT_MOST = [("otlp", "otel+upstream", 0.50, 0.35), ("transaction", "otel+upstream", 0.95, 0.80),
                  ("unsampled", "empty", 1.6, 1.2), ("forwarded", "empty", 1.6, 1.2)]
 THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80)]

@@ -25,7 +25,8 @@ class Contestant:
     filters: list = field(default_factory=list)
     tracing: dict | None = None
     headers: dict = field(default_factory=dict)
-    # A header that the service must have got, and how many spans a request makes, by which of Envoy's stats.
+    # A header that the service must have got, and how many spans a request makes, by which of
+    # Envoy's stats.
     forwards: str | None = None
     spans: int = 0
     sent: str | None = None

@@ -14,7 +14,8 @@ LOCALHOST = "127.0.0.1"
 START_SECONDS = 30
 CPUCLOCK_SCHED = 2  # Of it and a process's id clock_getcpuclockid(3) makes the number of that process's clock.
 BIG_BYTES = 1 << 20  # What the answer to /big has.
-# What the service shows of a request, so that each contestant can be asked whether it really forwards a trace.
+# What the service shows of a request, so that each contestant can be asked whether it really
+# forwards a trace.
 SHOWN = ("sentry-trace", "traceparent", "x-b3-traceid")
 
 
@@ -133,7 +134,8 @@ def bootstrap(listeners: list, clusters: list) -> dict:
     return {
         "admin": {"address": address(0)},
         "static_resources": {"listeners": listeners, "clusters": clusters},
-        # A window ends when what it recorded has left: Envoy's tracers wait for five seconds otherwise, the filter for one.
+        # A window ends when what it recorded has left: Envoy's tracers wait for five seconds
+        # otherwise, the filter for one.
         "layered_runtime": {
             "layers": [
                 {"name": "bench", "static_layer": {

@@ -28,7 +28,8 @@ class Starts(Bench):
         self.service = self.start_behind()
         none = Contestant("none", "no filter")
         self.contestants = [none, filter_of(module, "recorded", "this filter", 1, transport={"format": "otlp"})]
-        # By contestant and workers: seconds until ready, and bytes in memory then and after some requests.
+        # By contestant and workers: seconds until ready, and bytes in memory then and after some
+        # requests.
         self.seconds: dict[tuple[str, int], list[float]] = {}
         self.fresh: dict[tuple[str, int], list[float]] = {}
         self.used: dict[tuple[str, int], list[float]] = {}

@@ -1,7 +1,8 @@
 // Opens a page in Chromium and says, as JSON, what came of it:
 //   node visit.mjs <folder with node_modules> <address>
 //
-// {"outcome": what the page left in window.outcome, "console": [what it, or the browser, complained of]}
+// {"outcome": what the page left in window.outcome, "console":
+// [what it, or the browser, complained of]}
 
 import { launch } from "../scene/chromium.mjs";
 

@@ -2,8 +2,9 @@
 //
 //   node read_context.mjs <folder with node_modules>
 //
-// Reads lines of JSON, {"sentry_trace": text, "baggage": [text]}, as a service gets the two headers, and writes for each what the SDK continues:
-// {"trace_id", "parent_span_id", "sampled", "dsc"}. Header values are Latin-1, as Node has them.
+// Reads lines of JSON, {"sentry_trace": text, "baggage": [text]}, as a service gets the two
+// headers, and writes for each what the SDK continues: {"trace_id", "parent_span_id", "sampled",
+// "dsc"}. Header values are Latin-1, as Node has them.
 
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";

@@ -1,4 +1,5 @@
-// The machine's own Chromium, driven by the Playwright below a folder with node_modules. CHROMIUM names another one; without any, status 77: skipped.
+// The machine's own Chromium, driven by the Playwright below a folder with node_modules. CHROMIUM
+// names another one; without any, status 77: skipped.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";

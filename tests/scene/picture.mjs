@@ -1,5 +1,6 @@
 // Takes a picture of one trace in Spotlight's trace view:
-//   node picture.mjs <folder with node_modules> <address of the trace> <gateway's span> <service's span> <file.png>
+//   node picture.mjs <folder with node_modules> <address of the trace> <gateway's span> <service's
+//   span> <file.png>
 //
 // Drives the machine's own Chromium (CHROMIUM names another one); without it, status 77: skipped.
 

@@ -58,7 +58,8 @@ class Child:
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env=environ,
-                # Ctrl-C in a terminal reaches a whole group: in groups of their own, they end when and how we say.
+                # Ctrl-C in a terminal reaches a whole group: in groups of their own, they end when
+                # and how we say.
                 start_new_session=True,
             )
 

@@ -72,7 +72,8 @@ def play(settings: Settings, stage: Stage) -> int:
         if shown["items"] != 2 or shown["problem"]:
             raise SceneError(f"the page does not show the items: {shown}")
         visits.append((Visit("the page in Chromium", shown["trace"]), ["page", *behind]))
-        # The gateway starts a trace, the server that renders the page continues it, and the page goes on from there.
+        # The gateway starts a trace, the server that renders the page continues it, and the page
+        # goes on from there.
         site = open_page(settings, stage, f"http://site.localhost:{settings.gateway.number}/")
         if site["items"] != 2 or site["loaded"] != site["trace"]:
             raise SceneError(f"the site's page does not show the items, or is not in the trace of its answer: {site}")
@@ -247,7 +248,8 @@ def dsn_of(settings: Settings, project: int) -> str:
 def start_envoy(settings: Settings, stage: Stage) -> None:
     config = stage.folder / "envoy.yaml"
     config.write_text(bootstrap(settings))
-    # Hot restart would leave a shared memory segment behind, and clash with any other Envoy on the machine.
+    # Hot restart would leave a shared memory segment behind, and clash with any other Envoy on the
+    # machine.
     command = [settings.envoy, "--config-path", config, "--disable-hot-restart", "--concurrency", 1]
     command += ["--log-level", "warning"]
     admin, gateway = settings.admin.number, settings.gateway.number

@@ -1,8 +1,9 @@
 // Starts Spotlight: node spotlight.mjs <folder of @spotlightjs/spotlight> <port>
 //
-// Why not Spotlight's own command: it reports on itself to its makers' Sentry, with no switch to turn that off. The
-// server it starts is the package's public API, and without the command's set-up it sends nothing anywhere. The viewer
-// does the same from the browser, so the page's content security policy is narrowed to this machine.
+// Why not Spotlight's own command: it reports on itself to its makers' Sentry, with no switch to
+// turn that off. The server it starts is the package's public API, and without the command's set-up
+// it sends nothing anywhere. The viewer does the same from the browser, so the page's content
+// security policy is narrowed to this machine.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -102,6 +102,7 @@ def seconds(timestamp: Any) -> float:
     parts = re.fullmatch(r"(?P<time>[^.]*?)(?P<fraction>\.\d+)?(?P<zone>Z|[+-]\d\d:\d\d)", timestamp)
     if not parts:
         raise ValueError(f"{timestamp!r} is no timestamp")
-    # Before Python 3.11, `fromisoformat` takes neither `Z` nor any number of digits in the fraction.
+    # Before Python 3.11, `fromisoformat` takes neither `Z` nor any number of digits in the
+    # fraction.
     whole = datetime.fromisoformat(parts["time"] + parts["zone"].replace("Z", "+00:00"))
     return whole.timestamp() + float(parts["fraction"] or 0)

@@ -1,8 +1,10 @@
-// Opens the scene's page in Chromium, waits until its SDK has reported the page load, and says as JSON what the page showed:
+// Opens the scene's page in Chromium, waits until its SDK has reported the page load, and says as
+// JSON what the page showed:
 //   node visit.mjs <folder with node_modules> <address> [<picture.png>]
 //
-// {"items": how many, "problem": text or null, "trace": id that the SDK reported, "loaded": id in the answer's Server-Timing or null,
-// "console": [what the browser complained of]}; status 77 without Chromium.
+// {"items": how many, "problem": text or null, "trace": id that the SDK reported, "loaded": id in
+// the answer's Server-Timing or null, "console": [what the browser complained of]}; status 77
+// without Chromium.
 
 import { launch } from "./chromium.mjs";
 

@@ -1,9 +1,10 @@
-// A service whose CORS is answered by a library from npm. It prints its port, and says which trace it was called with.
+// A service whose CORS is answered by a library from npm. It prints its port, and says which trace
+// it was called with.
 //
 //   node service.mjs <folder with node_modules> LIBRARY ORIGIN NAMES
 //
-// LIBRARY is cors or hapi, ORIGIN who is let in, and NAMES the request headers that it may send: a list, or * for
-// whatever is asked for.
+// LIBRARY is cors or hapi, ORIGIN who is let in, and NAMES the request headers that it may send: a
+// list, or * for whatever is asked for.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";

@@ -1,4 +1,5 @@
-//! What the filter decides about one request, and why: the filter's own line of code, with a clock that stands still and numbers that are not random.
+//! What the filter decides about one request, and why: the filter's own line of code, with a clock
+//! that stands still and numbers that are not random.
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
@@ -48,7 +49,8 @@ pub struct Explanation {
 }
 
 impl Request {
-    /// Reads a request: lines `name: value`, after a first line `METHOD URL` if there is one; `more` are more headers.
+    /// Reads a request: lines `name: value`, after a first line `METHOD URL` if there is one;
+    /// `more` are more headers.
     ///
     /// # Errors
     /// Which line is none of that.
@@ -106,8 +108,8 @@ impl Request {
         })
     }
 
-    /// What stands below `filter_metadata.sentry`, in the form that Envoy gives it: doubles in 8 bytes, booleans in one. Lists and objects are left out: the
-    /// filter reads none.
+    /// What stands below `filter_metadata.sentry`, in the form that Envoy gives it: doubles in 8
+    /// bytes, booleans in one. Lists and objects are left out: the filter reads none.
     ///
     /// # Errors
     /// What it is instead.

@@ -1,4 +1,5 @@
-//! Finds plugin configurations in what operators keep them in: a file of its own, a Kubernetes manifest, an Envoy file.
+//! Finds plugin configurations in what operators keep them in: a file of its own, a Kubernetes
+//! manifest, an Envoy file.
 
 use std::collections::BTreeMap;
 

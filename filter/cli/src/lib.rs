@@ -1,4 +1,5 @@
-//! What the command `sentry-filter` does: [`find`] configurations in files, [`check`] them, [`explain`] decisions, [`send_test`].
+//! What the command `sentry-filter` does: [`find`] configurations in files, [`check`] them,
+//! [`explain`] decisions, [`send_test`].
 
 pub mod check;
 pub mod explain;

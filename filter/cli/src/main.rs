@@ -24,7 +24,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check a configuration: every problem, or what it comes to; explain a decision; send a test span
+    /// Check a configuration: every problem, or what it comes to; explain a decision; send a test
+    /// span
     Check(Check),
     /// Print the JSON schema of the configuration
     Schema {
@@ -36,8 +37,9 @@ enum Command {
 
 /// Check a configuration, with the code of the filter itself.
 ///
-/// It is found in a file of its own (JSON or YAML), and in a WasmPlugin, TrafficExtension, EnvoyFilter or EnvoyExtensionPolicy, an Envoy bootstrap or a
-/// listener, also in several documents.
+/// It is found in a file of its own (JSON or YAML), and in a WasmPlugin, TrafficExtension,
+/// EnvoyFilter or EnvoyExtensionPolicy, an Envoy bootstrap or a listener, also in several
+/// documents.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes:\n  0  the filter takes every configuration, and the receiver the test span\n  1  a configuration has problems\n  2  wrong arguments, or nothing to check\n  3  the receiver did not take the test span"
@@ -45,7 +47,8 @@ enum Command {
 struct Check {
     /// The file, or - for standard input
     file: PathBuf,
-    /// Say what is decided about a request, and why: lines `name: value`, the first may be `METHOD URL`
+    /// Say what is decided about a request, and why: lines `name: value`, the first may be
+    /// `METHOD URL`
     #[arg(long, value_name = "HEADERS")]
     explain: Option<String>,
     /// A header of that request, as `name: value`
@@ -62,16 +65,19 @@ struct Check {
     /// The name of the Envoy cluster of that request
     #[arg(long, requires = "explain")]
     cluster: Option<String>,
-    /// What the metadata of that route has in filter_metadata.sentry, as {"traces_sample_rate": 0.5}
+    /// What the metadata of that route has in filter_metadata.sentry, as {"traces_sample_rate":
+    /// 0.5}
     #[arg(long, value_name = "OBJECT", requires = "explain")]
     route_metadata: Option<String>,
     /// Post one span to the DSN, in the configured format, and explain the answer
     #[arg(long)]
     send_test: bool,
-    /// The authorities, in PEM, of which one has to have signed the receiver's certificate, instead of those that browsers know
+    /// The authorities, in PEM, of which one has to have signed the receiver's certificate, instead
+    /// of those that browsers know
     #[arg(long, value_name = "FILE", requires = "send_test")]
     ca: Option<PathBuf>,
-    /// A variable of the VM, as SENTRY_DSN=…; wins over those in the file (vmConfig.env, environment_variables). This command's own environment is not read
+    /// A variable of the VM, as SENTRY_DSN=…; wins over those in the file (vmConfig.env,
+    /// environment_variables). This command's own environment is not read
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
     /// How to print

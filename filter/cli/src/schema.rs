@@ -1,8 +1,10 @@
-//! The configuration as a document: what an operator may write, as a JSON schema. The filter reads it with `sentry_filter_core::config`, which has to name
-//! every problem at once and to stay small; the tests of this crate hold the two together, at every bound.
+//! The configuration as a document: what an operator may write, as a JSON schema. The filter reads
+//! it with `sentry_filter_core::config`, which has to name every problem at once and to stay small;
+//! the tests of this crate hold the two together, at every bound.
 //!
-//! The comments here are the descriptions in the schema, and in the table of docs/configuration.md. What counts where an option has no default is their last
-//! sentence: `Unset: …`. A link is relative to that page, and is a link in the table only.
+//! The comments here are the descriptions in the schema, and in the table of docs/configuration.md.
+//! What counts where an option has no default is their last sentence: `Unset: …`. A link is
+//! relative to that page, and is a link in the table only.
 
 use schemars::generate::SchemaSettings;
 use schemars::JsonSchema;
@@ -10,22 +12,27 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The plugin configuration of the Sentry filter for Envoy. What a schema cannot say is checked by the filter and by `sentry-filter check`: whether a regular
-/// expression compiles, whether `transaction` names groups that `match.path` has, the parts of a DSN, that a range begins below its end, and lengths in bytes.
+/// The plugin configuration of the Sentry filter for Envoy. What a schema cannot say is checked by
+/// the filter and by `sentry-filter check`: whether a regular expression compiles, whether
+/// `transaction` names groups that `match.path` has, the parts of a DSN, that a range begins below
+/// its end, and lengths in bytes.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Sentry filter for Envoy")]
 pub struct Document {
-    /// Where spans go. Without one the filter validates, repairs and forwards headers, and starts, records and sends nothing. Unset: `SENTRY_DSN`.
+    /// Where spans go. Without one the filter validates, repairs and forwards headers, and starts,
+    /// records and sends nothing. Unset: `SENTRY_DSN`.
     #[schemars(regex(pattern = r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$"))]
     pub dsn: Option<String>,
-    /// The environment of spans and new traces, without slash, backslash, space or control character, and not `.`, `..` or `None`. Unset: `SENTRY_ENVIRONMENT`, else `production`.
+    /// The environment of spans and new traces, without slash, backslash, space or control
+    /// character, and not `.`, `..` or `None`. Unset: `SENTRY_ENVIRONMENT`, else `production`.
     #[schemars(
         length(max = 64),
         regex(pattern = r"^(?!\s*(\.{1,2}|[Nn][Oo][Nn][Ee])\s*$)\s*[^/\\ \x00-\x1f\x7f]+\s*$")
     )]
     pub environment: Option<String>,
-    /// The release of spans and new traces, without slash, backslash or control character, and not `.`, `..` or `latest`. Unset: `SENTRY_RELEASE`.
+    /// The release of spans and new traces, without slash, backslash or control character, and not
+    /// `.`, `..` or `latest`. Unset: `SENTRY_RELEASE`.
     #[schemars(
         length(max = 200),
         regex(
@@ -39,43 +46,54 @@ pub struct Document {
         regex(pattern = r"^\s*([^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?)?\s*$")
     )]
     pub server_name: Option<String>,
-    /// The organisation's digits, as a text. A trace of another organisation is not continued. Unset: the `o<digits>.` of the DSN's host.
+    /// The organisation's digits, as a text. A trace of another organisation is not continued.
+    /// Unset: the `o<digits>.` of the DSN's host.
     #[schemars(regex(pattern = r"^\s*[0-9]*\s*$"))]
     pub org_id: Option<String>,
-    /// The share of new traces that is sampled. A decision that arrives with a request is kept, also at 0. Without a rate (deferred mode) traces are started
-    /// and passed on without a decision, and nothing is recorded. Unset: `SENTRY_TRACES_SAMPLE_RATE`, else no rate.
+    /// The share of new traces that is sampled. A decision that arrives with a request is kept,
+    /// also at 0. Without a rate (deferred mode) traces are started and passed on without a
+    /// decision, and nothing is recorded. Unset: `SENTRY_TRACES_SAMPLE_RATE`, else no rate.
     #[schemars(range(min = 0, max = 1))]
     pub traces_sample_rate: Option<f64>,
     /// Also start a new trace where only one side knows its organisation.
     pub strict_trace_continuation: Option<bool>,
     /// What outside callers may decide.
     pub incoming: Option<Incoming>,
-    /// What is recorded at most, per worker. Over it a new trace is `-0`, and a decision that arrived goes on without our span. Unset: no limit.
+    /// What is recorded at most, per worker. Over it a new trace is `-0`, and a decision that
+    /// arrived goes on without our span. Unset: no limit.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_traces_per_second: Option<f64>,
-    /// Where no valid `sentry-trace` arrives, continue a valid `traceparent`: its sampled bit is inherited if set, and leaves the decision to us if not.
+    /// Where no valid `sentry-trace` arrives, continue a valid `traceparent`: its sampled bit is
+    /// inherited if set, and leaves the decision to us if not.
     pub continue_traceparent: Option<bool>,
-    /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside its own trace. Otherwise both are left alone.
+    /// Also write `traceparent`, to agree with `sentry-trace`; a valid `tracestate` stays beside
+    /// its own trace. Otherwise both are left alone.
     pub propagate_traceparent: Option<bool>,
-    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`, [without its query](#propagation-targets). To any other URL
-    /// `sentry-trace` and `sentry-` members are removed, the rest stays. An empty list is none. Unset: all.
+    /// The URLs whose upstream gets the trace: texts that the URL contains, and `{"regex": "…"}`,
+    /// [without its query](#propagation-targets). To any other URL `sentry-trace` and `sentry-`
+    /// members are removed, the rest stays. An empty list is none. Unset: all.
     pub trace_propagation_targets: Option<Vec<Target>>,
-    /// [What differs](#rules) from request to request. For each field the first rule counts that matches and sets it.
+    /// [What differs](#rules) from request to request. For each field the first rule counts that
+    /// matches and sets it.
     pub rules: Option<Vec<Rule>>,
     /// Which lists of CORS answers the trace headers are added to.
     pub cors: Option<Cors>,
-    /// Which trace headers the client gets; of `baggage` only the `sentry-` members, which tell release, environment and organisation.
+    /// Which trace headers the client gets; of `baggage` only the `sentry-` members, which tell
+    /// release, environment and organisation.
     pub response_headers: Option<Vec<ResponseHeader>>,
     /// Tell [page loads](cors.md#page-loads) their trace, by `Server-Timing`.
     pub server_timing: Option<bool>,
-    /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a request waited for them. Where `incoming` trusts no caller, one that arrived is replaced.
+    /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a
+    /// request waited for them. Where `incoming` trusts no caller, one that arrived is replaced.
     pub request_start_header: Option<bool>,
     /// Record the call to the upstream as a span of its own.
     pub upstream_spans: Option<bool>,
-    /// Codes and ranges, both ends included, as `[404, [300, 399]]`, whose spans are not sent. What services record below such a span lacks its parent.
+    /// Codes and ranges, both ends included, as `[404, [300, 399]]`, whose spans are not sent. What
+    /// services record below such a span lacks its parent.
     #[schemars(length(max = 500))]
     pub trace_ignore_status_codes: Option<Vec<StatusCodes>>,
-    /// Let client addresses, user agents, values of queries, and cookies that are recorded [leave the gateway](privacy.md), too.
+    /// Let client addresses, user agents, values of queries, and cookies that are recorded
+    /// [leave the gateway](privacy.md), too.
     pub send_default_pii: Option<bool>,
     /// Names of request headers to record.
     #[schemars(length(max = 32))]
@@ -87,7 +105,9 @@ pub struct Document {
     pub client_reports: Option<bool>,
     /// One log line for each decision, at level info.
     pub debug: Option<bool>,
-    /// How many bytes all requests that are under way may keep together, per worker, whatever their callers send. Over it a request goes on without a span, and `requests_over_budget` counts it.
+    /// How many bytes all requests that are under way may keep together, per worker, whatever their
+    /// callers send. Over it a request goes on without a span, and `requests_over_budget` counts
+    /// it.
     #[schemars(range(min = 1024, max = 268_435_456))]
     pub max_live_bytes: Option<u64>,
     /// How spans get to Sentry.
@@ -131,9 +151,13 @@ impl Default for Document {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Incoming {
-    /// With `restart` outside callers never decide the trace id; every request begins a trace (for a public edge). Their `traceparent` and `tracestate` are removed, too, and what begins no trace (`OPTIONS`) goes on without any.
+    /// With `restart` outside callers never decide the trace id; every request begins a trace (for
+    /// a public edge). Their `traceparent` and `tracestate` are removed, too, and what begins no
+    /// trace (`OPTIONS`) goes on without any.
     pub trace: Option<IncomingTrace>,
-    /// With `ignore` outside callers never decide sampling, whatever the request; the flag and `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a quota).
+    /// With `ignore` outside callers never decide sampling, whatever the request; the flag and
+    /// `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a
+    /// quota).
     pub sampled: Option<IncomingSampled>,
 }
 
@@ -236,9 +260,12 @@ pub struct Match {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to `Access-Control-Allow-Headers` of [preflight answers](cors.md), and do not ask the service about them.
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we read or write them) to
+    /// `Access-Control-Allow-Headers` of [preflight answers](cors.md), and do not ask the service
+    /// about them.
     pub allow_headers: Option<bool>,
-    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we write them) to `Access-Control-Expose-Headers` of all other answers.
+    /// Add `sentry-trace, baggage` (and `traceparent, tracestate`, if we write them) to
+    /// `Access-Control-Expose-Headers` of all other answers.
     pub expose_headers: Option<bool>,
 }
 
@@ -300,11 +327,12 @@ pub struct Transport {
     /// How often waiting spans are sent.
     #[schemars(range(min = 10, max = 60_000))]
     pub flush_interval_ms: Option<u32>,
-    /// What may wait or be under way, per worker, old generations of the configuration included. When it is full, the oldest traces go, whole, a sixteenth
-    /// of it at a time.
+    /// What may wait or be under way, per worker, old generations of the configuration included.
+    /// When it is full, the oldest traces go, whole, a sixteenth of it at a time.
     #[schemars(range(min = 1024, max = 134_217_728))]
     pub max_queue_bytes: Option<u64>,
-    /// POSTs under way at once, per worker; as many again for those of old generations of the configuration.
+    /// POSTs under way at once, per worker; as many again for those of old generations of the
+    /// configuration.
     #[schemars(range(min = 1, max = 1024))]
     pub max_in_flight: Option<u32>,
 }

@@ -196,7 +196,8 @@ fn meaning(status: u16, limit: Option<u64>, is_otlp: bool) -> String {
 }
 
 fn unreachable(error: &ureq::Error, authority: &str, timeout_ms: u32) -> String {
-    // The resolver's own error is an I/O error like any other. The port does not matter; the authority may lack one.
+    // The resolver's own error is an I/O error like any other. The port does not matter; the
+    // authority may lack one.
     let mut places = [authority.to_owned(), format!("{authority}:443")].into_iter();
     let has_address = places.any(|place| place.to_socket_addrs().is_ok());
     match error {

@@ -332,7 +332,8 @@ fn the_metadata_of_the_route_comes_before_rules_and_these_before_the_top_level()
             "0.125080 is below the route's traces_sample_rate 0.5 (which comes before a rule's traces_sample_rate 0.1, and traces_sample_rate 0.125)\n",
             "span: http.server /checkout (source route)",
         ]),
-        // As people write it in YAML; numbers and flags in quotes count, too, and what the filter does not know does not.
+        // As people write it in YAML; numbers and flags in quotes count, too, and what the filter
+        // does not know does not.
         (rule, "{ignore: 'false', traces_sample_rate: '1', other: [1], transaction: 7}", &arrived, &["is below the route's traces_sample_rate 1 (", "/rule (source custom)"]),
         ("", "ignore: true", &arrived, &["not sampled: the route ignores the request"]),
         ("", r#"{"ignore": true}"#, &kept, &["is kept; no span is recorded, since the route ignores the request"]),

@@ -128,7 +128,8 @@ const BAD: &[&str] = &[
     r#"{"transport": {"timeout_ms": 1.5}}"#,
 ];
 
-/// What a schema cannot say: the filter alone refuses these. The schema's own description lists them.
+/// What a schema cannot say: the filter alone refuses these. The schema's own description lists
+/// them.
 const ONLY_THE_FILTER: &[&str] = &[
     r#"{"rules": [{"match": {"path": "("}}]}"#,
     r#"{"trace_propagation_targets": [{"regex": "a{1000}{1000}"}]}"#,

@@ -1,4 +1,5 @@
-//! The test span, at a receiver that is stricter than Sentry: in every format, and by TLS with an authority that no browser knows.
+//! The test span, at a receiver that is stricter than Sentry: in every format, and by TLS with an
+//! authority that no browser knows.
 
 use std::path::Path;
 
@@ -7,7 +8,8 @@ use e2e::mini_sentry::{Certificate, Format, PUBLIC_KEY};
 use e2e::MiniSentry;
 use tempfile::TempDir;
 
-/// Runs `sentry-filter check --send-test` with a configuration that says so much; its exit code, and what it printed.
+/// Runs `sentry-filter check --send-test` with a configuration that says so much; its exit code,
+/// and what it printed.
 async fn send_test(dsn: &str, format: &str, arguments: &[&str]) -> (i32, String) {
     let config = format!(
         r#"{{"dsn": "{dsn}", "environment": "test", "transport": {{"format": "{format}"}}}}"#

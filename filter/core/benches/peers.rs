@@ -1,6 +1,7 @@
-//! Every parser, the decision and every encoder, next to the same job in the crates of Sentry and OpenTelemetry, where they have it. Before anything is
-//! measured both have to give the same answer. The numbers of one run are to be compared with each other, not with those of another machine;
-//! `make bench-core` makes a table of them.
+//! Every parser, the decision and every encoder, next to the same job in the crates of Sentry and
+//! OpenTelemetry, where they have it. Before anything is measured both have to give the same
+//! answer. The numbers of one run are to be compared with each other, not with those of another
+//! machine; `make bench-core` makes a table of them.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -137,7 +138,8 @@ impl Recorded {
         let headers = request(Some(SENTRY_TRACE));
         let outcome = with_sources(|sources| pipeline.on_request_headers(&headers, sources));
         let mut span = *outcome.request.span.expect("a recorded span");
-        // Parts of a second that are the same as a floating-point number, as which Sentry's types have a time.
+        // Parts of a second that are the same as a floating-point number, as which Sentry's types
+        // have a time.
         span.answered_ns = Some(NOW_NS + 750_000_000);
         let end = StreamEnd {
             start_ns: Some(NOW_NS),
@@ -490,7 +492,8 @@ mod baggage_written {
     }
 }
 
-/// A POST with the two spans of a request. Theirs begins with a clone of the message, whose texts are allocated as those of a span that has just ended.
+/// A POST with the two spans of a request. Theirs begins with a clone of the message, whose texts
+/// are allocated as those of a span that has just ended.
 #[divan::bench_group]
 mod transaction {
     use super::*;

@@ -1,4 +1,5 @@
-//! What the steps of one request cost. The numbers of one run are to be compared with each other, not with those of another machine.
+//! What the steps of one request cost. The numbers of one run are to be compared with each other,
+//! not with those of another machine.
 
 // A panic ends the bench, and no traffic.
 #![allow(clippy::disallowed_methods)]
@@ -105,7 +106,8 @@ fn request_headers(bencher: Bencher, what: &str) {
     bencher.bench_local(|| serve(&mut pipeline, &headers));
 }
 
-/// The answers: one without CORS, one to a page of another origin, and a document that tells its trace.
+/// The answers: one without CORS, one to a page of another origin, and a document that tells its
+/// trace.
 #[divan::bench(args = ["plain", "granted", "document"])]
 fn response_headers(bencher: Bencher, what: &str) {
     let mut lines = vec![

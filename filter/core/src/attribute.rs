@@ -1,13 +1,16 @@
-//! The attributes that the filter asks its host for, by the paths of Envoy's attribute documentation.
+//! The attributes that the filter asks its host for, by the paths of Envoy's attribute
+//! documentation.
 //!
-//! Each costs a call to the host, which calls back for memory. Envoy can be asked for many of them at once, by an expression (CEL) that it reads once:
+//! Each costs a call to the host, which calls back for memory. Envoy can be asked for many of them
+//! at once, by an expression (CEL) that it reads once:
 //!
 //! ```text
 //! has(upstream.address)?[request.time,request.duration,…,upstream.address,…]
 //!                      :[request.time,request.duration,…]
 //! ```
-//! One that is not there makes it fail, so what is in it is there whenever a stream has come to its end. Where it fails nevertheless, and on hosts that do not
-//! have such expressions, the attributes are asked for one by one.
+//! One that is not there makes it fail, so what is in it is there whenever a stream has come to its
+//! end. Where it fails nevertheless, and on hosts that do not have such expressions, the attributes
+//! are asked for one by one.
 
 use crate::headers::Headers;
 
@@ -139,8 +142,8 @@ impl AtEnd {
         format!("has(upstream.address)?[{stream},{call}]:[{stream}]")
     }
 
-    /// Reads what the expression gave: a list in the form of header maps, whose names are the values (seen on Envoy 1.40). What is something else is
-    /// nothing.
+    /// Reads what the expression gave: a list in the form of header maps, whose names are the
+    /// values (seen on Envoy 1.40). What is something else is nothing.
     pub fn read(list: Vec<u8>) -> Self {
         Self(Headers::from_serialized(list).unwrap_or_default())
     }

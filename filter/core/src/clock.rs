@@ -1,5 +1,6 @@
-//! Time that only goes forward. Whatever was said as a duration is measured on it: a limit, a pause or a time-out does not last longer because the host's
-//! clock, the wall clock of its machine, was set back.
+//! Time that only goes forward. Whatever was said as a duration is measured on it: a limit, a pause
+//! or a time-out does not last longer because the host's clock, the wall clock of its machine, was
+//! set back.
 
 /// The time since the clock was first read, by the steps forward that the host's clock has made.
 #[derive(Debug, Default)]

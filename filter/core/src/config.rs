@@ -1,4 +1,5 @@
-//! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be wrong, or every problem at once (filter.md §2).
+//! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be
+//! wrong, or every problem at once (filter.md §2).
 
 mod labels;
 mod protobuf_struct;
@@ -28,8 +29,10 @@ const FLUSH_INTERVAL_MS: u64 = 1_000;
 const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
 /// How many bytes all live requests may keep unless configured.
 const MAX_LIVE_BYTES: u64 = 64 * 1024 * 1024;
-/// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all plugins and all their requests: with this bound and 64 MiB of
-/// live requests each, five plugins can share one. The body of a POST is a second copy of what is under way, but it is Envoy's: the VM has one at a time.
+/// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all
+/// plugins and all their requests: with this bound and 64 MiB of live requests each, five plugins
+/// can share one. The body of a POST is a second copy of what is under way, but it is Envoy's: the
+/// VM has one at a time.
 const LARGEST_QUEUE_BYTES: u64 = 128 * 1024 * 1024;
 /// How many callouts may be under way at once unless configured.
 const MAX_IN_FLIGHT: u64 = 16;
@@ -47,7 +50,8 @@ pub struct FilterConfig {
     pub server_name: Option<String>,
     /// The organisation: the option, else the DSN's host.
     pub org_id: Option<Arc<str>>,
-    /// The share of new traces that is sampled; `None` is deferred mode, which is not the same as 0.
+    /// The share of new traces that is sampled; `None` is deferred mode, which is not the same
+    /// as 0.
     pub traces_sample_rate: Option<SampleRate>,
     /// Whether traces are continued only if the organisation is known on both sides or on none.
     pub strict_trace_continuation: bool,
@@ -108,7 +112,8 @@ pub struct TransportConfig {
     pub max_in_flight: usize,
 }
 
-/// What the filter's surroundings know: the VM's environment variables and Envoy's node. An absent value is `None`.
+/// What the filter's surroundings know: the VM's environment variables and Envoy's node. An absent
+/// value is `None`.
 #[derive(Debug, Default, Clone)]
 pub struct Surroundings {
     /// `SENTRY_DSN`.
@@ -123,7 +128,8 @@ pub struct Surroundings {
     pub node_id: Option<String>,
 }
 
-/// One thing that is wrong with a configuration. Shown as `path: expected …, found …`; a DSN is never repeated.
+/// One thing that is wrong with a configuration. Shown as `path: expected …, found …`; a DSN is
+/// never repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key, with dots between sections, or the environment variable.
@@ -139,10 +145,12 @@ impl fmt::Display for Problem {
 }
 
 impl FilterConfig {
-    /// Reads a plugin configuration: JSON, or a `google.protobuf.Struct` as Envoy passes it on. `{}` is a filter that only forwards, unless the surroundings name a DSN.
+    /// Reads a plugin configuration: JSON, or a `google.protobuf.Struct` as Envoy passes it on.
+    /// `{}` is a filter that only forwards, unless the surroundings name a DSN.
     ///
     /// # Errors
-    /// Every problem there is, in the order of the keys; one problem if it is not a JSON object at all.
+    /// Every problem there is, in the order of the keys; one problem if it is not a JSON object at
+    /// all.
     pub fn parse(configuration: &[u8], surroundings: &Surroundings) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
         let config =
@@ -251,7 +259,8 @@ impl TransportConfig {
     }
 }
 
-/// Readers of the texts that mean something; they stand here because they know the types of this crate.
+/// Readers of the texts that mean something; they stand here because they know the types of this
+/// crate.
 impl Section<'_> {
     fn dsn(&mut self, key: &'static str, variable: Option<&str>) -> Option<Dsn> {
         let (path, text) = match self.secret_text(key) {

@@ -1,4 +1,5 @@
-//! CORS: lets browsers send the trace across origins and read it from answers, wherever the service has let them in at all (filter.md §5, Fetch standard).
+//! CORS: lets browsers send the trace across origins and read it from answers, wherever the service
+//! has let them in at all (filter.md §5, Fetch standard).
 //!
 //! ```text
 //! OPTIONS, on its way to the service
@@ -8,9 +9,10 @@
 //! anything else answered with it
 //!     Access-Control-Expose-Headers: …, sentry-trace, baggage
 //! ```
-//! `Access-Control-Allow-Origin` is never written: no door is opened that was shut. Nor is `Vary`, since no answer of ours depends on more than the
-//! answer that we found: what goes to one origin alone says so already, and what goes to every origin is exposed to every request, as the standard
-//! wants it for answers that a cache may hand on ("CORS protocol and HTTP caches").
+//! `Access-Control-Allow-Origin` is never written: no door is opened that was shut. Nor is `Vary`,
+//! since no answer of ours depends on more than the answer that we found: what goes to one origin
+//! alone says so already, and what goes to every origin is exposed to every request, as the
+//! standard wants it for answers that a cache may hand on ("CORS protocol and HTTP caches").
 
 pub mod allow_credentials;
 pub mod allow_headers;
@@ -110,14 +112,16 @@ impl CorsRequest {
         }
     }
 
-    /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the W3C names if we read or write them, to
-    /// `Access-Control-Expose-Headers` if we write them (filter.md §11).
+    /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the
+    /// W3C names if we read or write them, to `Access-Control-Expose-Headers` if we write them
+    /// (filter.md §11).
     pub fn addition(&self, answer: &Headers, config: &FilterConfig) -> Option<HeaderAddition> {
         let exposed = names(config.propagate_traceparent);
         self.missing(answer, config.cors, allowed_names(config), exposed)
     }
 
-    /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one that asks to send it, or may want to read it.
+    /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one
+    /// that asks to send it, or may want to read it.
     pub fn lacks_sentry(&self, answer: &Headers, lists: CorsConfig) -> bool {
         let matters = match self {
             Self::Preflight { carries_trace, .. } => *carries_trace,

@@ -1,4 +1,5 @@
-//! Numbers that arrive as text. The standard library's reader of floats, with its tables, is 11.7 kB of the module, gzipped.
+//! Numbers that arrive as text. The standard library's reader of floats, with its tables, is 11.7
+//! kB of the module, gzipped.
 
 /// Digits with at most one point, and a digit at least: no sign, no exponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! The DSN, which names where spans go and on whose account: sentry-protocol.md §7.1, with the choices of filter.md §11.
+//! The DSN, which names where spans go and on whose account: sentry-protocol.md §7.1, with the
+//! choices of filter.md §11.
 //!
 //! ```text
 //! https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42
@@ -62,7 +63,8 @@ pub enum ParseDsnError {
     Port,
     /// Nothing behind the last slash.
     ProjectId,
-    /// White space, a control character or one that is not ASCII; neither a header nor a request line could carry it.
+    /// White space, a control character or one that is not ASCII; neither a header nor a request
+    /// line could carry it.
     Character,
 }
 
@@ -169,7 +171,8 @@ impl Dsn {
         )
     }
 
-    /// The organisation that the host names: `o<digits>.` in front, without leading zeros (filter.md §11).
+    /// The organisation that the host names: `o<digits>.` in front, without leading zeros
+    /// (filter.md §11).
     pub fn org_id(&self) -> Option<&str> {
         let (label, _) = self.host.split_once('.')?;
         let digits = label.strip_prefix('o')?;
@@ -203,7 +206,8 @@ impl fmt::Debug for Dsn {
     }
 }
 
-/// An organisation id as it is compared and sent: digits without leading zeros; `None` for anything else.
+/// An organisation id as it is compared and sent: digits without leading zeros; `None` for anything
+/// else.
 pub(crate) fn normalize_org_id(digits: &str) -> Option<&str> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

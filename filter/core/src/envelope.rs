@@ -1,5 +1,6 @@
-//! What is posted, in three formats (filter.md §7). A finished segment is encoded when its stream ends, so that what waits costs what it weighs; what
-//! belongs to the POST as a whole is written when it leaves.
+//! What is posted, in three formats (filter.md §7). A finished segment is encoded when its stream
+//! ends, so that what waits costs what it weighs; what belongs to the POST as a whole is written
+//! when it leaves.
 //!
 //! | format | one POST carries |
 //! |---|---|
@@ -33,7 +34,8 @@ pub const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const ORIGIN: &str = "auto.http.envoy";
 /// What the spans are about, in Sentry's words.
 pub(crate) const PLATFORM: &str = "other";
-/// What a context that arrived and was not continued is to the trace that began in its place (sentry-protocol.md §10.3).
+/// What a context that arrived and was not continued is to the trace that began in its place
+/// (sentry-protocol.md §10.3).
 const LINK_TYPE: &str = "follows_from";
 
 /// The form in which spans are sent.
@@ -97,7 +99,8 @@ pub struct Parcel {
     count: u32,
 }
 
-/// Where segments are written: for each of them the same memory, of which a parcel gets as much as it takes.
+/// Where segments are written: for each of them the same memory, of which a parcel gets as much as
+/// it takes.
 #[derive(Debug, Default)]
 pub struct Desk {
     header: Vec<u8>,
@@ -182,8 +185,8 @@ impl Format {
         Some(parcel)
     }
 
-    /// The body of the POST that carries these, and a report of what was lost if the format has a place for it. `now_ns` is now, in nanoseconds since the
-    /// epoch.
+    /// The body of the POST that carries these, and a report of what was lost if the format has a
+    /// place for it. `now_ns` is now, in nanoseconds since the epoch.
     pub fn body(
         self,
         parcels: &[Parcel],
@@ -207,7 +210,8 @@ impl Format {
         body
     }
 
-    /// How many spans the receiver refused although it took the POST; `body` reads the beginning of its answer, and is asked only where that can be.
+    /// How many spans the receiver refused although it took the POST; `body` reads the beginning of
+    /// its answer, and is asked only where that can be.
     pub fn rejected(self, body: impl FnOnce() -> Vec<u8>) -> u32 {
         match self {
             Self::Transaction | Self::SpanV2 => 0,
@@ -254,7 +258,8 @@ impl Parcel {
     }
 }
 
-/// What the formats without places of their own for it say as attributes of every span (sentry-protocol.md §10.4).
+/// What the formats without places of their own for it say as attributes of every span
+/// (sentry-protocol.md §10.4).
 fn protocol_attributes<'a>(
     span: &'a Span<'_>,
     segment: &'a Segment<'_>,
@@ -336,7 +341,8 @@ fn write_json(value: &impl Serialize, buffer: &mut Vec<u8>) -> Option<()> {
     serde_json::to_writer(Page(buffer), value).ok()
 }
 
-/// Where JSON is written. Half of what serde_json writes is single bytes, which are not worth the copying of slices.
+/// Where JSON is written. Half of what serde_json writes is single bytes, which are not worth the
+/// copying of slices.
 struct Page<'b>(&'b mut Vec<u8>);
 
 impl Write for Page<'_> {
@@ -413,8 +419,8 @@ fn item_len<'p>(parts: impl Iterator<Item = &'p [u8]>) -> usize {
     parts.fold(0, |sum: usize, part| sum.saturating_add(part.len()))
 }
 
-/// Nanoseconds since the epoch as RFC 3339 text with microseconds: the one form of time that every reader takes (the Rust SDK's types take no number in
-/// an event's `timestamp`).
+/// Nanoseconds since the epoch as RFC 3339 text with microseconds: the one form of time that every
+/// reader takes (the Rust SDK's types take no number in an event's `timestamp`).
 pub(crate) fn timestamp(ns: u64) -> String {
     let time = UNIX_EPOCH
         .checked_add(Duration::from_nanos(ns))

@@ -1,5 +1,6 @@
-//! What an access log can tell of a request's trace, as Envoy's filter state: `%FILTER_STATE(wasm.sentry.trace_id:PLAIN)%` (envoy-wasm.md
-//! §4). Envoy puts `wasm.` before the names.
+//! What an access log can tell of a request's trace, as Envoy's filter state:
+//! `%FILTER_STATE(wasm.sentry.trace_id:PLAIN)%` (envoy-wasm.md §4). Envoy puts `wasm.` before the
+//! names.
 
 use crate::trace::id::Hex;
 use crate::trace::sampling::word;

@@ -1,7 +1,7 @@
 //! Header lines as bytes, in the order the host gave them, and what is to be changed about them.
 //!
-//! A header value is not text: Envoy forwards `\xff\xfe` as it came, and so do we. Lists such as `baggage` may come in several lines, so lookups
-//! give every line.
+//! A header value is not text: Envoy forwards `\xff\xfe` as it came, and so do we. Lists such as
+//! `baggage` may come in several lines, so lookups give every line.
 
 use std::ops::Range;
 
@@ -45,7 +45,8 @@ pub const CONTENT_TYPE: &str = "content-type";
 pub const UPGRADE: &str = "upgrade";
 /// The client's program (RFC 9110, §10.1.5).
 pub const USER_AGENT: &str = "user-agent";
-/// When a proxy in front of a service got the request, for the service's time in queue (sentry-protocol.md §12.4).
+/// When a proxy in front of a service got the request, for the service's time in queue
+/// (sentry-protocol.md §12.4).
 pub const X_REQUEST_START: &str = "x-request-start";
 /// Who may keep an answer (RFC 9111, §5.2).
 pub const CACHE_CONTROL: &str = "cache-control";
@@ -74,8 +75,9 @@ struct Line {
 pub struct MalformedHeaderMap;
 
 impl Headers {
-    /// Reads the ABI's serialised map: a little-endian `u32` count, then the two lengths of each pair, then each name and value, both ended by a NUL.
-    /// The values are not copied. An empty buffer is an empty map.
+    /// Reads the ABI's serialised map: a little-endian `u32` count, then the two lengths of each
+    /// pair, then each name and value, both ended by a NUL. The values are not copied. An empty
+    /// buffer is an empty map.
     ///
     /// # Errors
     /// A buffer that is shorter than its own lengths say.
@@ -186,8 +188,8 @@ pub fn serialize<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) 
     bytes
 }
 
-/// One change to a request's headers. Only what differs is changed, since each change of a request header makes Envoy match the route again
-/// (envoy-wasm.md §3).
+/// One change to a request's headers. Only what differs is changed, since each change of a request
+/// header makes Envoy match the route again (envoy-wasm.md §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderMutation {
     /// All lines of this name are replaced by one.
@@ -213,7 +215,8 @@ impl HeaderMutation {
     }
 }
 
-/// A line that is added to a response, behind those of its name. Responses are changed in no other way: whatever a service says itself stands.
+/// A line that is added to a response, behind those of its name. Responses are changed in no other
+/// way: whatever a service says itself stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderAddition {
     /// Lower-case header name.
@@ -233,7 +236,8 @@ pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The elements of a line of a list whose elements may have quoted texts in them (RFC 9110, §5.6). Empty ones are elements as well.
+/// The elements of a line of a list whose elements may have quoted texts in them (RFC 9110, §5.6).
+/// Empty ones are elements as well.
 #[derive(Debug, Clone)]
 pub(crate) struct Elements<'a> {
     rest: Option<&'a [u8]>,

@@ -10,8 +10,8 @@
 //! tick                 -> Callout                                     transport
 //! answer               -> spans sent, spans lost                      transport, metrics
 //! ```
-//! [`pipeline::Pipeline`] is that line. The clock and randomness are arguments, so nothing here can surprise a test; nothing here panics, because a
-//! panic would take the gateway's worker with it.
+//! [`pipeline::Pipeline`] is that line. The clock and randomness are arguments, so nothing here can
+//! surprise a test; nothing here panics, because a panic would take the gateway's worker with it.
 //!
 //! `filter.md`, `sentry-protocol.md` and `envoy-wasm.md` in comments are pages of `docs/spec`: the
 //! specification of the filter, and what it relies on of Sentry's protocol and of Envoy.

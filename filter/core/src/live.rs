@@ -1,9 +1,9 @@
 //! How much memory the requests that are under way may take together.
 //!
 //! What is kept for a request lives until its stream ends, and both its size and its lifetime are
-//! the caller's choice: a connection may hold thousands of streams open, each with headers that cost
-//! the caller next to nothing (HPACK repeats a long line in one byte). So every text is cut when it
-//! is taken, and all of it together is counted here.
+//! the caller's choice: a connection may hold thousands of streams open, each with headers that
+//! cost the caller next to nothing (HPACK repeats a long line in one byte). So every text is cut
+//! when it is taken, and all of it together is counted here.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;

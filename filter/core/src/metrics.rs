@@ -1,7 +1,9 @@
-//! Every counter and gauge, its name and what it means. They come out in Envoy's stats as `wasmcustom.sentry_filter.<name>`.
+//! Every counter and gauge, its name and what it means. They come out in Envoy's stats as
+//! `wasmcustom.sentry_filter.<name>`.
 //!
 //! At any moment, and summed over all workers:
-//! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md §8).
+//! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md
+//! §8).
 
 use crate::trace::continuation::Restart;
 use crate::trace::sentry_trace::SentryTraceError;
@@ -20,8 +22,8 @@ pub enum Metric {
     TracesRestarted(Restart),
     /// Requests that have no span because of `max_traces_per_second`.
     TracesThrottled,
-    /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their answer
-    /// tells less.
+    /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their
+    /// answer tells less.
     RequestsOverBudget,
     /// `sentry-trace` headers that were refused, by reason.
     SentryTraceRefused(SentryTraceError),
@@ -88,7 +90,8 @@ impl Loss {
         }
     }
 
-    /// The reason in a client report. For spans that are left out because of their status code it is that of Sentry's Python SDK, which has the option.
+    /// The reason in a client report. For spans that are left out because of their status code it
+    /// is that of Sentry's Python SDK, which has the option.
     pub fn report_reason(self) -> &'static str {
         match self {
             Self::Ignored => "event_processor",

@@ -1,5 +1,6 @@
-//! The straight line itself: request in, span out, callout out, answer in. Every method takes values and returns values; the plugin fetches the former
-//! from the host and carries out the latter.
+//! The straight line itself: request in, span out, callout out, answer in. Every method takes
+//! values and returns values; the plugin fetches the former from the host and carries out the
+//! latter.
 
 mod export;
 mod request;

@@ -1,5 +1,5 @@
-//! Protobuf messages, as far as OTLP and Envoy's `Struct` need them. What is written has its fields in ascending order, those with their default value left
-//! out; what is read may have them in any.
+//! Protobuf messages, as far as OTLP and Envoy's `Struct` need them. What is written has its fields
+//! in ascending order, those with their default value left out; what is read may have them in any.
 //!
 //! ```text
 //! 0a 03 61 62 63     field 1, 3 bytes: a text, bytes or a message
@@ -7,15 +7,17 @@
 //! 39 …8 bytes…       field 7: a fixed 64-bit number or a double
 //! 85 01 …4 bytes…    field 16: a fixed 32-bit number
 //! ```
-//! Measured in the optimized module: the encoder of [`crate::envelope::otlp`] with this adds 3,631 bytes (1,655 gzipped); with types derived by prost 11,191
-//! (4,537), which would be more than half of what the budget has left, for a format of which a handful of messages is used.
+//! Measured in the optimized module: the encoder of [`crate::envelope::otlp`] with this adds 3,631
+//! bytes (1,655 gzipped); with types derived by prost 11,191 (4,537), which would be more than half
+//! of what the budget has left, for a format of which a handful of messages is used.
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const LENGTH: u32 = 2;
 const FIXED32: u32 = 5;
 
-/// A message that is being written. Those inside of it are written in their place, so that nothing is copied together.
+/// A message that is being written. Those inside of it are written in their place, so that nothing
+/// is copied together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
 
@@ -98,7 +100,8 @@ impl Message {
     }
 }
 
-/// How many bytes [`Message::bytes`] writes, for fields below 16: the tag, the length and the value.
+/// How many bytes [`Message::bytes`] writes, for fields below 16: the tag, the length and the
+/// value.
 pub fn bytes_len(len: usize) -> usize {
     varint_len(len as u64).saturating_add(len).saturating_add(1)
 }
@@ -125,7 +128,8 @@ pub enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, each with its number; `None`, and nothing after it, where the bytes are none.
+/// The fields of a message, each with its number; `None`, and nothing after it, where the bytes are
+/// none.
 pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {

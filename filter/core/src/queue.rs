@@ -1,7 +1,9 @@
-//! What waits to be sent: bounded by bytes, the oldest trace goes first when it is full, whole. It knows nothing of formats.
+//! What waits to be sent: bounded by bytes, the oldest trace goes first when it is full, whole. It
+//! knows nothing of formats.
 //!
-//! The generations of a configuration have a queue each, since they may send to different receivers, and one bound: an update of the configuration must not
-//! double what a worker keeps. What the oldest one holds goes first.
+//! The generations of a configuration have a queue each, since they may send to different
+//! receivers, and one bound: an update of the configuration must not double what a worker keeps.
+//! What the oldest one holds goes first.
 
 mod lane;
 
@@ -13,12 +15,14 @@ use lane::Lane;
 
 /// How many spans one POST may carry: Sentry takes no more of them in one item.
 const MAX_SPANS: u32 = 1_000;
-/// How many bytes of spans one POST may carry: Sentry takes 1 MiB an item, and something is around them.
+/// How many bytes of spans one POST may carry: Sentry takes 1 MiB an item, and something is around
+/// them.
 const MAX_BYTES: usize = 1_000_000;
 
 /// How many parcels that each go alone are a full batch.
 const FULL_ALONE: usize = 64;
-/// A full queue makes room for this part of itself at once: to find what else is of a trace takes a look at all that waits.
+/// A full queue makes room for this part of itself at once: to find what else is of a trace takes a
+/// look at all that waits.
 const ROOM: usize = 16;
 
 /// The queues of all generations of a configuration in one VM, the oldest first.
@@ -35,7 +39,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An empty queue, that of the newest generation. It holds at most `max_bytes` bytes, and so do all of them together.
+    /// An empty queue, that of the newest generation. It holds at most `max_bytes` bytes, and so do
+    /// all of them together.
     pub fn new(max_bytes: usize, generations: Generations) -> Self {
         let lane = generations.with(|lanes| {
             let id = lanes.last().map_or(0, |lane| lane.id.wrapping_add(1));
@@ -54,8 +59,8 @@ impl Queue {
         &self.generations
     }
 
-    /// Adds the newest parcel and returns how much had to go for it: the oldest traces, with all that waits of them. If there is no room even then, it is
-    /// itself what goes.
+    /// Adds the newest parcel and returns how much had to go for it: the oldest traces, with all
+    /// that waits of them. If there is no room even then, it is itself what goes.
     #[must_use]
     pub fn push(&mut self, parcel: Parcel) -> Amount {
         let (id, max_bytes) = (self.lane, self.max_bytes);
@@ -97,8 +102,8 @@ impl Queue {
         self.with(|lane| lane.settle(parcels));
     }
 
-    /// Takes the oldest parcel, and those that may go with it as far as there is room in one POST. None if nothing waits. To be followed by
-    /// [`Self::put_back`] or [`Self::settle`].
+    /// Takes the oldest parcel, and those that may go with it as far as there is room in one POST.
+    /// None if nothing waits. To be followed by [`Self::put_back`] or [`Self::settle`].
     pub fn take(&mut self, sharing: Sharing) -> Vec<Parcel> {
         self.with(|lane| lane.take(sharing))
     }
@@ -131,8 +136,10 @@ impl Queue {
         self.with(|lane| lane.posts = posts);
     }
 
-    /// Whether another POST may be made where so many may be under way at once. All generations together have so many, and the newest one is let in as long
-    /// as it has fewer itself: the POSTs of an old one, whose receiver may hang, must not keep the new one from sending, and twice as many are the most.
+    /// Whether another POST may be made where so many may be under way at once. All generations
+    /// together have so many, and the newest one is let in as long as it has fewer itself: the
+    /// POSTs of an old one, whose receiver may hang, must not keep the new one from sending, and
+    /// twice as many are the most.
     pub fn has_slot(&self, max_posts: usize) -> bool {
         let id = self.lane;
         self.generations.with(|lanes| {

@@ -1,9 +1,9 @@
 //! How the host and the path of a request may be read.
 //!
 //! `/%70ublic`, `/./public` and `/x/../public` are ways to ask for `/public`, and
-//! `API.shop.example:443` is a way to ask for `api.shop.example`. A rule is about what is asked for,
-//! however it is spelled. Where Envoy and the service behind it may read a path in more than one
-//! way, all readings are given, and whoever decides about trust has to look at each of them.
+//! `API.shop.example:443` is a way to ask for `api.shop.example`. A rule is about what is asked
+//! for, however it is spelled. Where Envoy and the service behind it may read a path in more than
+//! one way, all readings are given, and whoever decides about trust has to look at each of them.
 
 use std::borrow::Cow;
 

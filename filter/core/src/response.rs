@@ -1,4 +1,5 @@
-//! The answer to one request: what the client learns about the trace, and what its browser may do with it (filter.md §5).
+//! The answer to one request: what the client learns about the trace, and what its browser may do
+//! with it (filter.md §5).
 //!
 //! ```text
 //! Access-Control-Allow-Headers, Access-Control-Expose-Headers   cors.rs
@@ -79,8 +80,8 @@ pub struct PendingResponse {
     pub is_authorized: bool,
 }
 
-/// The answer. Each part is asked for only if it is needed, since the host charges for it: a header that is not there costs a tenth of reading all
-/// lines (envoy-wasm.md §1).
+/// The answer. Each part is asked for only if it is needed, since the host charges for it: a header
+/// that is not there costs a tenth of reading all lines (envoy-wasm.md §1).
 pub struct Answer<'a> {
     has: &'a mut dyn FnMut(&'static str) -> bool,
     read: &'a mut dyn FnMut() -> Headers,
@@ -155,7 +156,8 @@ impl PendingResponse {
         additions
     }
 
-    /// A service that tells of a context itself knows better, and halves of two contexts would be none.
+    /// A service that tells of a context itself knows better, and halves of two contexts would be
+    /// none.
     fn trace_headers(
         &self,
         context: SentryTrace,

@@ -6,8 +6,8 @@ use crate::pattern::{Pattern, PatternSet, MAX_TEXT, WORK};
 use crate::reading::{self, RequestPath};
 use crate::span::attributes::{shortened, MAX_NAME};
 
-/// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which nobody
-/// is interested in as a span, and not with requests to the receiver of the spans.
+/// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which
+/// nobody is interested in as a span, and not with requests to the receiver of the spans.
 pub fn may_start(headers: &Headers, dsn: &Dsn, export_path: Option<&str>) -> bool {
     headers.value(METHOD) != Some(b"OPTIONS") && !is_receiver(headers, dsn, export_path)
 }
@@ -79,7 +79,8 @@ impl Targets {
 
     /// Whether the upstream of a request gets the trace. What is asked are scheme, host and path,
     /// never what a caller can add without asking for something else: credentials, query, fragment.
-    /// The path has to match in whichever way it is read, the host with its default port or without.
+    /// The path has to match in whichever way it is read, the host with its default port or
+    /// without.
     pub fn include(&self, headers: &Headers) -> bool {
         if self.set.is_empty() {
             return false;

@@ -4,7 +4,8 @@
 //! {"match": {"path": "^/shops/([^/]+)/", "method": "^GET$", "header": {"x-team": "web"}},
 //!  "transaction": "/shops/$1", "traces_sample_rate": 0.5}
 //! ```
-//! For each field the first rule counts that matches and sets it. The settings of a route come before all rules.
+//! For each field the first rule counts that matches and sets it. The settings of a route come
+//! before all rules.
 
 mod matching;
 
@@ -190,8 +191,9 @@ pub struct RouteMetadata {
 }
 
 impl RouteMetadata {
-    /// Reads the attribute: a map in the form of header maps, whose values are a text, a double of 8 bytes or a boolean of one (seen on Envoy 1.40).
-    /// What is something else is as if it were absent. A `null` among them makes Envoy refuse the whole attribute.
+    /// Reads the attribute: a map in the form of header maps, whose values are a text, a double of
+    /// 8 bytes or a boolean of one (seen on Envoy 1.40). What is something else is as if it were
+    /// absent. A `null` among them makes Envoy refuse the whole attribute.
     pub fn read(attribute: Option<Vec<u8>>) -> Self {
         let values = attribute
             .and_then(|bytes| Headers::from_serialized(bytes).ok())
@@ -207,7 +209,8 @@ impl RouteMetadata {
     }
 }
 
-/// A text that says something. Doubles, booleans, lists and objects have control characters in them.
+/// A text that says something. Doubles, booleans, lists and objects have control characters in
+/// them.
 fn read_text(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     (!text.is_empty() && !text.contains(char::is_control)).then_some(text)

@@ -1,6 +1,8 @@
-//! The gateway's spans: opened at the request headers, closed at the end of the stream (filter.md §6).
+//! The gateway's spans: opened at the request headers, closed at the end of the stream (filter.md
+//! §6).
 //!
-//! One request is one segment: the gateway's own span and, below it, one span for each call to an upstream.
+//! One request is one segment: the gateway's own span and, below it, one span for each call to an
+//! upstream.
 
 pub mod attributes;
 pub mod data;
@@ -25,7 +27,8 @@ pub use status::SpanStatus;
 pub use stream_end::{StreamEnd, UpstreamEnd};
 use upstream::Interval;
 
-/// How many internal redirects become one segment; what comes after them is a segment of its own below it.
+/// How many internal redirects become one segment; what comes after them is a segment of its own
+/// below it.
 const MAX_REDIRECTS: usize = 16;
 
 /// What is kept for one request at most, in bytes, but for the calls before internal redirects: the
@@ -233,7 +236,8 @@ impl OpenSpan {
         self.follows_error = !matches!(end.response_code, Some(300..=399));
     }
 
-    /// Goes on with the request of a redirect. `context` is this span's own, with the id of the next call.
+    /// Goes on with the request of a redirect. `context` is this span's own, with the id of the
+    /// next call.
     pub fn resume(self, context: SpanContext, request: Request) -> Self {
         Self {
             context,
@@ -245,7 +249,8 @@ impl OpenSpan {
         }
     }
 
-    /// What the segment is called: as it was decided at its beginning, else by the route that Envoy took, else by the path.
+    /// What the segment is called: as it was decided at its beginning, else by the route that Envoy
+    /// took, else by the path.
     pub fn name(&self, end: &StreamEnd) -> Cow<'_, TransactionName> {
         let from_route = || match &self.redirected {
             // The route is that of the redirect.
@@ -349,7 +354,8 @@ impl OpenSpan {
     }
 }
 
-/// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's own.
+/// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's
+/// own.
 fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd, request: &Request) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
     upstream.latency_ns.is_some()

@@ -1,4 +1,5 @@
-//! The trace context of one request: what arrived, what is decided about it, and what goes on to the upstream (filter.md §3).
+//! The trace context of one request: what arrived, what is decided about it, and what goes on to
+//! the upstream (filter.md §3).
 
 pub mod baggage;
 pub mod continuation;
@@ -105,7 +106,8 @@ pub struct SpanContext {
     pub span_id: SpanId,
     /// The span that sent the request.
     pub parent_span_id: Option<SpanId>,
-    /// The span of the call to the upstream, a child of the gateway's; `None` if there shall be none.
+    /// The span of the call to the upstream, a child of the gateway's; `None` if there shall be
+    /// none.
     pub upstream_span_id: Option<SpanId>,
     /// The context that arrived and was not continued.
     pub link: Option<SentryTrace>,
@@ -139,7 +141,8 @@ impl HeapBytes for SpanContext {
     }
 }
 
-/// What a decision may use besides the headers. Each is asked for only if it is needed, since the host charges for it.
+/// What a decision may use besides the headers. Each is asked for only if it is needed, since the
+/// host charges for it.
 pub struct Sources<'a> {
     /// Fills a buffer with random bytes; `false` if there are none to be had.
     pub entropy: &'a mut dyn FnMut(&mut [u8]) -> bool,

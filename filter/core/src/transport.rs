@@ -1,4 +1,5 @@
-//! What goes to Sentry, what is on its way and what the answers mean (filter.md §8, sentry-protocol.md §11).
+//! What goes to Sentry, what is on its way and what the answers mean (filter.md §8,
+//! sentry-protocol.md §11).
 
 pub mod backoff;
 pub mod rate_limit;
@@ -15,7 +16,8 @@ use crate::metrics::Loss;
 use backoff::Backoff;
 use rate_limit::limit_s;
 
-/// How long after its own timeout an answer is still expected, in milliseconds. A host that never answers must not keep a place for ever.
+/// How long after its own timeout an answer is still expected, in milliseconds. A host that never
+/// answers must not keep a place for ever.
 const GRACE_MS: u64 = 10_000;
 /// What Envoy adds to the answers of a receiver, but not to its own.
 const UPSTREAM_SERVICE_TIME: &str = "x-envoy-upstream-service-time";
@@ -64,7 +66,8 @@ pub struct Transport {
     format: Format,
     in_flight: Vec<InFlight>,
     closed_until_ns: u64,
-    /// How many seconds the last answer has closed it for, if that is yet to be told to the other workers.
+    /// How many seconds the last answer has closed it for, if that is yet to be told to the other
+    /// workers.
     said_s: Option<u64>,
     backoff: Backoff,
 }
@@ -108,7 +111,8 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    /// An answer by its headers, none if there was none, and by what reads the beginning of its body.
+    /// An answer by its headers, none if there was none, and by what reads the beginning of its
+    /// body.
     pub fn new(headers: &'a Headers, body: &'a mut dyn FnMut() -> Vec<u8>) -> Self {
         Self { headers, body }
     }
@@ -121,8 +125,9 @@ impl<'a> Answer<'a> {
             .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok())
     }
 
-    /// What became of the callout. What Envoy answers itself, in the place of a receiver that could not be reached, hung up or took too long, differs from
-    /// a receiver's own answer in that nobody was waited for; and why it did so stands in its text (seen on 1.40):
+    /// What became of the callout. What Envoy answers itself, in the place of a receiver that could
+    /// not be reached, hung up or took too long, differs from a receiver's own answer in that
+    /// nobody was waited for; and why it did so stands in its text (seen on 1.40):
     ///
     /// | what happened | Envoy's answer, with the end of its text |
     /// |---|---|
@@ -232,7 +237,8 @@ impl Transport {
         }
     }
 
-    /// Notes that the host took a callout and named it `token`. One that had the same name will not be answered any more, and is returned.
+    /// Notes that the host took a callout and named it `token`. One that had the same name will not
+    /// be answered any more, and is returned.
     pub fn dispatched(&mut self, token: u32, callout: Callout, now_ns: u64) -> Vec<Outcome> {
         let replaced = self.take_if(|in_flight| in_flight.token == token, Loss::NetworkError);
         let patience_ms = u64::from(self.timeout_ms).saturating_add(GRACE_MS);
@@ -255,7 +261,8 @@ impl Transport {
         self.backoff.failed(now_ns, random);
     }
 
-    /// Reads an answer. `None` for a token that is not on its way. `host_ns` is what the host's clock shows, for dates.
+    /// Reads an answer. `None` for a token that is not on its way. `host_ns` is what the host's
+    /// clock shows, for dates.
     pub fn answered(
         &mut self,
         token: u32,
@@ -311,7 +318,8 @@ impl Transport {
         self.take_if(|_| true, Loss::NetworkError)
     }
 
-    /// The clock was set forward, or stood still for the worker: callouts had no time to be answered in.
+    /// The clock was set forward, or stood still for the worker: callouts had no time to be
+    /// answered in.
     pub fn delay_expiry(&mut self, by_ns: u64) {
         for callout in &mut self.in_flight {
             callout.expires_ns = callout.expires_ns.saturating_add(by_ns);

@@ -1,7 +1,9 @@
-//! Readers that others wrote judge ours: what we accept or send on, they accept with the same value.
+//! Readers that others wrote judge ours: what we accept or send on, they accept with the same
+//! value.
 //!
-//! They judge in this direction only, since they accept more than the specifications do: OpenTelemetry a sign for a hex digit, a trace id of 31 digits
-//! and half of a value with two equal signs, Sentry's any flag.
+//! They judge in this direction only, since they accept more than the specifications do:
+//! OpenTelemetry a sign for a hex digit, a trace id of 31 digits and half of a value with two equal
+//! signs, Sentry's any flag.
 
 #[allow(dead_code, reason = "the judges are asked about requests only")]
 mod gateway;
@@ -87,7 +89,8 @@ fn opentelemetry_reads_the_baggage_that_we_send_on() {
         let theirs = BaggagePropagator::new().extract(&headers);
         for (key, _) in ours.sentry() {
             let value = dsc.get(key).unwrap();
-            // Escapes that are no UTF-8 are replaced, as the W3C text says; OpenTelemetry drops the member.
+            // Escapes that are no UTF-8 are replaced, as the W3C text says; OpenTelemetry drops the
+            // member.
             if !value.contains('\u{fffd}') {
                 let read = theirs.baggage().get(format!("sentry-{key}"));
                 assert_eq!(read.map(|read| read.as_str()), Some(value), "{name}: {key}");

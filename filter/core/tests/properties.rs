@@ -1,5 +1,6 @@
-//! What must hold for whatever strangers send: the checks of the fuzz targets, with inputs that proptest makes of the pieces of each format. They run
-//! on a stable toolchain with every `make test`; PROPTEST_CASES asks for more.
+//! What must hold for whatever strangers send: the checks of the fuzz targets, with inputs that
+//! proptest makes of the pieces of each format. They run on a stable toolchain with every
+//! `make test`; PROPTEST_CASES asks for more.
 
 #![allow(
     clippy::disallowed_methods,
@@ -26,7 +27,8 @@ const TRACE_IDS: [&str; 4] = [
 ];
 const SPAN_IDS: [&str; 3] = ["7c51afd529da4a2a", "1CC4B26AB9094EF0", "0000000000000000"];
 
-/// Something that was damaged on the way: most of the time nothing, else a byte more, less or other.
+/// Something that was damaged on the way: most of the time nothing, else a byte more, less or
+/// other.
 fn damaged(value: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (value, 0..12_u8, any::<prop::sample::Index>(), any::<u8>()).prop_map(
         |(mut value, damage, at, byte)| {

@@ -1,11 +1,12 @@
-//! The callbacks of proxy-wasm's ABI 0.2.1 that this module exports, and the contexts that they name.
+//! The callbacks of proxy-wasm's ABI 0.2.1 that this module exports, and the contexts that they
+//! name.
 //!
 //! The SDK has exports of its own, which a feature leaves out: they panic, and a panic ends the
 //! worker's VM, when the host names a context that is not there, refuses to change the effective
 //! context, or answers a callout that the SDK has not made itself. Here a callback for an unknown
-//! context does nothing and lets the traffic go on. Callbacks that the filter has no use for (bodies,
-//! trailers, connections, queues, gRPC) are not exported, so a host does not call into the module
-//! for each chunk of a body.
+//! context does nothing and lets the traffic go on. Callbacks that the filter has no use for
+//! (bodies, trailers, connections, queues, gRPC) are not exported, so a host does not call into the
+//! module for each chunk of a body.
 #![allow(unsafe_code, reason = "exported names")]
 
 use std::cell::RefCell;
@@ -29,7 +30,8 @@ thread_local! {
     static CONTEXTS: RefCell<BTreeMap<u32, Context>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Acts on the contexts. They are never borrowed while a context is at work: the host may call back.
+/// Acts on the contexts. They are never borrowed while a context is at work: the host may call
+/// back.
 fn contexts<T>(act: impl FnOnce(&mut BTreeMap<u32, Context>) -> T) -> Option<T> {
     CONTEXTS.with(|contexts| contexts.try_borrow_mut().ok().map(|mut all| act(&mut all)))
 }
@@ -54,7 +56,8 @@ fn on_stream(id: u32, act: impl FnOnce(&mut Stream)) {
     }
 }
 
-/// A context begins: without a root it is one itself. A number that was in use is that of the newer.
+/// A context begins: without a root it is one itself. A number that was in use is that of the
+/// newer.
 #[no_mangle]
 extern "C" fn proxy_on_context_create(id: u32, root_id: u32) {
     let context = match (root_id, root(root_id)) {

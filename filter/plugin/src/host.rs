@@ -1,7 +1,8 @@
 //! The one door to the host. Everything crosses it as bytes, and every call can be refused.
 //!
-//! The calls go to the ABI's imports and not through `proxy_wasm::hostcalls`, which panics on every status that it did not expect and on texts that are
-//! not UTF-8. The status is a plain number here, since a host may answer with one that the SDK's enum does not have.
+//! The calls go to the ABI's imports and not through `proxy_wasm::hostcalls`, which panics on every
+//! status that it did not expect and on texts that are not UTF-8. The status is a plain number
+//! here, since a host may answer with one that the SDK's enum does not have.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -195,8 +196,8 @@ pub fn surroundings() -> Surroundings {
     }
 }
 
-/// The environment of the VM, each variable as `name=value`. The standard library is of no use here: it ends the process, and with it the VM, if the
-/// host refuses.
+/// The environment of the VM, each variable as `name=value`. The standard library is of no use
+/// here: it ends the process, and with it the VM, if the host refuses.
 fn environment() -> Result<Vec<Vec<u8>>, Refused> {
     let (mut count, mut size) = (0, 0);
     // SAFETY: both numbers are valid for the one write that the host makes.
@@ -212,7 +213,8 @@ fn environment() -> Result<Vec<Vec<u8>>, Refused> {
     Ok(texts.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
 }
 
-/// The request's headers, in one call. No request is without any: none are some that could not be read.
+/// The request's headers, in one call. No request is without any: none are some that could not be
+/// read.
 pub fn request_headers() -> Result<Headers, Refused> {
     header_map(HTTP_REQUEST_HEADERS)?.ok_or(Refused::Malformed)
 }
@@ -225,7 +227,8 @@ pub fn response_headers() -> Result<Option<Headers>, Refused> {
 /// Whether the response has a header. Where it has none, this costs a tenth of reading them all.
 pub fn has_response_header(name: &str) -> Result<bool, Refused> {
     let value = returned(|data, size| {
-        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that
+        // the host makes during the call.
         unsafe {
             proxy_get_header_map_value(HTTP_RESPONSE_HEADERS, name.as_ptr(), name.len(), data, size)
         }
@@ -233,7 +236,8 @@ pub fn has_response_header(name: &str) -> Result<bool, Refused> {
     Ok(value.is_some())
 }
 
-/// The headers of the answer to a callout; only while it is being delivered. None if the callout failed.
+/// The headers of the answer to a callout; only while it is being delivered. None if the callout
+/// failed.
 pub fn callout_response_headers() -> Result<Headers, Refused> {
     Ok(header_map(HTTP_CALL_RESPONSE_HEADERS)?.unwrap_or_default())
 }
@@ -251,7 +255,8 @@ pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, Refused> {
 pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, Refused> {
     let mut version = 0;
     let bytes = returned(|data, size| {
-        // SAFETY: the key lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        // SAFETY: the key lives until the call returns, the pointers are valid for the writes that
+        // the host makes during the call.
         unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version) }
     })?;
     let number = bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
@@ -277,7 +282,8 @@ pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, R
     }
 }
 
-/// Makes the calls that follow in this callback those of another context: callouts of a stream would end with it.
+/// Makes the calls that follow in this callback those of another context: callouts of a stream
+/// would end with it.
 pub fn set_effective_context(context_id: u32) -> Result<(), Refused> {
     // SAFETY: a plain number.
     check(unsafe { proxy_set_effective_context(context_id) })
@@ -328,15 +334,18 @@ pub fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Refused> {
 /// A value of the stream's filter state; `None` where there is none.
 pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, Refused> {
     returned(|data, size| {
-        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that the host makes during the call.
+        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that
+        // the host makes during the call.
         unsafe { proxy_get_property(name.as_ptr(), name.len(), data, size) }
     })
 }
 
-/// Lets a value of filter state live as long as the client's request, so that it outlives internal redirects (Envoy's own function `declare_property`).
-/// A host that does not have it has no internal redirects either.
+/// Lets a value of filter state live as long as the client's request, so that it outlives internal
+/// redirects (Envoy's own function `declare_property`). A host that does not have it has no
+/// internal redirects either.
 pub fn keep_filter_state(name: &str) -> Result<(), Refused> {
-    /// `LifeSpan.DownstreamRequest` of Envoy's `DeclarePropertyArguments`, where `WasmType` has `Bytes` as 0.
+    /// `LifeSpan.DownstreamRequest` of Envoy's `DeclarePropertyArguments`, where `WasmType` has
+    /// `Bytes` as 0.
     const DOWNSTREAM_REQUEST: i64 = 1;
     let mut arguments = Message::default();
     arguments
@@ -352,12 +361,14 @@ pub fn keep_filter_state(name: &str) -> Result<(), Refused> {
 pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, Refused> {
     let path = attribute.path();
     returned(|data, size| {
-        // SAFETY: the path is static, the pointers are valid for the writes that the host makes during the call.
+        // SAFETY: the path is static, the pointers are valid for the writes that the host makes
+        // during the call.
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
     })
 }
 
-/// An expression over attributes that Envoy has read, by its token (its own functions `expr_create`, `expr_evaluate` and `expr_delete`).
+/// An expression over attributes that Envoy has read, by its token (its own functions
+/// `expr_create`, `expr_evaluate` and `expr_delete`).
 #[derive(Debug)]
 pub struct Expression([u8; 4]);
 
@@ -389,7 +400,8 @@ impl Expression {
 /// Calls a function that a host adds to the ABI; `None` if there is none of that name.
 fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
     returned(|data, size| {
-        // SAFETY: name and argument live until the call returns, the pointers are valid for the writes that the host makes during the call.
+        // SAFETY: name and argument live until the call returns, the pointers are valid for the
+        // writes that the host makes during the call.
         unsafe {
             proxy_call_foreign_function(
                 name.as_ptr(),
@@ -420,7 +432,8 @@ pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
     );
     let trailers = headers::serialize(std::iter::empty());
     let mut token = 0;
-    // SAFETY: all slices live until the call returns and the host only reads them; the token is valid for the one write it makes.
+    // SAFETY: all slices live until the call returns and the host only reads them; the token is
+    // valid for the one write it makes.
     check(unsafe {
         proxy_http_call(
             cluster.as_ptr(),
@@ -445,7 +458,8 @@ pub fn define_metric(name: &str, kind: Kind) -> Result<u32, Refused> {
         Kind::Gauge => 1,
     };
     let mut id = 0;
-    // SAFETY: the name lives until the call returns; the id is valid for the one write that the host makes.
+    // SAFETY: the name lives until the call returns; the id is valid for the one write that the
+    // host makes.
     check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
     Ok(id)
 }
@@ -530,15 +544,16 @@ fn returned(
     let mut size = 0;
     match call(&mut data, &mut size) {
         OK if data.is_null() || size == 0 => Ok(Some(Vec::new())),
-        // SAFETY: the host got this memory from `proxy_on_memory_allocate` (the SDK's allocator), which gives it away as a boxed slice of exactly
-        // this size.
+        // SAFETY: the host got this memory from `proxy_on_memory_allocate` (the SDK's allocator),
+        // which gives it away as a boxed slice of exactly this size.
         OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
         NOT_FOUND => Ok(None),
         status => Err(Refused::Status(status)),
     }
 }
 
-/// Sends what is logged, and what a panic would say, to the host. The SDK's own logger panics if the host refuses a line.
+/// Sends what is logged, and what a panic would say, to the host. The SDK's own logger panics if
+/// the host refuses a line.
 pub fn install_logger() {
     if log::set_logger(&HostLog).is_ok() {
         log::set_max_level(LevelFilter::Info);

@@ -1,5 +1,6 @@
-//! The Sentry filter as a proxy-wasm module. Everything that is decided is decided in `sentry-filter-core`; this crate fetches values from the host and
-//! carries out what comes back. [`host`] is the only door to the host.
+//! The Sentry filter as a proxy-wasm module. Everything that is decided is decided in
+//! `sentry-filter-core`; this crate fetches values from the host and carries out what comes back.
+//! [`host`] is the only door to the host.
 
 #![deny(unsafe_code)]
 #![allow(

@@ -1,4 +1,5 @@
-//! The root context: one plugin configuration on one worker. It owns the pipeline, flushes it and reads Sentry's answers.
+//! The root context: one plugin configuration on one worker. It owns the pipeline, flushes it and
+//! reads Sentry's answers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,7 +25,8 @@ pub struct Worker {
     pub entropy: host::Entropy,
     /// What tells the attributes of a stream's end at once, on a host that can.
     pub at_end: Option<host::Expression>,
-    /// The host's names of the metrics, in the order of `Metric::all`; absent where the host refused one.
+    /// The host's names of the metrics, in the order of `Metric::all`; absent where the host
+    /// refused one.
     metrics: Vec<Option<u32>>,
     /// Whether the configuration is being replaced: `on_done` has been called.
     is_ending: bool,
@@ -34,13 +36,15 @@ pub struct Worker {
     root_id: u32,
     /// What the workers share a limit of the receiver's under.
     limit_key: Option<String>,
-    /// Where a request that is redirected internally says that it was: a name of this context's own, since a chain may have several of these filters.
+    /// Where a request that is redirected internally says that it was: a name of this context's
+    /// own, since a chain may have several of these filters.
     pub redirect_state: String,
     /// What the generations of a configuration have in common.
     plugin: Plugin,
     /// What tells one generation from the others.
     json: Vec<u8>,
-    /// Whether the host is Envoy, which drops a VM with its last root context, and the callouts with it.
+    /// Whether the host is Envoy, which drops a VM with its last root context, and the callouts
+    /// with it.
     drops_vm: bool,
 }
 
@@ -50,7 +54,8 @@ struct Plugin(Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// How often a shared number is set anew when another worker was faster.
 const MAX_TRIES: u32 = 4;
-/// How much of an answer is read to know why Envoy gave it, or what a receiver did not take, in bytes.
+/// How much of an answer is read to know why Envoy gave it, or what a receiver did not take, in
+/// bytes.
 const MAX_ANSWER: usize = 4_096;
 
 /// The root context.
@@ -79,8 +84,9 @@ impl Root {
         worker.end_if_idle();
     }
 
-    /// A configuration that is replaced sends what it holds and waits for the answers. In Envoy that is not possible for the last one in a VM, which is
-    /// dropped as soon as this returns; nor for another one with the same configuration, in whose place Envoy now waits for this one.
+    /// A configuration that is replaced sends what it holds and waits for the answers. In Envoy
+    /// that is not possible for the last one in a VM, which is dropped as soon as this returns; nor
+    /// for another one with the same configuration, in whose place Envoy now waits for this one.
     pub fn on_done(&self) -> bool {
         let others = workers::others(&self.worker);
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
@@ -158,7 +164,8 @@ impl Worker {
         }
     }
 
-    /// A host without callouts, or without a timer to make them by, is one for trace headers only (filter.md §9).
+    /// A host without callouts, or without a timer to make them by, is one for trace headers only
+    /// (filter.md §9).
     fn degrade(&mut self, what: &str) {
         let can_send = |pipeline: &&mut Pipeline| pipeline.can_send();
         if let Some(pipeline) = self.pipeline.as_mut().filter(can_send) {
@@ -273,7 +280,8 @@ impl Worker {
         }
     }
 
-    /// Sends what waits from the callback of a stream, if it is a full batch: it would be late, or too much, at the next tick.
+    /// Sends what waits from the callback of a stream, if it is a full batch: it would be late, or
+    /// too much, at the next tick.
     pub fn flush_full_batch(&mut self, stream_id: u32) {
         if !self.pipeline.as_ref().is_some_and(Pipeline::is_full_batch) {
             return;

@@ -1,4 +1,5 @@
-//! The root contexts that share this VM: several plugins, and several generations of one. Envoy makes each a context of its own and tells none of the others.
+//! The root contexts that share this VM: several plugins, and several generations of one. Envoy
+//! makes each a context of its own and tells none of the others.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};

@@ -47,7 +47,8 @@ else:
 
     @app.get("/api/items")
     def items():
-        # Stands for the work of a real service; the viewer draws nothing shorter than a millisecond.
+        # Stands for the work of a real service; the viewer draws nothing shorter than a
+        # millisecond.
         time.sleep(0.02)
         return listed()
 
@@ -62,8 +63,9 @@ else:
         raise RuntimeError("a bug in the service")
 
     def listed():
-        # Not `urllib.request`: it raises on a 503 with the body unread, and the SDK ends the call's span (our gateway's
-        # parent) at the end of the body only, so that the trace would have a hole there.
+        # Not `urllib.request`: it raises on a 503 with the body unread, and the SDK ends the call's
+        # span (our gateway's parent) at the end of the body only, so that the trace would have a
+        # hole there.
         answer = requests.get(os.environ["GATEWAY_URL"] + "/api", timeout=5)
         answer.raise_for_status()
         stock = answer.json()["stock"]

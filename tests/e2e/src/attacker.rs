@@ -1,8 +1,8 @@
 //! An HTTP/2 client that sends what no library would: frames and header blocks written by hand.
 //!
 //! The `h2` crate never puts a line of more than three quarters of the table into it, encodes each
-//! block anew, and refuses blocks that are not well-formed. An attacker does none of that: one block
-//! is made once and sent on thousands of streams.
+//! block anew, and refuses blocks that are not well-formed. An attacker does none of that: one
+//! block is made once and sent on thousands of streams.
 
 mod frames;
 mod hpack;

@@ -1,4 +1,5 @@
-//! The caller of the gateway: one request a connection, header lines exactly as the test wrote them.
+//! The caller of the gateway: one request a connection, header lines exactly as the test wrote
+//! them.
 
 use std::{io, net::SocketAddr, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The trace context as a service behind the gateway would read it, with no patience: what any Sentry SDK would refuse is
-//! refused here.
+//! The trace context as a service behind the gateway would read it, with no patience: what any
+//! Sentry SDK would refuse is refused here.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ pub struct SentryTrace {
 pub struct Baggage(Vec<String>);
 
 impl SentryTrace {
-    /// The only form that every SDK reads alike: lower case, exact lengths, ids not zero, flag absent, `0` or `1`.
+    /// The only form that every SDK reads alike: lower case, exact lengths, ids not zero, flag
+    /// absent, `0` or `1`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let trace_id = parts.next().filter(|id| is_id(id, 32))?.to_owned();

@@ -8,7 +8,8 @@ use crate::{
     mini_sentry::Segment,
 };
 
-/// The segment of the only request so far, after another one has come through: whatever the first one left behind would have come with it.
+/// The segment of the only request so far, after another one has come through: whatever the first
+/// one left behind would have come with it.
 ///
 /// # Panics
 /// If there is no segment, or another one beside it.
@@ -40,7 +41,8 @@ pub async fn none(gateway: &Gateway) {
     assert_eq!(account.recorded, SPANS, "{account}");
 }
 
-/// What a segment says, in short: `<status> <code> <flags>` of the gateway's own span, then ` | <status> <code>` of each call.
+/// What a segment says, in short: `<status> <code> <flags>` of the gateway's own span, then
+/// ` | <status> <code>` of each call.
 pub fn told(segment: &Segment) -> String {
     let number = |value: Option<&Value>| value.map_or("-".to_owned(), Value::to_string);
     let code = "http.response.status_code";

@@ -89,8 +89,8 @@ impl Launch {
         )
     }
 
-    /// Puts another text in the place of one that must occur exactly once, so that a shipped file cannot drift away from
-    /// what is said about changing it.
+    /// Puts another text in the place of one that must occur exactly once, so that a shipped file
+    /// cannot drift away from what is said about changing it.
     ///
     /// # Panics
     /// If the text does not occur exactly once.
@@ -176,15 +176,16 @@ impl Envoy {
         kib.expect("VmRSS") * 1_024
     }
 
-    /// The time that the process has had of all cores so far, in the system's ticks: to be compared, never to be
-    /// taken for seconds.
+    /// The time that the process has had of all cores so far, in the system's ticks: to be
+    /// compared, never to be taken for seconds.
     ///
     /// # Panics
     /// If the system does not tell, as on others than Linux.
     pub fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.process.child.id());
         let stat = fs::read_to_string(path).expect("the state of Envoy's process");
-        // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th after it.
+        // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th
+        // after it.
         let after_name = stat.rsplit(") ").next().unwrap_or_default();
         let times = after_name.split(' ').skip(11).take(2);
         times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
@@ -239,7 +240,8 @@ impl Process {
         let mut command = Command::new(binary);
         command
             .args([
-                // Several Envoys at once need either this or base ids of their own, and those leave files in shared memory behind.
+                // Several Envoys at once need either this or base ids of their own, and those leave
+                // files in shared memory behind.
                 "--disable-hot-restart",
                 // What is replaced ends soon.
                 "--drain-time-s",

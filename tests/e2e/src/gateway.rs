@@ -19,7 +19,8 @@ use crate::{
 /// How many spans a request has that reaches the upstream: the gateway's own, and the call.
 pub const SPANS: u64 = 2;
 
-/// A started gateway. Its receiver is dropped first, so that Envoy's log is shown if the receiver has a complaint.
+/// A started gateway. Its receiver is dropped first, so that Envoy's log is shown if the receiver
+/// has a complaint.
 #[derive(Debug)]
 pub struct Gateway {
     /// The fake Sentry.
@@ -71,7 +72,8 @@ impl Gateway {
         }
     }
 
-    /// A gateway with the usual configuration and these keys on top; see [`GatewayBuilder::config`].
+    /// A gateway with the usual configuration and these keys on top; see
+    /// [`GatewayBuilder::config`].
     pub async fn start(config: Value) -> Self {
         Self::builder().await.config(config).start().await
     }
@@ -97,7 +99,8 @@ impl Gateway {
         }
     }
 
-    /// Sends a request that must reach the upstream and be answered with 200, and returns what the upstream got.
+    /// Sends a request that must reach the upstream and be answered with 200, and returns what the
+    /// upstream got.
     ///
     /// # Panics
     /// If it is answered otherwise.
@@ -112,7 +115,8 @@ impl Gateway {
         exchange.upstream.expect("the request at the upstream")
     }
 
-    /// Replaces the configuration by the usual one with these keys on top, while requests come. Envoy takes it in its own time.
+    /// Replaces the configuration by the usual one with these keys on top, while requests come.
+    /// Envoy takes it in its own time.
     ///
     /// # Panics
     /// If the listener is in no file.
@@ -142,7 +146,8 @@ impl Gateway {
         files.write(&files.listener(), "resources: []\n");
     }
 
-    /// Adds clusters, in JSON, in the place of those that were added before. Envoy takes them in its own time.
+    /// Adds clusters, in JSON, in the place of those that were added before. Envoy takes them in
+    /// its own time.
     ///
     /// # Panics
     /// If the gateway was started without files.
@@ -151,7 +156,8 @@ impl Gateway {
         files.write(&files.clusters(), &Bootstrap::cluster_resources(clusters));
     }
 
-    /// Sends `count` requests at once, to `/burst/0` and on, each of which must be answered with 200.
+    /// Sends `count` requests at once, to `/burst/0` and on, each of which must be answered
+    /// with 200.
     ///
     /// # Panics
     /// If one is answered otherwise.
@@ -180,7 +186,8 @@ impl GatewayBuilder {
         self.configuration(&usual.to_string())
     }
 
-    /// Keeps the listener in a file, so that [`Gateway::reconfigure`] can replace it, and has another for [`Gateway::set_clusters`].
+    /// Keeps the listener in a file, so that [`Gateway::reconfigure`] can replace it, and has
+    /// another for [`Gateway::set_clusters`].
     pub fn with_files(mut self) -> Self {
         self.has_files = true;
         self
@@ -221,8 +228,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// Turns on Envoy's own tracing, with the OpenTelemetry tracer, for every request. Its spans go to a collector that
-    /// refuses connections: what it does to headers needs none that answers.
+    /// Turns on Envoy's own tracing, with the OpenTelemetry tracer, for every request. Its spans go
+    /// to a collector that refuses connections: what it does to headers needs none that answers.
     pub fn with_opentelemetry(mut self) -> Self {
         let collector = json!({"envoy_grpc": {"cluster_name": "refused"}, "timeout": "1s"});
         let tracer = json!({
@@ -241,7 +248,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// Puts another HTTP filter between the client and the filter: its name and its configuration as a protobuf `Any` in JSON.
+    /// Puts another HTTP filter between the client and the filter: its name and its configuration
+    /// as a protobuf `Any` in JSON.
     pub fn in_front(mut self, name: &str, any: Value) -> Self {
         let filter = json!({"name": name, "typed_config": any});
         self.bootstrap.filters_in_front.push(filter);
@@ -255,7 +263,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// Puts the filter a second time between itself and the router: the usual configuration with these keys on top.
+    /// Puts the filter a second time between itself and the router: the usual configuration with
+    /// these keys on top.
     pub fn with_second_filter(mut self, config: Value) -> Self {
         let text = usual(self.sentry.dsn(), config).to_string();
         let configuration = any("StringValue", text.into());

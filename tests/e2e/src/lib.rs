@@ -1,5 +1,5 @@
-//! The filter in a real Envoy, between an upstream that records every byte and a fake Sentry that is stricter than the
-//! real one.
+//! The filter in a real Envoy, between an upstream that records every byte and a fake Sentry that
+//! is stricter than the real one.
 //!
 //! ```text
 //! Request ──► Envoy + sentry_filter.wasm ──► Upstream     what the service behind the gateway sees
@@ -7,9 +7,10 @@
 //!                        └──────────────► MiniSentry      what Sentry gets; any violation fails
 //! ```
 //!
-//! A test starts a [`Gateway`], sends [`Request`]s through it and asserts on the [`Exchange`]: the client's response and
-//! what the upstream got. [`MiniSentry`] judges on its own: a test that asserts nothing still fails on a bad envelope.
-//! Nothing sleeps for luck: whatever takes time is awaited by polling against [`DEADLINE`].
+//! A test starts a [`Gateway`], sends [`Request`]s through it and asserts on the [`Exchange`]: the
+//! client's response and what the upstream got. [`MiniSentry`] judges on its own: a test that
+//! asserts nothing still fails on a bad envelope. Nothing sleeps for luck: whatever takes time is
+//! awaited by polling against [`DEADLINE`].
 
 pub mod attacker;
 pub mod browser;

@@ -17,7 +17,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends so many requests for a path over HTTP/1.1, from so many clients at once that keep their connections.
+    /// Sends so many requests for a path over HTTP/1.1, from so many clients at once that keep
+    /// their connections.
     ///
     /// # Panics
     /// If there is no h2load, or it does not do so.

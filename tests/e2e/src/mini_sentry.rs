@@ -1,8 +1,9 @@
 //! A fake Sentry that is stricter than the real one, in the manner of Relay's `mini_sentry`.
 //!
-//! It takes envelopes and OpenTelemetry's spans of one project and judges every request by itself: path, authentication,
-//! framing, required fields, ids, times. What it does not like it records as a violation, and a
-//! [`MiniSentry`] that is dropped with a violation fails its test, whether or not the test asked.
+//! It takes envelopes and OpenTelemetry's spans of one project and judges every request by itself:
+//! path, authentication, framing, required fields, ids, times. What it does not like it records as
+//! a violation, and a [`MiniSentry`] that is dropped with a violation fails its test, whether or
+//! not the test asked.
 
 mod auth;
 mod client_report;
@@ -176,7 +177,8 @@ impl MiniSentry {
         self.state().answer = answer;
     }
 
-    /// Waits until `count` transactions were accepted, and returns all of them, in the order of arrival.
+    /// Waits until `count` transactions were accepted, and returns all of them, in the order of
+    /// arrival.
     ///
     /// # Panics
     /// If fewer arrive within [`DEADLINE`], or there is a violation.
@@ -202,7 +204,8 @@ impl MiniSentry {
         transactions.remove(0)
     }
 
-    /// Waits until so many segments were accepted, in any format, and returns all of them, in the order in which they began.
+    /// Waits until so many segments were accepted, in any format, and returns all of them, in the
+    /// order in which they began.
     ///
     /// # Panics
     /// If fewer arrive within [`DEADLINE`], or there is a violation.

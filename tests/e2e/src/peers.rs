@@ -1,4 +1,5 @@
-//! Clients and services that nobody here wrote: curl, gRPC's own implementation, a WebSocket library. They run as processes and are ended with the test.
+//! Clients and services that nobody here wrote: curl, gRPC's own implementation, a WebSocket
+//! library. They run as processes and are ended with the test.
 
 use std::{net::SocketAddr, process::Stdio};
 
@@ -56,7 +57,8 @@ pub async fn talk(script: &str, arguments: &[&str]) -> String {
     output
 }
 
-/// Runs curl with these arguments and returns its exit code and what it printed: the headers and the body.
+/// Runs curl with these arguments and returns its exit code and what it printed: the headers and
+/// the body.
 ///
 /// # Panics
 /// If there is no curl, or it takes longer than [`DEADLINE`].

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long anything may take before its test fails. Far above what is ever needed, so that only a real fault meets it.
+/// How long anything may take before its test fails. Far above what is ever needed, so that only a
+/// real fault meets it.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,4 +1,5 @@
-//! The built module with a trap in it, for tests of what a crash costs: the shipped one has none that is known.
+//! The built module with a trap in it, for tests of what a crash costs: the shipped one has none
+//! that is known.
 
 use std::{fs, path::PathBuf};
 
@@ -18,7 +19,8 @@ pub const LINES: i32 = 70;
 const CALLBACK: &str = "proxy_on_request_headers";
 const NUMBER_OF_LINES: u32 = 1;
 
-/// A module that dies of a request with at least [`LINES`] header lines; the file goes when this is dropped.
+/// A module that dies of a request with at least [`LINES`] header lines; the file goes when this is
+/// dropped.
 #[derive(Debug)]
 pub struct TrappedModule {
     folder: TempDir,

@@ -1,5 +1,5 @@
-//! The service behind the gateway: records every request byte by byte and answers as it was told to for the path; else 200, or the
-//! status that the path asks for: `/status/503`, `/api/status/404`.
+//! The service behind the gateway: records every request byte by byte and answers as it was told to
+//! for the path; else 200, or the status that the path asks for: `/status/503`, `/api/status/404`.
 
 use std::{
     collections::{HashMap, VecDeque},

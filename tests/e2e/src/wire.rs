@@ -1,7 +1,8 @@
-//! HTTP/1.1 by hand, so that a test can send, and see, exactly the bytes and the header lines it means.
+//! HTTP/1.1 by hand, so that a test can send, and see, exactly the bytes and the header lines it
+//! means.
 //!
-//! HTTP libraries normalise: they join lines, reorder names or refuse bytes above 0x7f. What is under test here is
-//! whether the filter does.
+//! HTTP libraries normalise: they join lines, reorder names or refuse bytes above 0x7f. What is
+//! under test here is whether the filter does.
 
 use std::io;
 

@@ -1,5 +1,6 @@
-//! What the client of an answer gets: the tables `cors.toml` and `response.toml` through real Envoy, with and without Envoy's own CORS filter; and the
-//! answers that Envoy gives in the place of the service.
+//! What the client of an answer gets: the tables `cors.toml` and `response.toml` through real
+//! Envoy, with and without Envoy's own CORS filter; and the answers that Envoy gives in the place
+//! of the service.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ async fn the_client_gets_what_the_tables_say() {
     none_of(&failures);
 }
 
-/// The CORS filter where it belongs: one gateway, and a route with a policy of its own for each row.
+/// The CORS filter where it belongs: one gateway, and a route with a policy of its own for each
+/// row.
 #[tokio::test]
 async fn envoys_own_cors_filter_stands_behind_ours() {
     let rows = beside_envoys(Stands::Behind);
@@ -161,7 +163,8 @@ async fn answers_of_envoys_own_tell_the_trace() {
     }
 }
 
-/// The filter does not see a request that a filter in front of it answers, so there is nothing to tell.
+/// The filter does not see a request that a filter in front of it answers, so there is nothing to
+/// tell.
 #[tokio::test]
 async fn an_answer_of_a_filter_in_front_tells_nothing() {
     let users = json!({
@@ -223,7 +226,8 @@ fn path(index: usize) -> String {
     format!("/orders/{index}")
 }
 
-/// The requests that the filter has seen of a row, with the one behind it: a preflight that is answered in front of it is none.
+/// The requests that the filter has seen of a row, with the one behind it: a preflight that is
+/// answered in front of it is none.
 fn requests(row: &Response) -> u64 {
     let is_preflight = row.method.as_deref() == Some("OPTIONS");
     let is_answered_in_front = is_preflight && row.allow_headers.is_some();
@@ -272,7 +276,8 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
     );
 }
 
-/// Whether the upstream was told of a span of the gateway's: another one than arrived, in whatever form.
+/// Whether the upstream was told of a span of the gateway's: another one than arrived, in whatever
+/// form.
 fn is_recorded(row: &Response, request: &RecordedRequest) -> bool {
     let told = request.headers.text("sentry-trace").unwrap_or_default();
     let arrived = |value: &[u8]| {

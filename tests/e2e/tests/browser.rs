@@ -1,4 +1,5 @@
-//! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter does runs without it, too, and fails there.
+//! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter
+//! does runs without it, too, and fails there.
 
 use std::net::SocketAddr;
 
@@ -40,7 +41,8 @@ impl Scene {
         format!("http://{}", self.gateway.envoy.address())
     }
 
-    /// Has the service answer the preflight and the request with these lines, `<page>` being the origin of the page.
+    /// Has the service answer the preflight and the request with these lines, `<page>` being the
+    /// origin of the page.
     fn service(&self, status: u16, preflight: &[(&str, &str)], answer: &[(&str, &str)]) {
         let reply = |status, lines: &[(&str, &str)]| {
             let lines = lines.iter();
@@ -64,7 +66,8 @@ impl Scene {
             .await
     }
 
-    /// Asserts that the service got the request with the page's trace, and that the page can read the trace of the answer.
+    /// Asserts that the service got the request with the page's trace, and that the page can read
+    /// the trace of the answer.
     async fn assert_one_trace(&self, visit: &Visit) {
         let requests = self
             .gateway
@@ -81,7 +84,8 @@ impl Scene {
         assert_eq!(visit.outcome["sentry_trace"], told.to_string());
     }
 
-    /// What the client of a request is told whose upstream was told that: the gateway's own span, above the call.
+    /// What the client of a request is told whose upstream was told that: the gateway's own span,
+    /// above the call.
     async fn told_of(&self, context: &SentryTrace) -> SentryTrace {
         let segment = eventually(async || {
             let segments = self.gateway.sentry.wait_for_segments(0).await;
@@ -210,7 +214,8 @@ async fn no_door_is_opened_that_was_shut() {
     scene.call("omit").await.assert_blocked();
 }
 
-/// What a page gets of a service whose CORS is answered by a library, with a list that has the page's own header and not those of the trace.
+/// What a page gets of a service whose CORS is answered by a library, with a list that has the
+/// page's own header and not those of the trace.
 async fn call_of(library: Library, has_filter: bool) -> Visit {
     let site = Site::start().await;
     let service = library.serve(&site.origin(), "x-tenant").await;
@@ -327,8 +332,8 @@ async fn a_page_that_everybody_gets_joins_no_trace() {
     assert_eq!(visit.parent_span_id(), None);
 }
 
-/// The shipped file, with the SDK's own words for a tunnel. Its envelopes reach Sentry as they left the page, and the gateway has a span for the page and
-/// none for them.
+/// The shipped file, with the SDK's own words for a tunnel. Its envelopes reach Sentry as they left
+/// the page, and the gateway has a span for the page and none for them.
 #[tokio::test]
 async fn the_page_reports_through_the_tunnel() {
     let (site, upstream) = (Site::start().await, Upstream::start().await);
@@ -375,7 +380,8 @@ async fn the_page_reports_through_the_tunnel() {
             assert_eq!(report.headers.text(name), None, "{name}");
         }
     }
-    // The page's load is in the trace of the gateway, whose own spans are those of the page and its script.
+    // The page's load is in the trace of the gateway, whose own spans are those of the page and its
+    // script.
     let request = upstream.take_if(|request| request.path.starts_with("/page?"));
     assert_eq!(visit.trace_id(), request[0].sentry_trace().trace_id);
     // Every request but those through the tunnel: a browser may ask for an icon at any time.

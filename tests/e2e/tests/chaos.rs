@@ -1,4 +1,5 @@
-//! The receiver on its worst days, with two workers under load: no request of a client's fails, and every span is accounted for.
+//! The receiver on its worst days, with two workers under load: no request of a client's fails, and
+//! every span is accounted for.
 //!
 //! `make chaos` gives each fault more requests and prints the table; `make test` gives it a moment.
 
@@ -250,8 +251,9 @@ async fn configurations_that_are_replaced_all_the_time() {
     assert!(account.discarded.is_empty(), "{account}");
 }
 
-/// A crash costs what FAIL_RELOAD says that it costs: its worker answers 503 until there is a new VM. What the old one held can be neither sent nor counted
-/// as lost by anybody: it stays in `spans_queued` and `spans_in_flight`.
+/// A crash costs what FAIL_RELOAD says that it costs: its worker answers 503 until there is a new
+/// VM. What the old one held can be neither sent nor counted as lost by anybody: it stays in
+/// `spans_queued` and `spans_in_flight`.
 #[tokio::test]
 async fn a_vm_that_dies_is_replaced() {
     let upstream = Upstream::start().await;

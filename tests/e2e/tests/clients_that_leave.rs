@@ -1,4 +1,5 @@
-//! Clients that leave while something else is going on: wherever the request is, it is one segment, and nobody's fault.
+//! Clients that leave while something else is going on: wherever the request is, it is one segment,
+//! and nobody's fault.
 
 use std::time::Duration;
 

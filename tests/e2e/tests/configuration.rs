@@ -1,4 +1,5 @@
-//! A right configuration is taken by the real Envoy; a wrong one is refused, and the log says all that is wrong with it.
+//! A right configuration is taken by the real Envoy; a wrong one is refused, and the log says all
+//! that is wrong with it.
 
 use e2e::{Gateway, Request};
 use serde_json::json;
@@ -176,7 +177,8 @@ async fn every_key_of_this_version_is_known() {
     assert_eq!(gateway.sentry.only_transaction().await.name(), "/plain");
 }
 
-/// Envoy hands a `Struct` to a module as raw protobuf, in which its YAML reader has made a text of `1.0`.
+/// Envoy hands a `Struct` to a module as raw protobuf, in which its YAML reader has made a text of
+/// `1.0`.
 #[tokio::test]
 async fn a_struct_is_read_like_a_text() {
     let builder = Gateway::builder().await;

@@ -1,5 +1,6 @@
-//! Preflights at services whose CORS is answered by a library. Each has a list of header names without those of the trace, as services have that know
-//! nothing of Sentry; the same service is out of reach without the filter.
+//! Preflights at services whose CORS is answered by a library. Each has a list of header names
+//! without those of the trace, as services have that know nothing of Sentry; the same service is
+//! out of reach without the filter.
 
 use e2e::{Gateway, Library, Request, Response};
 use serde_json::{json, Value};

@@ -1,7 +1,9 @@
-//! Envoy's custom response filter, which puts other responses in the place of an upstream's: by a redirect that Envoy follows itself, or by a local reply.
+//! Envoy's custom response filter, which puts other responses in the place of an upstream's: by a
+//! redirect that Envoy follows itself, or by a local reply.
 //!
-//! Seen on 1.40. A local reply goes past all filters to the client, so that nothing can be added to it. On the second trip of a redirect the code is that of
-//! the first answer, or the policy's: before our filter sees it if ours is nearer to the client, after that otherwise.
+//! Seen on 1.40. A local reply goes past all filters to the client, so that nothing can be added to
+//! it. On the second trip of a redirect the code is that of the first answer, or the policy's:
+//! before our filter sees it if ours is nearer to the client, after that otherwise.
 
 use e2e::{
     ended::{only, told},

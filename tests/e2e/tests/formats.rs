@@ -1,4 +1,5 @@
-//! The same traffic in every format gives the same spans; and judges that nobody here wrote read them, too.
+//! The same traffic in every format gives the same spans; and judges that nobody here wrote read
+//! them, too.
 
 use std::{
     io::Write,
@@ -204,8 +205,8 @@ async fn what_may_go_together_does() {
         traffic(&gateway).await;
         posts.push(gateway.sentry.requests().len());
     }
-    // One POST a request; one for the trace and one for the request at the edge, which has a trace of its own; one for all. Twice that, should a flush come
-    // in between.
+    // One POST a request; one for the trace and one for the request at the edge, which has a trace
+    // of its own; one for all. Twice that, should a flush come in between.
     assert_eq!(posts[0], 8);
     assert!((2..=4).contains(&posts[1]), "{posts:?}");
     assert!((1..=2).contains(&posts[2]), "{posts:?}");
@@ -250,8 +251,8 @@ async fn relays_own_normaliser_complains_of_what_is_wrong() {
     }
 }
 
-/// What the filter takes as a release or an environment, Relay keeps; what Relay discards, the filter
-/// refuses.
+/// What the filter takes as a release or an environment, Relay keeps; what Relay discards, the
+/// filter refuses.
 #[tokio::test]
 async fn relay_keeps_the_releases_and_environments_that_are_taken() {
     let gateway = gateway("transaction").await;

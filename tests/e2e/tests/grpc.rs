@@ -1,4 +1,5 @@
-//! gRPC's own client and service through the gateway: the status of the call counts, and is in the span.
+//! gRPC's own client and service through the gateway: the status of the call counts, and is in the
+//! span.
 
 use e2e::{
     envoy::cluster_at,
@@ -84,7 +85,8 @@ async fn a_deadline_of_the_clients_ends_the_call() {
     let said = talk("grpc_peer.py", &["call", &port, "Hang", "0.4"]).await;
     assert_eq!(said.trim(), "DEADLINE_EXCEEDED 1");
     let segment = gateway.sentry.only_segment().await;
-    // The service knows the deadline, too: who is first, the client that leaves or the service that gives up, is chance.
+    // The service knows the deadline, too: who is first, the client that leaves or the service that
+    // gives up, is chance.
     let status = segment.server.status.as_str();
     assert!(
         ["cancelled", "deadline_exceeded"].contains(&status),

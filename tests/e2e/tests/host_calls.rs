@@ -1,5 +1,5 @@
-//! What a request costs in calls to the host, as real Envoy logs each of them. The counts in the in-process host (`make test-host`) are only as true as
-//! that host is.
+//! What a request costs in calls to the host, as real Envoy logs each of them. The counts in the
+//! in-process host (`make test-host`) are only as true as that host is.
 
 use e2e::{Gateway, Reply, Request};
 use serde_json::{json, Value};
@@ -11,7 +11,8 @@ enum Call {
     Host(String),
 }
 
-/// Serves one request to warm up and one that is looked at; what Envoy logged about that one, up to its end.
+/// Serves one request to warm up and one that is looked at; what Envoy logged about that one, up to
+/// its end.
 async fn calls(config: Value, request: Request) -> Vec<Call> {
     let gateway = Gateway::start(config).await;
     gateway.upstream.reply("GET", "/orders", Reply::status(200));

@@ -52,7 +52,8 @@ async fn bytes_that_are_no_text_break_nothing() {
     );
 }
 
-/// Envoy may refuse such a path or host itself; what may not happen is that a later request suffers.
+/// Envoy may refuse such a path or host itself; what may not happen is that a later request
+/// suffers.
 #[tokio::test]
 async fn a_path_or_host_that_is_no_text_harms_no_later_request() {
     let gateway = Gateway::start(json!({})).await;

@@ -1,7 +1,9 @@
-//! Envoy's internal redirects: the filter sees a stream for each request, Sentry one segment for the client's, however the last of them ends.
+//! Envoy's internal redirects: the filter sees a stream for each request, Sentry one segment for
+//! the client's, however the last of them ends.
 //!
-//! Seen on 1.40: the response that is followed never comes by (`on_http_response_headers`), `on_log` of the first stream runs before the request headers
-//! of the next one, and what it reads of the route and the cluster is the next one's already.
+//! Seen on 1.40: the response that is followed never comes by (`on_http_response_headers`),
+//! `on_log` of the first stream runs before the request headers of the next one, and what it reads
+//! of the route and the cluster is the next one's already.
 
 use e2e::{
     ended::{only, told},
@@ -72,8 +74,8 @@ async fn one_too_many_is_the_clients() {
     assert_eq!(told(&segment), "ok 302 | ok 302 | ok 302 | ok 302");
 }
 
-/// A filter in front answers the redirected request, which then never comes back to ours: the segment ends with what is known, the redirect. The client's 429
-/// is not in it.
+/// A filter in front answers the redirected request, which then never comes back to ours: the
+/// segment ends with what is known, the redirect. The client's 429 is not in it.
 #[tokio::test]
 async fn a_filter_in_front_answers_the_last_one() {
     let limiter = |tokens: Option<u64>| {
@@ -105,7 +107,8 @@ async fn a_filter_in_front_answers_the_last_one() {
     );
 }
 
-/// The route of the redirected request has our filter turned off, so that nobody sees it: still one segment.
+/// The route of the redirected request has our filter turned off, so that nobody sees it: still one
+/// segment.
 #[tokio::test]
 async fn the_filter_is_off_for_the_last_one() {
     let off = json!({
@@ -138,7 +141,8 @@ async fn a_filter_in_front_holds_up_the_last_one() {
     assert_eq!(told(&segment), "ok 200 DI | ok 302 | ok 200");
 }
 
-/// At the end of a stream that is redirected Envoy says the cluster of the next one already, so its call says none.
+/// At the end of a stream that is redirected Envoy says the cluster of the next one already, so its
+/// call says none.
 #[tokio::test]
 async fn no_call_tells_the_cluster_of_another() {
     let builder = redirecting().await;

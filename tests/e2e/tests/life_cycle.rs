@@ -9,7 +9,8 @@ use e2e::{
 use serde_json::{json, Value};
 use tokio::task::JoinSet;
 
-/// Requests come all the while, the configuration is replaced time and again: none fails, no span is lost, and the last one counts.
+/// Requests come all the while, the configuration is replaced time and again: none fails, no span
+/// is lost, and the last one counts.
 #[tokio::test]
 async fn a_configuration_that_is_replaced_under_load_loses_nothing() {
     let mut gateway = Gateway::builder()
@@ -58,8 +59,9 @@ async fn a_configuration_that_is_replaced_under_load_loses_nothing() {
     );
 }
 
-/// Two filters of one module share a VM on each worker, and nothing else: each has its configuration, its queue and its spans, one below the other. The
-/// main thread's VM has both of them, too, and sends nothing.
+/// Two filters of one module share a VM on each worker, and nothing else: each has its
+/// configuration, its queue and its spans, one below the other. The main thread's VM has both of
+/// them, too, and sends nothing.
 #[tokio::test]
 async fn filters_that_share_a_vm_share_no_state() {
     let alone = Gateway::builder().await.config(json!({}));
@@ -159,7 +161,8 @@ async fn updates(gateway: &Gateway) -> u64 {
     count.and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
 }
 
-/// Twelve updates while the receiver hangs: all generations together keep what one may keep, and have no more POSTs under way than two.
+/// Twelve updates while the receiver hangs: all generations together keep what one may keep, and
+/// have no more POSTs under way than two.
 #[tokio::test]
 async fn old_generations_have_the_bounds_of_one() {
     let (_receiver, cluster) = hanging().await;
@@ -205,7 +208,8 @@ async fn with_files(builder: GatewayBuilder) -> Gateway {
     builder.vm_environment("A", "1").with_files().start().await
 }
 
-/// The old VM goes with what it holds, so nothing waits for the end of a long flush interval when the traffic has stopped.
+/// The old VM goes with what it holds, so nothing waits for the end of a long flush interval when
+/// the traffic has stopped.
 #[tokio::test]
 async fn a_long_flush_interval_loses_nothing_with_the_vm() {
     for (name, change) in OTHER_VMS {
@@ -228,7 +232,8 @@ async fn a_long_flush_interval_loses_nothing_with_the_vm() {
     assert_eq!(gateway.sentry.wait_for_segments(31).await.len(), 31);
 }
 
-/// What could not be sent before the VM went is lost, and counted so: nobody is left to take it out of a gauge.
+/// What could not be sent before the VM went is lost, and counted so: nobody is left to take it out
+/// of a gauge.
 #[tokio::test]
 async fn no_gauge_is_stuck_when_the_vm_goes() {
     for (name, change) in OTHER_VMS {
@@ -247,8 +252,9 @@ async fn no_gauge_is_stuck_when_the_vm_goes() {
     }
 }
 
-/// What waits is posted while the VM goes, beyond `max_in_flight`. Over HTTP/2 Envoy writes it before it resets the streams, so that it often arrives; nobody
-/// is there for the answer, so all of it counts as lost.
+/// What waits is posted while the VM goes, beyond `max_in_flight`. Over HTTP/2 Envoy writes it
+/// before it resets the streams, so that it often arrives; nobody is there for the answer, so all
+/// of it counts as lost.
 #[tokio::test]
 async fn what_waits_when_the_vm_goes_is_posted_and_counted_as_lost() {
     let builder = Gateway::builder().await;
@@ -277,7 +283,8 @@ async fn what_waits_when_the_vm_goes_is_posted_and_counted_as_lost() {
     assert_eq!((account.sent, held(&account)), (SPANS, 0), "{account}");
 }
 
-/// A limit is over for a worker whose configuration is: the gauge does not stay up, however often it is replaced.
+/// A limit is over for a worker whose configuration is: the gauge does not stay up, however often
+/// it is replaced.
 #[tokio::test]
 async fn a_limit_is_nobodys_after_its_configuration() {
     let config = |round: u32| json!({"release": format!("round {round}")});

@@ -1,15 +1,18 @@
-//! Envoy's own tracing beside the filter, with the OpenTelemetry tracer in the same connection manager (filter.md §4).
+//! Envoy's own tracing beside the filter, with the OpenTelemetry tracer in the same connection
+//! manager (filter.md §4).
 //!
 //! Seen on Envoy 1.40, whether `propagate_traceparent` is on or off:
-//! - Envoy decides before the filters run, and writes after them. The filter still reads the `traceparent` of the caller.
-//! - What the upstream reads is one line, Envoy's: the trace of the caller's `traceparent`, or one that Envoy began, with a
-//!   span of Envoy's. A line of the filter's does not survive.
-//! - `tracestate` is the one that came with the caller's `traceparent`, even if the filter has removed it, and an empty line
-//!   where none came.
+//! - Envoy decides before the filters run, and writes after them. The filter still reads the
+//!   `traceparent` of the caller.
+//! - What the upstream reads is one line, Envoy's: the trace of the caller's `traceparent`, or one
+//!   that Envoy began, with a span of Envoy's. A line of the filter's does not survive.
+//! - `tracestate` is the one that came with the caller's `traceparent`, even if the filter has
+//!   removed it, and an empty line where none came.
 //! - `sentry-trace` and `baggage` are the filter's, as if there were no tracer.
 //!
-//! So a request without `traceparent` is in two traces that do not know each other: Envoy's in OpenTelemetry's collector,
-//! ours in Sentry. The Sentry SDKs behind the gateway read `sentry-trace` first.
+//! So a request without `traceparent` is in two traces that do not know each other: Envoy's in
+//! OpenTelemetry's collector, ours in Sentry. The Sentry SDKs behind the gateway read
+//! `sentry-trace` first.
 
 use e2e::{Gateway, RecordedRequest, Request};
 use serde_json::json;

@@ -9,8 +9,8 @@ const IDS: &str = "771a43a4192642f0b136d5159a501700-b9f2e3d4c5a60718";
 /// The least that Sentry takes for a dynamic sampling context.
 const DSC: &str = "sentry-trace_id=771a43a4192642f0b136d5159a501700,\
     sentry-public_key=49d0f7386ad645858ae85020e393bef3";
-/// A context as a browser sends it, between members of other vendors: with properties, odd spaces and escapes, which are
-/// not ours to tidy.
+/// A context as a browser sends it, between members of other vendors: with properties, odd spaces
+/// and escapes, which are not ours to tidy.
 const BAGGAGE: &str = "vendor=1;prop=a;flag, sentry-trace_id=771a43a4192642f0b136d5159a501700,\
     sentry-public_key=49d0f7386ad645858ae85020e393bef3,sentry-environment=front%20end,sentry-sample_rate=0.5,\
     sentry-sample_rand=0.123456,sentry-sampled=true ,  other=%7B%22x%22%3A1%7D=y";
@@ -205,7 +205,8 @@ async fn what_is_not_sampled_passes_untouched_and_is_not_sent() {
     );
 }
 
-/// The matrix of sentry-protocol.md §3.2: does the gateway record, and which flag does the upstream get?
+/// The matrix of sentry-protocol.md §3.2: does the gateway record, and which flag does the upstream
+/// get?
 #[tokio::test]
 async fn the_incoming_decision_comes_before_the_own_rate() {
     let (deferred, not_sampled, is_sampled) = (None, Some(false), Some(true));
@@ -322,7 +323,8 @@ async fn a_trace_without_baggage_stays_without() {
     gateway.sentry.wait_for(2).await;
 }
 
-/// Such a context is frozen like any other, but Relay takes none that names no public key (sentry-protocol.md §2.2).
+/// Such a context is frozen like any other, but Relay takes none that names no public key
+/// (sentry-protocol.md §2.2).
 #[tokio::test]
 async fn a_context_that_is_incomplete_is_passed_on_and_left_out_of_the_envelope() {
     let gateway = Gateway::start(json!({})).await;

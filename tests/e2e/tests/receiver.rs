@@ -1,4 +1,5 @@
-//! The DSN's own receiver on a host that the gateway serves itself: only what goes to it has no trace and no span.
+//! The DSN's own receiver on a host that the gateway serves itself: only what goes to it has no
+//! trace and no span.
 
 use e2e::{Gateway, Request, SPANS};
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! Internal redirects of requests that are not recorded: what was decided on the first trip holds on every later one.
+//! Internal redirects of requests that are not recorded: what was decided on the first trip holds
+//! on every later one.
 
 use e2e::{Gateway, GatewayBuilder, RecordedRequest, Reply, Request, Route};
 use serde_json::{json, Value};
@@ -94,7 +95,8 @@ async fn the_trace_is_the_callers_where_only_the_second_upstream_gets_it() {
     }
 }
 
-/// The second trip of the custom response filter is the same request, too. It stands behind ours, as the documentation asks for.
+/// The second trip of the custom response filter is the same request, too. It stands behind ours,
+/// as the documentation asks for.
 #[tokio::test]
 async fn a_custom_response_is_of_the_same_request() {
     let filter = json!({

@@ -1,4 +1,5 @@
-//! What Envoy refuses for reasons of its own. A request that came to the filter has its segment, one that never did has none.
+//! What Envoy refuses for reasons of its own. A request that came to the filter has its segment,
+//! one that never did has none.
 
 use e2e::{
     ended::{none, only, told},
@@ -93,7 +94,8 @@ async fn an_answer_that_is_none() {
     assert_eq!(told(&segment), "internal_error 502 UPE | internal_error -");
 }
 
-/// Where an answer says nothing about its length, its end is the end of the connection, however that comes.
+/// Where an answer says nothing about its length, its end is the end of the connection, however
+/// that comes.
 #[tokio::test]
 async fn an_answer_without_a_length_ends_with_its_connection() {
     let gateway = Gateway::start(json!({})).await;

@@ -1,4 +1,5 @@
-//! What differs from request to request: rules by pattern, and the settings in an Envoy route's own metadata.
+//! What differs from request to request: rules by pattern, and the settings in an Envoy route's own
+//! metadata.
 
 use e2e::{Gateway, RecordedRequest, Request, Route, Transaction, SPANS};
 use serde_json::{json, Value};
@@ -27,7 +28,8 @@ async fn recorded(gateway: &Gateway, request: Request) -> Transaction {
     transaction
 }
 
-/// Whether the span of a trace that begins here is recorded, as it is said to everyone behind the gateway.
+/// Whether the span of a trace that begins here is recorded, as it is said to everyone behind the
+/// gateway.
 #[track_caller]
 fn assert_head(seen: &RecordedRequest, sampled: bool, rate: &str) {
     assert_eq!(seen.sentry_trace().sampled, Some(sampled));
@@ -243,7 +245,8 @@ async fn a_routes_metadata_comes_before_rules_and_rules_before_the_top_level() {
     assert_eq!(transactions[0].dsc("transaction"), Some("from metadata"));
 }
 
-/// Envoy's YAML reader makes a text of `0.5` and a double of `1`; both are rates (envoy-wasm.md §4).
+/// Envoy's YAML reader makes a text of `0.5` and a double of `1`; both are rates (envoy-wasm.md
+/// §4).
 #[tokio::test]
 async fn a_routes_metadata_gives_a_rate_in_any_form_that_yaml_has_for_numbers() {
     let table = [
@@ -256,7 +259,8 @@ async fn a_routes_metadata_gives_a_rate_in_any_form_that_yaml_has_for_numbers() 
         (json!("0"), "0"),
         (json!("1"), "1"),
         (json!(" .5 "), "0.5"),
-        // None of these is a rate, so the top level's counts. Eight bytes are no double if they are text.
+        // None of these is a rate, so the top level's counts. Eight bytes are no double if they are
+        // text.
         (json!("sampled0"), "0.125"),
         (json!("true"), "0.125"),
         (json!(""), "0.125"),
@@ -315,8 +319,8 @@ async fn a_routes_metadata_ignores_or_takes_back_what_a_rule_ignores() {
     assert_recorded(&gateway, 8, 3).await;
 }
 
-/// Envoy refuses to serialise a `null` (status 3), and with it all there is in the route's metadata for us: the request is
-/// treated as if there were none, and the refusal is counted.
+/// Envoy refuses to serialise a `null` (status 3), and with it all there is in the route's metadata
+/// for us: the request is treated as if there were none, and the refusal is counted.
 #[tokio::test]
 async fn a_null_in_a_routes_metadata_costs_all_of_it_and_is_counted() {
     let half_empty = json!({"traces_sample_rate": 0, "transaction": null});

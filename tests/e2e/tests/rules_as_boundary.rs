@@ -1,4 +1,5 @@
-//! Rules and targets as a trust boundary: what a caller writes differently, adds, or makes very long gets it past none of them.
+//! Rules and targets as a trust boundary: what a caller writes differently, adds, or makes very
+//! long gets it past none of them.
 
 use e2e::{Gateway, RecordedRequest, Request};
 use serde_json::{json, Value};

@@ -1,5 +1,6 @@
-//! Every file in `envoy/` runs in the real Envoy, with nothing replaced but what their comments say is to be replaced, and
-//! the places on this machine: ports, the module and the list of authorities.
+//! Every file in `envoy/` runs in the real Envoy, with nothing replaced but what their comments say
+//! is to be replaced, and the places on this machine: ports, the module and the list of
+//! authorities.
 
 use std::{fs, net::SocketAddr};
 
@@ -357,7 +358,8 @@ impl Scene {
         }
     }
 
-    /// The production file before a receiver that shows one certificate and with the authority of another trusted.
+    /// The production file before a receiver that shows one certificate and with the authority of
+    /// another trusted.
     async fn production(
         shown: &Certificate,
         trusted: &Certificate,

@@ -13,7 +13,8 @@ use serde_json::json;
 
 const LIMITER: &str = "envoy.filters.http.local_ratelimit";
 
-/// Everything that a segment says is as it was when somebody looked at it last (`tests/snapshots`; `INSTA_UPDATE=always` writes them anew).
+/// Everything that a segment says is as it was when somebody looked at it last (`tests/snapshots`;
+/// `INSTA_UPDATE=always` writes them anew).
 macro_rules! assert_whole {
     ($segment:expr) => {
         insta::assert_snapshot!($segment.whole());

@@ -1,4 +1,5 @@
-//! Everything that Envoy gives up waiting for. Each leaves one segment; that of a client whose answer was cut says so, though its code is 200.
+//! Everything that Envoy gives up waiting for. Each leaves one segment; that of a client whose
+//! answer was cut says so, though its code is 200.
 
 use e2e::{
     ended::{only, told},
@@ -79,7 +80,8 @@ async fn an_answer_that_never_ends() {
     }
 }
 
-/// They are answers of the upstream's which Envoy has cut: the details are `response_timeout`, `stream_idle_timeout` and `max_duration_timeout`.
+/// They are answers of the upstream's which Envoy has cut: the details are `response_timeout`,
+/// `stream_idle_timeout` and `max_duration_timeout`.
 #[tokio::test]
 async fn an_answer_that_never_ends_is_told_on_both_sides() {
     for (limit, flag) in limits() {

@@ -1,5 +1,5 @@
-//! Every key that has a say in which trace a request belongs to and who gets to see it: what happens with it, next to what
-//! happens without.
+//! Every key that has a say in which trace a request belongs to and who gets to see it: what
+//! happens with it, next to what happens without.
 
 use e2e::{Gateway, RecordedRequest, Request, SPANS};
 use serde_json::{json, Value};
@@ -160,7 +160,8 @@ async fn callers_need_not_decide_sampling() {
     assert_eq!(transaction.dsc("environment"), Some("front end"));
 }
 
-/// The three members that say who was sampled are ours; all others are the caller's, byte for byte and in their order.
+/// The three members that say who was sampled are ours; all others are the caller's, byte for byte
+/// and in their order.
 #[track_caller]
 fn assert_decision_is_ours(seen: &RecordedRequest, sampled: &str, rate: &str) {
     let baggage = seen.baggage();

@@ -1,4 +1,5 @@
-//! The way to Sentry: every recorded span is accounted for, whatever the receiver does, and no request notices.
+//! The way to Sentry: every recorded span is accounted for, whatever the receiver does, and no
+//! request notices.
 
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ async fn a_receiver_that_is_not_there_is_nobodys_problem() {
         .envoy
         .wait_for_account(|account| account.recorded == 20 * SPANS && account.in_flight == 0)
         .await;
-    // Nothing left, so nothing was answered either: what is not waiting for another try was lost on the network.
+    // Nothing left, so nothing was answered either: what is not waiting for another try was lost on
+    // the network.
     assert_eq!(
         (account.sent, account.discarded_for("send_error")),
         (0, 0),

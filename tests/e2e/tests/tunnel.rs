@@ -1,4 +1,5 @@
-//! The tunnel for the SDK in the browser, `envoy/envoy-tunnel.yaml`: what goes on to Sentry, and what does not. With a real browser it is in `browser.rs`.
+//! The tunnel for the SDK in the browser, `envoy/envoy-tunnel.yaml`: what goes on to Sentry, and
+//! what does not. With a real browser it is in `browser.rs`.
 
 use std::fs;
 
@@ -52,7 +53,8 @@ impl Scene {
         answer.status
     }
 
-    /// What came through the tunnel so far: everything at Sentry that the filter itself has not sent.
+    /// What came through the tunnel so far: everything at Sentry that the filter itself has not
+    /// sent.
     fn tunnelled(&self) -> Vec<RecordedRequest> {
         let is_ours = |request: &RecordedRequest| {
             let client = request.headers.text("x-sentry-auth").unwrap_or_default();
@@ -154,7 +156,8 @@ async fn nobody_chooses_another_project() {
     assert!(!scene.upstream.take_if(|_| true).is_empty());
 }
 
-/// Where routes cannot turn filters off, a rule does: no span, and no header of the trace goes to Sentry.
+/// Where routes cannot turn filters off, a rule does: no span, and no header of the trace goes to
+/// Sentry.
 #[tokio::test]
 async fn a_rule_does_it_too() {
     let rule = json!({"match": {"path": "^/tunnel$"}, "ignore": true, "propagate": false});

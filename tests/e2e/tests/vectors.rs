@@ -1,4 +1,5 @@
-//! The tables of `tests/vectors`, through real Envoy; and what Sentry's own SDKs make of what came out.
+//! The tables of `tests/vectors`, through real Envoy; and what Sentry's own SDKs make of what came
+//! out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,8 @@ type Served = (vectors::Request, Seen);
 #[derive(Default)]
 struct Outcome {
     served: Vec<Served>,
-    /// What Envoy's stats say otherwise than the rows of a configuration together, and what the fake Sentry refused.
+    /// What Envoy's stats say otherwise than the rows of a configuration together, and what the
+    /// fake Sentry refused.
     complaints: Vec<String>,
 }
 

@@ -1,4 +1,5 @@
-//! A connection that is upgraded to a WebSocket: one span from the handshake to the end, whoever ends it and how; and upgrades that do not come about.
+//! A connection that is upgraded to a WebSocket: one span from the handshake to the end, whoever
+//! ends it and how; and upgrades that do not come about.
 
 use e2e::{
     ended::{none, only, told},

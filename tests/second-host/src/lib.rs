@@ -1,5 +1,6 @@
-//! The built module in `proxy-wasm-host`, a host on wasmtime that has nothing to do with Envoy: what the ABI says and Envoy does not need to is asked for
-//! here. The attributes are those that a simple proxy knows.
+//! The built module in `proxy-wasm-host`, a host on wasmtime that has nothing to do with Envoy:
+//! what the ABI says and Envoy does not need to is asked for here. The attributes are those that a
+//! simple proxy knows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

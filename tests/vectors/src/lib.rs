@@ -1,4 +1,5 @@
-//! Tables of trace contexts, each row with a name and what must come of it. The core's tests, the in-process host and real Envoy read the same ones.
+//! Tables of trace contexts, each row with a name and what must come of it. The core's tests, the
+//! in-process host and real Envoy read the same ones.
 //!
 //! ```text
 //! sentry_trace.toml, traceparent.toml   [[row]]       lines of one header: accept or refuse
@@ -9,8 +10,10 @@
 //! rate_limits.toml                      [[answer]]    Sentry's answer: how long a category waits
 //! sample_rate.toml                      [[rate]]      a text: a rate, none, or refused
 //! ```
-//! A file of headers may have requests as well, for what lines alone do not say. Every row of a header is a request as well, so that it goes through all layers. In the lines of a row `\xff` is a byte, `{8190 of v}` a repeated
-//! text, and `{64 x k#=v}` a list with a number in the place of `#`.
+//! A file of headers may have requests as well, for what lines alone do not say. Every row of a
+//! header is a request as well, so that it goes through all layers. In the lines of a row `\xff` is
+//! a byte, `{8190 of v}` a repeated text, and `{64 x k#=v}` a list with a number in the place of
+//! `#`.
 
 mod request;
 mod response;
@@ -26,7 +29,8 @@ pub use text::expand;
 
 /// The key of the DSN that requests are configured with.
 pub const PUBLIC_KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
-/// The DSN that requests are configured with unless a row says otherwise; a layer may put its own receiver in its place.
+/// The DSN that requests are configured with unless a row says otherwise; a layer may put its own
+/// receiver in its place.
 pub const DSN: &str = "https://c0ffeec0ffeec0ffeec0ffeec0ffee00@sentry.example/7";
 
 /// The lines of one header, taken by themselves.
@@ -240,7 +244,8 @@ pub fn judge_requests(mut serve: impl FnMut(&Request) -> Seen) {
     none_of(&failures);
 }
 
-/// Holds what the client gets against its row, for every answer but those that Envoy's own CORS filter has a part in.
+/// Holds what the client gets against its row, for every answer but those that Envoy's own CORS
+/// filter has a part in.
 ///
 /// # Panics
 /// If there is anything to complain of; all of it is named.

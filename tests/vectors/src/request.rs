@@ -8,7 +8,8 @@ use serde_json::{json, Value};
 
 use crate::{expand, Header, DSN};
 
-/// The headers that a row is about. Of the ones that it does not mention the upstream sees what was sent.
+/// The headers that a row is about. Of the ones that it does not mention the upstream sees what was
+/// sent.
 const HEADERS: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestate"];
 /// Headers that some services take for `sentry-trace`. None of them goes on.
 const MERGING: [&str; 2] = ["sentry_trace", "sentry.trace"];
@@ -33,9 +34,11 @@ pub struct Request {
     pub headers: Vec<String>,
     /// What the plugin configuration, as JSON, has besides the usual; `null` takes a key out.
     config: Option<String>,
-    /// `started`, `started-0`, `started-1`: a trace of the gateway's own. `continued-1`: the trace that came, with a span of the gateway's. Or the lines.
+    /// `started`, `started-0`, `started-1`: a trace of the gateway's own. `continued-1`: the trace
+    /// that came, with a span of the gateway's. Or the lines.
     pub sentry_trace: Option<Lines>,
-    /// The lines; `<head>` stands for a full dynamic sampling context, `<rand>` for six random digits.
+    /// The lines; `<head>` stands for a full dynamic sampling context, `<rand>` for six random
+    /// digits.
     pub baggage: Option<Lines>,
     /// `agrees`: it says what `sentry-trace` says. Or the lines.
     pub traceparent: Option<Lines>,
@@ -218,7 +221,8 @@ impl Request {
         complaints
     }
 
-    /// The lines of one header as they were sent, without the white space around them, which HTTP does not carry.
+    /// The lines of one header as they were sent, without the white space around them, which HTTP
+    /// does not carry.
     fn sent(&self, name: &str) -> Vec<Vec<u8>> {
         Seen {
             lines: self.lines(),
@@ -280,7 +284,8 @@ impl Request {
             .is_some_and(|got| self.is_head(got, context, place == "<head>"))
     }
 
-    /// Whether members are the dynamic sampling context of the trace, with everything that the gateway knows.
+    /// Whether members are the dynamic sampling context of the trace, with everything that the
+    /// gateway knows.
     fn is_head(&self, got: &[u8], context: &[u8], has_rate: bool) -> bool {
         let config = self.config();
         let text = |key: &str| config[key].as_str().map(str::to_owned);

@@ -38,14 +38,15 @@ pub struct Response {
     /// Header lines of the answer as `name: value`.
     #[serde(default)]
     pub answer: Vec<String>,
-    /// The names in `Access-Control-Request-Headers` that the upstream gets, if they are not those of the
-    /// request.
+    /// The names in `Access-Control-Request-Headers` that the upstream gets, if they are not those
+    /// of the request.
     pub asks: Option<Vec<String>>,
     /// The names in `Access-Control-Allow-Headers`, if they are not those of the answer.
     pub allow_headers: Option<Vec<String>>,
     /// The names in `Access-Control-Expose-Headers`, if they are not those of the answer.
     pub expose_headers: Option<Vec<String>>,
-    /// Which of `sentry-trace`, `baggage`, `traceparent` and `server-timing` tell the client the trace of the request; the others are those of the answer.
+    /// Which of `sentry-trace`, `baggage`, `traceparent` and `server-timing` tell the client the
+    /// trace of the request; the others are those of the answer.
     #[serde(default)]
     pub tells: Vec<String>,
     /// The members in `baggage` and `Server-Timing`, if they are not those that the upstream got.
@@ -86,7 +87,8 @@ pub struct Answered {
     pub forwarded: Seen,
     /// The header lines that the client got.
     pub returned: Seen,
-    /// The gateway's own span, if one was recorded: what the client is told. The upstream is told of the call to it.
+    /// The gateway's own span, if one was recorded: what the client is told. The upstream is told
+    /// of the call to it.
     pub span_id: Option<String>,
 }
 
@@ -101,7 +103,8 @@ impl Response {
         header_lines(&self.name, &self.answer)
     }
 
-    /// The plugin configuration. Unless a row says so, the client is told nothing: most rows are about names.
+    /// The plugin configuration. Unless a row says so, the client is told nothing: most rows are
+    /// about names.
     pub fn config(&self) -> Value {
         let mut config = configured(&self.name, self.config.as_deref());
         let defaults = config.as_object_mut().expect("an object");
@@ -224,7 +227,8 @@ fn server_timing(context: &[u8], members: &[u8]) -> String {
     value
 }
 
-/// The elements of a list over all its lines, without those that are empty. Envoy joins the lines of some headers.
+/// The elements of a list over all its lines, without those that are empty. Envoy joins the lines
+/// of some headers.
 fn elements(seen: &Seen, name: &str) -> Vec<Vec<u8>> {
     let lines = seen.lines(name);
     let elements = lines

@@ -1,4 +1,5 @@
-//! One call from the module into the host: its arguments, the module's memory, and the host's state.
+//! One call from the module into the host: its arguments, the module's memory, and the host's
+//! state.
 
 use wasmi::{AsContextMut, Caller, Extern, Memory, Val, ValType};
 
@@ -106,8 +107,8 @@ impl Call<'_, '_> {
         self.write(self.arg(index), &value.to_le_bytes())
     }
 
-    /// Returns bytes to the module: allocates there, and writes address and length to where the arguments `index` and
-    /// `index + 1` point. Empty values are a null pointer, as in Envoy.
+    /// Returns bytes to the module: allocates there, and writes address and length to where the
+    /// arguments `index` and `index + 1` point. Empty values are a null pointer, as in Envoy.
     pub fn return_bytes(&mut self, index: usize, bytes: &[u8]) -> Answer {
         let name = self.name;
         let (bytes, null) = match self.state().twist(name) {

@@ -30,7 +30,8 @@ pub struct Item {
     pub payload: Value,
 }
 
-/// Reads the body of a callout by its media type, and returns how many spans it carries. Panics where a receiver would refuse it.
+/// Reads the body of a callout by its media type, and returns how many spans it carries. Panics
+/// where a receiver would refuse it.
 pub fn read_spans(callout: &Callout) -> usize {
     if callout.headers.only("content-type") == "application/x-protobuf" {
         let request = ExportTraceServiceRequest::decode(callout.body.as_slice());

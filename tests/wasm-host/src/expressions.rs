@@ -1,4 +1,5 @@
-//! Envoy's functions for expressions (CEL) over attributes, as far as the module uses them: `has(a.b)?[c.d,e.f]:[g.h]`.
+//! Envoy's functions for expressions (CEL) over attributes, as far as the module uses them:
+//! `has(a.b)?[c.d,e.f]:[g.h]`.
 
 use crate::call::{Answer, Call, Fault};
 use crate::maps::HeaderMap;
@@ -63,7 +64,8 @@ pub(crate) fn call_foreign_function(call: &mut Call<'_, '_>) -> Answer {
     }
 }
 
-/// A list comes as a map whose names are the values (seen on Envoy 1.40); an attribute that is not there is an error of the whole expression.
+/// A list comes as a map whose names are the values (seen on Envoy 1.40); an attribute that is not
+/// there is an error of the whole expression.
 fn evaluate(call: &mut Call<'_, '_>, expression: &Expression) -> Option<HeaderMap> {
     let mut attribute = |name: &str| {
         let path = path_key(&name.split('.').collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! What the module keeps in its memory: deterministic, since the clock and the random numbers of this host are.
+//! What the module keeps in its memory: deterministic, since the clock and the random numbers of
+//! this host are.
 
 use crate::gateway::{config, Exchange, Gateway};
 use crate::host::Host;
@@ -16,11 +17,13 @@ pub struct Footprint {
     pub what: &'static str,
     /// Bytes of one.
     pub bytes: u64,
-    /// How much more memory is taken when they are gone and as many come again, in pages. One or two are gaps of the allocator's, more is a leak.
+    /// How much more memory is taken when they are gone and as many come again, in pages. One or
+    /// two are gaps of the allocator's, more is a leak.
     pub pages_again: u64,
 }
 
-/// All of them: a VM with a configuration, what a rule adds to it, a live request and a queued trace of two spans, by path and format.
+/// All of them: a VM with a configuration, what a rule adds to it, a live request and a queued
+/// trace of two spans, by path and format.
 pub fn footprints() -> Vec<Footprint> {
     let plain = Exchange::get("/api/7");
     let arrives = plain
@@ -162,7 +165,8 @@ fn queued(what: &'static str, configuration: &str, exchange: &Exchange) -> Footp
 }
 
 fn queue(gateway: &mut Gateway, exchange: &Exchange) {
-    // One POST is under way, and there may be no other: else the body of the next one would be in memory, too.
+    // One POST is under way, and there may be no other: else the body of the next one would be in
+    // memory, too.
     gateway.serve(exchange);
     gateway.flush();
     for _ in 0..MANY {

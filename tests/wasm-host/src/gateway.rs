@@ -214,7 +214,8 @@ impl Exchange {
         self
     }
 
-    /// A page of another origin that is let in, with an answer to which every kind of line is added.
+    /// A page of another origin that is let in, with an answer to which every kind of line is
+    /// added.
     pub fn granted(path: &str) -> Self {
         Self::get(path)
             .header("origin", "https://page.example")
@@ -360,7 +361,8 @@ impl Served {
         }
     }
 
-    /// The filter changed no header but its own, and wrote nothing that would end a line unless it came so.
+    /// The filter changed no header but its own, and wrote nothing that would end a line unless it
+    /// came so.
     pub fn assert_only_our_headers_changed(&self) {
         const REQUEST: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestate"];
         /// Added where it is wanted, never changed.
@@ -415,7 +417,8 @@ impl Served {
         }
     }
 
-    /// The `sentry-trace` that the upstream got. Panics unless it is exactly one, in canonical form.
+    /// The `sentry-trace` that the upstream got. Panics unless it is exactly one, in canonical
+    /// form.
     pub fn sentry_trace(&self) -> SentryTrace {
         let value = self.forwarded.only("sentry-trace");
         SentryTrace::parse(value.as_bytes()).unwrap_or_else(|| panic!("not canonical: {value}"))

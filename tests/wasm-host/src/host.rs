@@ -80,8 +80,8 @@ impl Host {
 // === Roots ===
 
 impl Host {
-    /// Makes a root context and configures it, as Envoy does with each plugin. Answers the root, and whether the
-    /// configuration was accepted.
+    /// Makes a root context and configures it, as Envoy does with each plugin. Answers the root,
+    /// and whether the configuration was accepted.
     pub fn plugin(&mut self, configuration: impl AsRef<[u8]>) -> Result<(u32, bool), Trap> {
         let root = self.create_root()?;
         let started = self.vm_start(root)?;
@@ -157,8 +157,8 @@ impl Host {
         done.map(drop)
     }
 
-    /// The end of a configuration: `proxy_on_done`, and `proxy_on_delete` once the root is done, which may be now (true) or
-    /// after it called `proxy_done` (false).
+    /// The end of a configuration: `proxy_on_done`, and `proxy_on_delete` once the root is done,
+    /// which may be now (true) or after it called `proxy_done` (false).
     pub fn shut_down(&mut self, root: u32) -> Result<bool, Trap> {
         let done = self.done(root)?;
         if done {
@@ -178,7 +178,8 @@ impl Host {
         self.create(Some(root))
     }
 
-    /// `proxy_on_request_headers`; what the stream forwards is then in [`Host::request_headers_of`].
+    /// `proxy_on_request_headers`; what the stream forwards is then in
+    /// [`Host::request_headers_of`].
     pub fn request_headers(
         &mut self,
         stream: u32,
@@ -283,14 +284,16 @@ impl Host {
         self.state().twists.push((import.to_owned(), when, twist));
     }
 
-    /// Sets an attribute of one context, in the bytes that the ABI gives it: integers are 8 bytes little-endian.
+    /// Sets an attribute of one context, in the bytes that the ABI gives it: integers are 8 bytes
+    /// little-endian.
     pub fn set_property(&mut self, context: u32, path: &[&str], value: impl Into<Vec<u8>>) {
         if let Some(context) = self.state().contexts.get_mut(&context) {
             context.properties.insert(path_key(path), value.into());
         }
     }
 
-    /// Replaces the headers of a stream, as filters nearer to the client do behind the module's back.
+    /// Replaces the headers of a stream, as filters nearer to the client do behind the module's
+    /// back.
     pub fn replace_headers(&mut self, stream: u32, request: &HeaderMap, response: &HeaderMap) {
         self.lend_map(stream, map::REQUEST_HEADERS, request);
         self.lend_map(stream, map::RESPONSE_HEADERS, response);

@@ -50,7 +50,8 @@ pub(crate) const ENV: &[Import] = &[
         "iiiiii",
         call_foreign_function,
     ),
-    // What a filter that only adds headers has no business calling: offered, as in Envoy, and answered `Unimplemented`.
+    // What a filter that only adds headers has no business calling: offered, as in Envoy, and
+    // answered `Unimplemented`.
     env("proxy_set_buffer_bytes", "iiiii", unimplemented),
     env("proxy_send_local_response", "iiiiiiii", unimplemented),
     env("proxy_continue_stream", "i", unimplemented),

@@ -1,11 +1,14 @@
-//! An in-process proxy-wasm host (ABI 0.2.1) that does to the built module what Envoy does, and what Envoy never would.
+//! An in-process proxy-wasm host (ABI 0.2.1) that does to the built module what Envoy does, and
+//! what Envoy never would.
 //!
-//! [`Host`] is one worker's VM: it loads the module, makes contexts, calls back, and records what the module asks for.
-//! It refuses any import on demand ([`When`]), twists what imports return ([`Twist`]), counts fuel and host calls for
-//! each callback ([`Record`]), and turns a trap into an error that carries the module's last words ([`Trap`]).
-//! [`Gateway`] drives it in sentences: a configured filter, and whole requests through it.
+//! [`Host`] is one worker's VM: it loads the module, makes contexts, calls back, and records what
+//! the module asks for. It refuses any import on demand ([`When`]), twists what imports return
+//! ([`Twist`]), counts fuel and host calls for each callback ([`Record`]), and turns a trap into an
+//! error that carries the module's last words ([`Trap`]). [`Gateway`] drives it in sentences: a
+//! configured filter, and whole requests through it.
 //!
-//! The semantics are those of Envoy 1.40 and its C++ host; where they are surprising, the import says so.
+//! The semantics are those of Envoy 1.40 and its C++ host; where they are surprising, the import
+//! says so.
 
 mod builder;
 mod call;

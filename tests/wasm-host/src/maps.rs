@@ -60,7 +60,8 @@ impl HeaderMap {
             .collect()
     }
 
-    /// The value of the only line of that name, as text. Panics on none, several or other bytes than UTF-8.
+    /// The value of the only line of that name, as text. Panics on none, several or other bytes
+    /// than UTF-8.
     pub fn only(&self, name: &str) -> &str {
         match self.values(name)[..] {
             [value] => std::str::from_utf8(value).expect("a header value in UTF-8"),

@@ -1,4 +1,5 @@
-//! The `sentry-trace` header in the only form that every SDK reads alike: lower case, exact lengths, no zero ids.
+//! The `sentry-trace` header in the only form that every SDK reads alike: lower case, exact
+//! lengths, no zero ids.
 
 /// `trace_id-span_id` or `trace_id-span_id-flag`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! What the host knows and remembers: contexts, header maps, properties, metrics, callouts, and the plan of what
-//! it refuses.
+//! What the host knows and remembers: contexts, header maps, properties, metrics, callouts, and the
+//! plan of what it refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -289,7 +289,8 @@ impl State {
         parent.unwrap_or(id)
     }
 
-    /// The header map, if it may be read now. A map is readable in its own phase and in `proxy_on_log`.
+    /// The header map, if it may be read now. A map is readable in its own phase and in
+    /// `proxy_on_log`.
     pub fn readable_map(&self, map: u32) -> Option<&HeaderMap> {
         let owner = match (self.record.callback, map) {
             ("proxy_on_request_headers", map::REQUEST_HEADERS)
@@ -306,7 +307,8 @@ impl State {
             ) => self.root_id(),
             _ => return None,
         };
-        // Only the stream whose callback runs has its maps; an effective context of another stream has none.
+        // Only the stream whose callback runs has its maps; an effective context of another stream
+        // has none.
         if owner != self.current {
             return None;
         }

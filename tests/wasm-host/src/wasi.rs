@@ -1,4 +1,5 @@
-//! The part of WASI that every Envoy this filter runs on has. No files, no arguments, two streams that are logs.
+//! The part of WASI that every Envoy this filter runs on has. No files, no arguments, two streams
+//! that are logs.
 
 use crate::call::{Answer, Call, Fault, Import};
 use crate::state::LogLine;
@@ -142,7 +143,8 @@ fn poll_oneoff(call: &mut Call<'_, '_>) -> Answer {
     Err(Fault::Status(NOSYS))
 }
 
-/// Envoy returns from it, and the module runs into the `unreachable` behind the call; either way the VM is gone.
+/// Envoy returns from it, and the module runs into the `unreachable` behind the call; either way
+/// the VM is gone.
 fn proc_exit(call: &mut Call<'_, '_>) -> Answer {
     let code = call.arg(0);
     Err(Fault::Trap(wasmi::Error::new(format!("proc_exit({code})"))))

@@ -1,4 +1,5 @@
-//! The attributes of a stream's end, told at once by an expression or one by one: what is sent is the same.
+//! The attributes of a stream's end, told at once by an expression or one by one: what is sent is
+//! the same.
 
 use serde_json::Value;
 use wasm_host::{config, status, Builder, Envelope, Exchange, Gateway, Host, When};
@@ -35,7 +36,8 @@ fn a_host_without_expressions_is_asked_one_by_one() {
     assert_eq!(asked, 2, "the TLS versions, which are often absent");
     assert_eq!(at_once["spans"][0]["data"]["server.address"], "192.0.2.9");
 
-    // A host that has no such call, one that has no such function, and one that knows nothing of CEL.
+    // A host that has no such call, one that has no such function, and one that knows nothing of
+    // CEL.
     for status in [
         status::UNIMPLEMENTED,
         status::NOT_FOUND,

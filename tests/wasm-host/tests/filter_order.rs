@@ -1,4 +1,5 @@
-//! A filter in front of this one that undoes what it does is noticed at the end of a stream, and said once.
+//! A filter in front of this one that undoes what it does is noticed at the end of a stream, and
+//! said once.
 
 use wasm_host::{config, Exchange, Gateway, HeaderMap, Host};
 
@@ -12,7 +13,8 @@ fn warnings(host: &Host) -> usize {
         .count()
 }
 
-/// A stream at whose end the client has got another answer than the filter saw; `None` if it saw none.
+/// A stream at whose end the client has got another answer than the filter saw; `None` if it saw
+/// none.
 fn end(gateway: &mut Gateway, seen: Option<&Exchange>, request: &HeaderMap, got: &HeaderMap) {
     let Gateway { host, root } = gateway;
     let stream = host.create_stream(*root).unwrap();

@@ -1,11 +1,12 @@
-//! What the module computes, in wasmi's fuel: a count of what was executed, the same on every machine. Not a time: calls into the host are free here, and
-//! `host_calls.rs` counts those.
+//! What the module computes, in wasmi's fuel: a count of what was executed, the same on every
+//! machine. Not a time: calls into the host are free here, and `host_calls.rs` counts those.
 
 use wasm_host::{config, Exchange, Gateway};
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0";
 const BAGGAGE: &str = "sentry-trace_id=d49d9bf66f13450b81f65bc51cf49c03,other=1";
-/// Not the first ones, for which tables grow; then as many as smooth what happens only now and then.
+/// Not the first ones, for which tables grow; then as many as smooth what happens only now and
+/// then.
 const WARM_UP: u64 = 100;
 const REQUESTS: u64 = 100;
 /// A new compiler may be a little better or worse; a change of ours that is shows.
@@ -58,7 +59,8 @@ fn no_path_computes_more_than_it_did() {
             .header("baggage", BAGGAGE)
     };
     let streamed = config::OTLP.replace("otlp", "span_v2");
-    // The path, its configuration and request; the fuel of a request and of its share of a flush, as measured when it last changed for a reason.
+    // The path, its configuration and request; the fuel of a request and of its share of a flush,
+    // as measured when it last changed for a reason.
     let paths = [
         (
             "forwarded, not sampled",

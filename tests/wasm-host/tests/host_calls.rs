@@ -1,4 +1,5 @@
-//! What a request costs in calls to the host: on V8 one that returns a value is over a microsecond (envoy-wasm.md §1).
+//! What a request costs in calls to the host: on V8 one that returns a value is over a microsecond
+//! (envoy-wasm.md §1).
 
 use serde_json::{json, Value};
 use wasm_host::{config, Exchange, Gateway, Served};

@@ -1,5 +1,6 @@
-//! What strangers write, and answers of a host that are legal but nasty: the filter neither traps nor half-reads, holds no
-//! stream, changes no header that is not its own, and what it sends stays a valid envelope.
+//! What strangers write, and answers of a host that are legal but nasty: the filter neither traps
+//! nor half-reads, holds no stream, changes no header that is not its own, and what it sends stays
+//! a valid envelope.
 
 use std::time::Duration;
 

@@ -448,7 +448,8 @@ fn seconds_of_day(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64() % DAY
 }
 
-/// A moment of a Sentry payload, as seconds of its day: a number of seconds, or `2023-11-14T22:13:20.000000Z`.
+/// A moment of a Sentry payload, as seconds of its day: a number of seconds, or
+/// `2023-11-14T22:13:20.000000Z`.
 fn moment(value: &Value) -> f64 {
     if let Some(seconds) = value.as_f64() {
         return seconds % DAY;
@@ -460,13 +461,15 @@ fn moment(value: &Value) -> f64 {
     })
 }
 
-/// Other hosts have less than Envoy (envoy-wasm.md §7). Trace headers are what every one of them can do.
+/// Other hosts have less than Envoy (envoy-wasm.md §7). Trace headers are what every one of them
+/// can do.
 #[test]
 fn a_host_without_a_timer_or_callouts_is_one_for_trace_headers() {
     for import in ["proxy_set_tick_period_milliseconds", "proxy_http_call"] {
         let builder = Host::builder().refuse(import, 12, When::Always);
         let mut gateway = Gateway::with(builder, config::SAMPLED);
-        // The first request may still be recorded: that callouts are refused is known when one is made.
+        // The first request may still be recorded: that callouts are refused is known when one is
+        // made.
         gateway.serve(&Exchange::get("/"));
         gateway.flush();
         let incoming = format!("{}-{PARENT}-1", TRACE.to_uppercase());

@@ -1,4 +1,5 @@
-//! What a long text of a caller's or an upstream's costs, in wasmi's fuel: it grows with the text and no faster, and hardly with the number of rules.
+//! What a long text of a caller's or an upstream's costs, in wasmi's fuel: it grows with the text
+//! and no faster, and hardly with the number of rules.
 //!
 //! Fuel is no time, but in V8 some 70 units of it were a nanosecond where both were measured.
 
@@ -41,7 +42,8 @@ fn pieces(seed: u64, length: usize) -> String {
     text
 }
 
-/// Texts that patterns may find expensive: plain ones, near misses, spellings, and ones that are new each time.
+/// Texts that patterns may find expensive: plain ones, near misses, spellings, and ones that are
+/// new each time.
 fn long_texts() -> Vec<String> {
     let repeated = [
         "a",
@@ -228,7 +230,8 @@ fn incoming() -> Exchange {
     Exchange::get("/").header("sentry-trace", TRACE)
 }
 
-/// Everything that is read of a request or a response, as long as it may be: the work doubles with the text at most.
+/// Everything that is read of a request or a response, as long as it may be: the work doubles with
+/// the text at most.
 #[test]
 fn no_text_costs_more_than_in_proportion_to_its_length() {
     let texts: Vec<(&str, Make)> = vec![

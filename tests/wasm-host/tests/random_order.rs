@@ -1,4 +1,5 @@
-//! Callbacks in orders that Envoy makes and in orders that it never makes: no trap, no stream held, memory within bounds.
+//! Callbacks in orders that Envoy makes and in orders that it never makes: no trap, no stream held,
+//! memory within bounds.
 
 use std::env;
 use std::time::Duration;
@@ -60,7 +61,8 @@ fn memory_stays_flat_while_every_callout_is_refused() {
     assert!(gateway.metric("spans_discarded.queue_overflow") > 2 * 20_000);
 }
 
-/// The same with answers that never come, streams that are never logged, and a receiver that says no.
+/// The same with answers that never come, streams that are never logged, and a receiver that says
+/// no.
 #[test]
 fn memory_stays_flat_whatever_the_receiver_does() {
     let answers = [
@@ -108,7 +110,8 @@ fn memory_stays_flat_whatever_the_receiver_does() {
 struct Walk {
     host: Host,
     random: Rng,
-    /// Whether it also does what no host does: ids of the dead and of nobody, callbacks twice or in the wrong place.
+    /// Whether it also does what no host does: ids of the dead and of nobody, callbacks twice or in
+    /// the wrong place.
     mad: bool,
     roots: Vec<u32>,
     streams: Vec<u32>,

@@ -1,4 +1,5 @@
-//! What leaves for Sentry, what comes back, and how an old configuration ends: every span is accounted for throughout.
+//! What leaves for Sentry, what comes back, and how an old configuration ends: every span is
+//! accounted for throughout.
 
 use std::time::Duration;
 

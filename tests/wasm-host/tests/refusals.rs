@@ -1,5 +1,6 @@
-//! Every import that the module has, refused with every status, from three moments on: the whole life of a worker goes on
-//! without a trap, no stream is held, and no header changes that is not ours.
+//! Every import that the module has, refused with every status, from three moments on: the whole
+//! life of a worker goes on without a trap, no stream is held, and no header changes that is not
+//! ours.
 
 use std::fmt::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -10,7 +11,8 @@ use wasm_host::{
     Trap, When, CONTINUE,
 };
 
-/// The statuses of the ABI, and one that nobody has defined. WASI has other numbers; to a module any of them is an error.
+/// The statuses of the ABI, and one that nobody has defined. WASI has other numbers; to a module
+/// any of them is an error.
 const STATUSES: [u32; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99];
 
 #[test]
@@ -211,7 +213,8 @@ fn what_is_refused_is_counted() {
     }
 }
 
-/// A host that says that there are no headers, in whatever way, has not given them: every request has some.
+/// A host that says that there are no headers, in whatever way, has not given them: every request
+/// has some.
 #[test]
 fn headers_that_are_not_given_are_not_absent() {
     for status in [0, 1, 2, 10, 99] {

@@ -106,7 +106,8 @@ fn seen(headers: &HeaderMap) -> Seen {
     }
 }
 
-/// The filter's counters without their prefix; gauges, which go down as well, are of no interest here.
+/// The filter's counters without their prefix; gauges, which go down as well, are of no interest
+/// here.
 fn counters(gateway: &Gateway) -> BTreeMap<String, u64> {
     let metrics = gateway.host.metrics().iter();
     metrics

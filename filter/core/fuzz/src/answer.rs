@@ -100,7 +100,8 @@ fn answered(
     pipeline.on_response_headers(response, &mut Answer::new(&mut has, &mut read))
 }
 
-/// The two lists: what was there stays in front, what is added is new, and nothing is added where nobody was let in.
+/// The two lists: what was there stays in front, what is added is new, and nothing is added where
+/// nobody was let in.
 fn lists(config: &FilterConfig, request: &Headers, before: &Headers, after: &Headers) {
     let origins: Vec<&[u8]> = request.values("origin").collect();
     let granted: Vec<&[u8]> = before

@@ -19,7 +19,8 @@ use super::input::{self, lines};
 use super::request::{self, Host};
 use super::{readers, strict};
 
-/// `sentry-trace`: what is accepted is written in the strict form, and the strict form is accepted as it is.
+/// `sentry-trace`: what is accepted is written in the strict form, and the strict form is accepted
+/// as it is.
 pub fn sentry_trace(data: &[u8]) {
     let lines = lines(data);
     let read = SentryTrace::read(lines.iter().map(Vec::as_slice));
@@ -84,7 +85,8 @@ pub fn tracestate(data: &[u8]) {
     }
 }
 
-/// `baggage`: members of others keep bytes and order within the limits, and what is written reads the same.
+/// `baggage`: members of others keep bytes and order within the limits, and what is written reads
+/// the same.
 pub fn baggage(data: &[u8]) {
     let lines = lines(data);
     let arrived = || lines.iter().map(Vec::as_slice);
@@ -159,7 +161,8 @@ fn reads_alike(lines: &[&[u8]], baggage: &Baggage<'_>) {
     assert!(!fits || read == ours, "{:?}", text());
 }
 
-/// Whether a written `baggage` keeps the limits, and of others' members all that fit, from the left, byte for byte.
+/// Whether a written `baggage` keeps the limits, and of others' members all that fit, from the
+/// left, byte for byte.
 pub(super) fn conserved(usable: &[strict::Member<'_>], written: &[u8]) {
     let written = strict::members([written]);
     assert!(strict::fits(&written), "{} members", written.len());
@@ -187,7 +190,8 @@ pub(super) fn conserved(usable: &[strict::Member<'_>], written: &[u8]) {
     }
 }
 
-/// The host's header map: what is read is written as it was, and a map never holds more than its buffer.
+/// The host's header map: what is read is written as it was, and a map never holds more than its
+/// buffer.
 pub fn header_map(data: &[u8]) {
     let pairs = input::headers(data);
     let pairs = || {
@@ -221,7 +225,8 @@ pub fn header_map(data: &[u8]) {
     }
 }
 
-/// The plugin configuration: refused with paths and without secrets, or the same as JSON and as `google.protobuf.Struct`, and fit for use.
+/// The plugin configuration: refused with paths and without secrets, or the same as JSON and as
+/// `google.protobuf.Struct`, and fit for use.
 pub fn config(data: &[u8]) {
     const SECRET: &str = "key:hush-7f3a91";
     let surroundings = Surroundings::default();
@@ -353,7 +358,8 @@ pub fn dsn(data: &[u8]) {
     }
 }
 
-/// Rate limits, as the answer to a callout: nothing is closed for more than a day, a span that was sent is sent or lost, and 429 always closes.
+/// Rate limits, as the answer to a callout: nothing is closed for more than a day, a span that was
+/// sent is sent or lost, and 429 always closes.
 pub fn rate_limits(data: &[u8]) {
     const NOW_NS: u64 = 1_445_412_480_000_000_000; // Wed, 21 Oct 2015 07:28:00 GMT
     const DAY_NS: u64 = 24 * 3_600 * 1_000_000_000;

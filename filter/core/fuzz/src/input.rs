@@ -1,4 +1,5 @@
-//! How bytes become header lines: in the form in which one would write them down, so that a corpus can be read and a dictionary helps.
+//! How bytes become header lines: in the form in which one would write them down, so that a corpus
+//! can be read and a dictionary helps.
 //!
 //! ```text
 //! sentry-trace: 771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1

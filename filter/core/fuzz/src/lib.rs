@@ -1,4 +1,5 @@
-//! What must hold for whatever strangers send. Every check takes bytes and panics if it does not hold.
+//! What must hold for whatever strangers send. Every check takes bytes and panics if it does not
+//! hold.
 //!
 //! ```text
 //! formats      each parser: what is read is written strictly, and what is written reads the same
@@ -10,8 +11,9 @@
 //! strict       independent readers, as strict as the strictest service of a header or an envelope
 //! input        how bytes become header lines
 //! ```
-//! The fuzz targets call these functions, and so does `filter/core/tests/properties.rs`, which includes this file: one checker, not two. A finding
-//! stays as a file in `corpus/<target>/`, which both of them run.
+//! The fuzz targets call these functions, and so does `filter/core/tests/properties.rs`, which
+//! includes this file: one checker, not two. A finding stays as a file in `corpus/<target>/`, which
+//! both of them run.
 
 #![allow(
     clippy::disallowed_methods,

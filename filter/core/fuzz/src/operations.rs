@@ -1,4 +1,5 @@
-//! The whole line in any order: requests, ends of streams, callouts that the host takes or does not, answers of any kind, clocks that jump.
+//! The whole line in any order: requests, ends of streams, callouts that the host takes or does
+//! not, answers of any kind, clocks that jump.
 //!
 //! ```text
 //! byte 0    the configuration

@@ -1,5 +1,5 @@
-//! How Sentry's SDKs read `baggage`, each written after its source (versions of July 2026). Those for
-//! Python and JavaScript themselves are asked by tests/e2e/tests/vectors.rs.
+//! How Sentry's SDKs read `baggage`, each written after its source (versions of July 2026). Those
+//! for Python and JavaScript themselves are asked by tests/e2e/tests/vectors.rs.
 //!
 //! ```text
 //! JavaScript  packages/core/src/utils/baggage.ts
@@ -18,9 +18,9 @@ pub type Dsc = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const PREFIX: &[u8] = b"sentry-";
 
-/// The context that all SDKs read in these lines, or what two of them make of it. A plus sign is taken
-/// for one: Ruby and Java read a space, and only who sent it knows which it is. An empty value is
-/// taken for none.
+/// The context that all SDKs read in these lines, or what two of them make of it. A plus sign is
+/// taken for one: Ruby and Java read a space, and only who sent it knows which it is. An empty
+/// value is taken for none.
 ///
 /// # Errors
 /// The names of the SDKs that differ, and what they read.

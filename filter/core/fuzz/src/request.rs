@@ -1,4 +1,5 @@
-//! The request side: arbitrary headers, a handful of configurations, and what must hold for what the upstream gets.
+//! The request side: arbitrary headers, a handful of configurations, and what must hold for what
+//! the upstream gets.
 //!
 //! ```text
 //! byte 0    the configuration, as a printable character: 'a' is the first of CONFIGURATIONS
@@ -92,7 +93,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host whose randomness a byte decides: of eight, six have it, one has only zeros, one has none.
+    /// A host whose randomness a byte decides: of eight, six have it, one has only zeros, one has
+    /// none.
     pub fn new(seed: u8) -> Self {
         Self {
             seed,
@@ -114,7 +116,8 @@ impl Host {
             entropy: &mut |bytes| {
                 for byte in bytes.iter_mut() {
                     *calls += 1;
-                    // Knuth's multiplicative generator: neighbours differ, and a finding comes again.
+                    // Knuth's multiplicative generator: neighbours differ, and a finding comes
+                    // again.
                     let mixed = (*calls + (u64::from(*seed) << 32))
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .rotate_left(17);
@@ -281,7 +284,8 @@ impl Request<'_> {
         }
     }
 
-    /// A preflight asks for the names of others, all of them and in their order; nothing else is asked otherwise.
+    /// A preflight asks for the names of others, all of them and in their order; nothing else is
+    /// asked otherwise.
     fn asks_for_others_only(&self) {
         let asked = |headers: &Headers| -> Vec<Vec<u8>> {
             let lines = headers.values(ASKS);
@@ -324,8 +328,8 @@ impl Request<'_> {
         self.config.incoming_trace == IncomingTrace::Restart
     }
 
-    /// Where callers decide about no trace, no header of theirs that names one goes on, whatever the
-    /// request is.
+    /// Where callers decide about no trace, no header of theirs that names one goes on, whatever
+    /// the request is.
     fn nothing_of_the_callers(&self) {
         for name in [SENTRY_TRACE, TRACEPARENT, TRACESTATE] {
             let arrived = self.before.values(name).count() > 0;
@@ -396,7 +400,8 @@ impl Request<'_> {
         }
     }
 
-    /// `traceparent` agrees with `sentry-trace` where it is ours, and is nobody's business where it is not.
+    /// `traceparent` agrees with `sentry-trace` where it is ours, and is nobody's business where it
+    /// is not.
     fn w3c(&self, context: Option<&strict::Context>) {
         let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
         if self.restarts() && !self.config.propagate_traceparent {

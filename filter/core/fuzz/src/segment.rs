@@ -1,5 +1,5 @@
-//! A whole request of anybody's, with attributes of any kind, in every format: what leaves is well formed, within the limits of Sentry, and holds no value
-//! that was not asked for.
+//! A whole request of anybody's, with attributes of any kind, in every format: what leaves is well
+//! formed, within the limits of Sentry, and holds no value that was not asked for.
 //!
 //! ```text
 //! byte 0    the configuration: its format, and whether persons may be told of
@@ -123,7 +123,8 @@ fn limits(event: &Value) {
     }
 }
 
-/// A query keeps the names of its parameters, if they are names, and none of their values; filtered again, it stays the same.
+/// A query keeps the names of its parameters, if they are names, and none of their values; filtered
+/// again, it stays the same.
 fn query(text: &str) {
     let filtered = DataConfig::default().query(text);
     let (before, after) = (text.split(['&', ';']), filtered.split(['&', ';']));

@@ -1,4 +1,5 @@
-//! Readers that share nothing with the filter's own, each as strict as the strictest service that may stand behind it.
+//! Readers that share nothing with the filter's own, each as strict as the strictest service that
+//! may stand behind it.
 
 use serde_json::Value;
 
@@ -196,7 +197,8 @@ pub fn streamed_spans(body: &[u8]) -> usize {
     spans.len()
 }
 
-/// OpenTelemetry's request: one resource, one scope, and every field as long as it says. The number of spans.
+/// OpenTelemetry's request: one resource, one scope, and every field as long as it says. The number
+/// of spans.
 ///
 /// # Panics
 /// If it is none.

@@ -1,5 +1,5 @@
-//! The names that every span carries: release, environment, server name. What Sentry would discard is
-//! refused, with the rule that it breaks (docs.sentry.io, naming releases and environments).
+//! The names that every span carries: release, environment, server name. What Sentry would discard
+//! is refused, with the rule that it breaks (docs.sentry.io, naming releases and environments).
 
 use super::reader::Section;
 use crate::span::attributes::shortened;

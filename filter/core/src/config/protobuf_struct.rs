@@ -1,5 +1,6 @@
-//! `google.protobuf.Struct`, the form in which Envoy hands a `Struct` configuration to a module: not as JSON, as its documentation says, but as the
-//! message's own bytes (seen on 1.40; only `StringValue` and `BytesValue` are unwrapped).
+//! `google.protobuf.Struct`, the form in which Envoy hands a `Struct` configuration to a module:
+//! not as JSON, as its documentation says, but as the message's own bytes (seen on 1.40; only
+//! `StringValue` and `BytesValue` are unwrapped).
 //!
 //! ```text
 //! Struct    { fields: 1 = map entry { key: 1 = text, value: 2 = Value } … }

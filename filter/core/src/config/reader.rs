@@ -1,4 +1,5 @@
-//! Reads one section of a JSON configuration key by key and remembers everything that was wrong on the way.
+//! Reads one section of a JSON configuration key by key and remembers everything that was wrong on
+//! the way.
 
 use serde_json::{Map, Value};
 
@@ -24,12 +25,14 @@ impl Problems {
     }
 }
 
-/// One object of the configuration. Keys are taken out one by one; what is left at the end is unknown.
+/// One object of the configuration. Keys are taken out one by one; what is left at the end is
+/// unknown.
 pub(super) struct Section<'p> {
     prefix: String,
     values: Map<String, Value>,
-    /// Whether the values lost their types on the way: Envoy's YAML reader makes a text of every number with a point, so that a `Struct` written as YAML
-    /// has `"0.25"` where the operator wrote 0.25.
+    /// Whether the values lost their types on the way: Envoy's YAML reader makes a text of every
+    /// number with a point, so that a `Struct` written as YAML has `"0.25"` where the operator
+    /// wrote 0.25.
     is_struct: bool,
     known: Vec<&'static str>,
     read: Vec<&'static str>,
@@ -130,7 +133,8 @@ impl<'p> Section<'p> {
         Section::new(format!("{path}."), values, self.is_struct, self.problems)
     }
 
-    /// Every key of the section that is left, with its value: for sections whose keys are the operator's own.
+    /// Every key of the section that is left, with its value: for sections whose keys are the
+    /// operator's own.
     pub(super) fn take_all(&mut self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.values).into_iter().collect()
     }
@@ -199,7 +203,8 @@ impl<'p> Section<'p> {
         made
     }
 
-    /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so `5000.0` is one.
+    /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so
+    /// `5000.0` is one.
     pub(super) fn integer(
         &mut self,
         key: &'static str,

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::reader::Section;
 use crate::envelope::Format;
 
-/// How many headers may be recorded in each direction: more would not fit into a span (sentry-protocol.md §9.1).
+/// How many headers may be recorded in each direction: more would not fit into a span
+/// (sentry-protocol.md §9.1).
 const MAX_HEADERS: usize = 32;
 /// How many codes and ranges there may be; there are not more codes.
 const MAX_STATUS_CODES: usize = 500;

@@ -1,4 +1,5 @@
-//! `Access-Control-Allow-Credentials: true`: whether an answer counts for a request with cookies (Fetch, "CORS check"). Read, never written.
+//! `Access-Control-Allow-Credentials: true`: whether an answer counts for a request with cookies
+//! (Fetch, "CORS check"). Read, never written.
 
 use crate::headers::{trim, Headers, ACCESS_CONTROL_ALLOW_CREDENTIALS};
 

@@ -1,4 +1,5 @@
-//! `Access-Control-Allow-Headers: content-type, sentry-trace, baggage`: what a request of another origin may carry (Fetch, "CORS-preflight fetch").
+//! `Access-Control-Allow-Headers: content-type, sentry-trace, baggage`: what a request of another
+//! origin may carry (Fetch, "CORS-preflight fetch").
 
 use super::names;
 use crate::headers::{HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_HEADERS};

@@ -1,9 +1,11 @@
-//! `Access-Control-Allow-Origin: https://shop.example`: whom a service lets in (Fetch, "CORS check"). Read, never written.
+//! `Access-Control-Allow-Origin: https://shop.example`: whom a service lets in (Fetch, "CORS
+//! check"). Read, never written.
 
 use super::Origin;
 use crate::headers::{trim, Headers, ACCESS_CONTROL_ALLOW_ORIGIN};
 
-/// Whether an answer lets an origin in: one line, with `*` or that origin, byte for byte. Anything else, such as a list, lets in nobody.
+/// Whether an answer lets an origin in: one line, with `*` or that origin, byte for byte. Anything
+/// else, such as a list, lets in nobody.
 pub fn grants(answer: &Headers, origin: Option<Origin>) -> bool {
     let mut lines = answer.values(ACCESS_CONTROL_ALLOW_ORIGIN).map(trim);
     match (lines.next(), lines.next()) {

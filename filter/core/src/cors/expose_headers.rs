@@ -1,4 +1,5 @@
-//! `Access-Control-Expose-Headers: x-total, sentry-trace, baggage`: what scripts of another origin may read of an answer (Fetch, "CORS filtered response").
+//! `Access-Control-Expose-Headers: x-total, sentry-trace, baggage`: what scripts of another origin
+//! may read of an answer (Fetch, "CORS filtered response").
 
 use super::names;
 use crate::headers::{HeaderAddition, Headers, ACCESS_CONTROL_EXPOSE_HEADERS};

@@ -1,15 +1,17 @@
-//! A list of header names, as `Access-Control-Allow-Headers` and `Access-Control-Expose-Headers` have it.
+//! A list of header names, as `Access-Control-Allow-Headers` and `Access-Control-Expose-Headers`
+//! have it.
 //!
 //! ```text
 //! content-type, x-team
 //! ```
-//! What is missing goes behind it as a line of its own, which means the same as a longer line (RFC 9110, §5.3): what was there keeps its bytes, also
-//! where it is no list that a browser would read.
+//! What is missing goes behind it as a line of its own, which means the same as a longer line (RFC
+//! 9110, §5.3): what was there keeps its bytes, also where it is no list that a browser would read.
 
 use super::allow_credentials;
 use crate::headers::{trim, HeaderAddition, Headers};
 
-/// Adds the names that a header lacks, compared without case; `None` if it lacks none. `*` stands for all of them, but not with credentials.
+/// Adds the names that a header lacks, compared without case; `None` if it lacks none. `*` stands
+/// for all of them, but not with credentials.
 pub fn add(answer: &Headers, header: &'static str, wanted: &[&str]) -> Option<HeaderAddition> {
     let has = |name: &str| has_any(answer, header, &[name]);
     if has("*") && !allow_credentials::is_allowed(answer) {

@@ -1,5 +1,5 @@
-//! `Access-Control-Request-Headers: baggage,sentry-trace,x-tenant`: what a browser asks to send (Fetch,
-//! "CORS-preflight fetch").
+//! `Access-Control-Request-Headers: baggage,sentry-trace,x-tenant`: what a browser asks to send
+//! (Fetch, "CORS-preflight fetch").
 //!
 //! Many services compare the names asked for with their own list and refuse the whole preflight if
 //! one is missing there. So they are not asked about the names that the filter adds to the answer:
@@ -9,8 +9,8 @@ use super::{allowed_names, CorsRequest};
 use crate::config::FilterConfig;
 use crate::headers::{trim, HeaderMutation, Headers, ACCESS_CONTROL_REQUEST_HEADERS};
 
-/// Takes the names that the answer will get anyway out of what a preflight asks for. The others keep
-/// their order and spelling. `None` if there is nothing to change.
+/// Takes the names that the answer will get anyway out of what a preflight asks for. The others
+/// keep their order and spelling. `None` if there is nothing to change.
 pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMutation> {
     let name = ACCESS_CONTROL_REQUEST_HEADERS;
     if !config.cors.allow_headers || !CorsRequest::is_preflight(headers) {
@@ -129,8 +129,8 @@ mod tests {
         }
     }
 
-    /// Whether a browser misses something in the answer depends on what it asked for, not on what is
-    /// left of that.
+    /// Whether a browser misses something in the answer depends on what it asked for, not on what
+    /// is left of that.
     #[test]
     fn the_answer_is_judged_by_what_the_browser_asked_for() {
         let lines = [

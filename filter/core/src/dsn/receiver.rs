@@ -1,5 +1,5 @@
-//! Whether a request goes to the receiver of the spans itself, as the filter's own POSTs do where the
-//! way to Sentry leads through the gateway: to report those would be to report the reporting.
+//! Whether a request goes to the receiver of the spans itself, as the filter's own POSTs do where
+//! the way to Sentry leads through the gateway: to report those would be to report the reporting.
 //!
 //! ```text
 //! https://key@host/sentry/42   host, host:443, HOST, host.   below /sentry/api/, or transport.path
@@ -24,8 +24,8 @@ impl Dsn {
             }
     }
 
-    /// Whether a path on that host is the receiver's. `export_path` is where spans are posted to, if
-    /// that is not the DSN's to say (`transport.path`).
+    /// Whether a path on that host is the receiver's. `export_path` is where spans are posted to,
+    /// if that is not the DSN's to say (`transport.path`).
     pub fn is_receivers_path(&self, path: &[u8], export_path: Option<&str>) -> bool {
         if !path.starts_with(b"/") {
             return false;

@@ -1,10 +1,12 @@
-//! The `client_report` item: what never reached Sentry, and why, so that its numbers can be told from the truth (sentry-protocol.md §11.3).
+//! The `client_report` item: what never reached Sentry, and why, so that its numbers can be told
+//! from the truth (sentry-protocol.md §11.3).
 //!
 //! ```text
 //! {"type":"client_report","length":123}
 //! {"timestamp":"…","discarded_events":[{"reason":"…","category":"transaction","quantity":2},…]}
 //! ```
-//! It rides on the next envelope. What Sentry has refused with 429 is not in it: Sentry has counted that itself.
+//! It rides on the next envelope. What Sentry has refused with 429 is not in it: Sentry has counted
+//! that itself.
 
 use serde::Serialize;
 
@@ -36,7 +38,8 @@ struct Discarded {
 }
 
 impl ClientReport {
-    /// Notes that something was lost. A lost transaction counts its spans, too; other formats have only those.
+    /// Notes that something was lost. A lost transaction counts its spans, too; other formats have
+    /// only those.
     pub fn add(&mut self, reason: &'static str, lost: Amount, format: Format) {
         let transactions = match format {
             Format::Transaction => lost.segments,

@@ -5,10 +5,12 @@
 //! ResourceSpans     { resource: 1 = { attributes: 1 = KeyValue … }, scope_spans: 2 = ScopeSpans }
 //! ScopeSpans        { scope: 1 = { name: 1, version: 2 }, spans: 2 = Span … }
 //! ```
-//! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64, error_message: 2 } }`, empty if all was taken.
+//! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64,
+//! error_message: 2 } }`, empty if all was taken.
 //!
-//! A parcel holds its spans with the heads of their fields, so that a POST is the parcels one after the other behind one resource. There is no DSC in
-//! it, and thus no sampling by the head of the trace on Sentry's side.
+//! A parcel holds its spans with the heads of their fields, so that a POST is the parcels one after
+//! the other behind one resource. There is no DSC in it, and thus no sampling by the head of the
+//! trace on Sentry's side.
 
 use super::{protocol_attributes, Parcel, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
@@ -62,7 +64,8 @@ pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
     body
 }
 
-/// How many spans an answer says were refused although the POST was taken; none if it says no such thing.
+/// How many spans an answer says were refused although the POST was taken; none if it says no such
+/// thing.
 pub fn rejected(answer: &[u8]) -> u32 {
     let partial_success = Fields::of(answer).find_map(|field| match field {
         Some((1, Wire::Bytes(message))) => Some(message),
@@ -78,7 +81,8 @@ pub fn rejected(answer: &[u8]) -> u32 {
 fn write_resource(config: &FilterConfig, resource: &mut Message) {
     let release = config.release.as_deref();
     for (name, value) in [
-        // Required by OpenTelemetry's conventions; where nobody gave the gateway a name, what it is.
+        // Required by OpenTelemetry's conventions; where nobody gave the gateway a name, what it
+        // is.
         (
             "service.name",
             Some(config.server_name.as_deref().unwrap_or("envoy")),
@@ -185,7 +189,8 @@ fn write_text(field: u32, name: &str, text: &str, message: &mut Message) {
     write_key(field, name, bytes_len(text.len()), message).bytes(1, text.as_bytes());
 }
 
-/// `KeyValue { key: 1, value: 2 = AnyValue { … } }` up to the value's only field, which has this length.
+/// `KeyValue { key: 1, value: 2 = AnyValue { … } }` up to the value's only field, which has this
+/// length.
 fn write_key<'m>(
     field: u32,
     name: &str,

@@ -6,8 +6,8 @@
 //!  "content_type":"application/vnd.sentry.items.span.v2+json"}
 //! {"version":2,"items":[{"trace_id":"…","span_id":"…","name":"…","status":"ok",…},…]}
 //! ```
-//! `ingest_settings` are left out, which means that Sentry infers nothing from the connection that delivers the envelope: it is the gateway's, not a
-//! client's.
+//! `ingest_settings` are left out, which means that Sentry infers nothing from the connection that
+//! delivers the envelope: it is the gateway's, not a client's.
 
 use std::borrow::Cow;
 
@@ -174,7 +174,8 @@ fn link(context: SentryTrace) -> Link {
     }
 }
 
-/// Seconds since the epoch with microseconds, which a double holds exactly enough to be written with six decimals.
+/// Seconds since the epoch with microseconds, which a double holds exactly enough to be written
+/// with six decimals.
 fn seconds(ns: u64) -> f64 {
     ns.checked_div(1_000).unwrap_or_default() as f64 / 1e6
 }

@@ -125,7 +125,8 @@ fn spans_of_one_trace_share_an_envelope() {
     assert_eq!(names, ["/a", "GET", "/b", "GET"]);
 }
 
-/// Trap of sentry-protocol.md §2.8: what was forwarded stays, but Sentry would drop spans without a DSC, or with another trace's.
+/// Trap of sentry-protocol.md §2.8: what was forwarded stays, but Sentry would drop spans without a
+/// DSC, or with another trace's.
 #[test]
 fn streamed_spans_always_have_a_dsc_of_their_trace() {
     let other = "99999999999999999999999999999999";

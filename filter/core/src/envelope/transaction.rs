@@ -1,4 +1,5 @@
-//! The `transaction` item: one event with the server span in its trace context and the calls to upstreams below it, sentry-protocol.md §9.1.
+//! The `transaction` item: one event with the server span in its trace context and the calls to
+//! upstreams below it, sentry-protocol.md §9.1.
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
@@ -129,8 +130,8 @@ pub fn write(
         upstream,
     } = segment;
     let event_id = EventId::of(context.trace_id, context.span_id);
-    // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen one is never filled (§2.7), and a transaction may do
-    // without.
+    // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen
+    // one is never filled (§2.7), and a transaction may do without.
     let trace = Some(&context.dsc).filter(|dsc| !dsc.is_unreadable());
     write_header(config, Some(event_id), trace, header)?;
     let event = Transaction {

@@ -1,4 +1,5 @@
-//! The second half of the line: from a segment that has ended to the answer of the receiver, and to the end of the configuration.
+//! The second half of the line: from a segment that has ended to the answer of the receiver, and to
+//! the end of the configuration.
 
 use std::ops::Range;
 
@@ -15,13 +16,16 @@ use crate::transport::{Answer, Callout, Fate, Outcome, Transport};
 const REPORT_INTERVAL_NS: u64 = 60_000_000_000;
 /// How long an old configuration may still send what waits.
 const MAX_ENDING_NS: u64 = 60_000_000_000;
-/// How often there is a tick at least, in milliseconds, so that what waits for a long flush interval leaves when the traffic stops.
+/// How often there is a tick at least, in milliseconds, so that what waits for a long flush
+/// interval leaves when the traffic stops.
 const QUIET_TICK_MS: u32 = 250;
 /// The longest flush interval that has a tick of its own, in milliseconds.
 const MAX_TICK_MS: u32 = 1_000;
-/// How many POSTs may be under way when nothing is left to wait for: as many as `transport.max_in_flight` can be.
+/// How many POSTs may be under way when nothing is left to wait for: as many as
+/// `transport.max_in_flight` can be.
 const MAX_LAST_POSTS: usize = 1_024;
-/// A tick that comes so late says that the host's clock was set forward, or that the worker stood still: by ten seconds, up to a century.
+/// A tick that comes so late says that the host's clock was set forward, or that the worker stood
+/// still: by ten seconds, up to a century.
 const LATE_NS: Range<u64> = 10_000_000_000..3_200_000_000_000_000_000;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -39,7 +43,8 @@ pub(super) enum Ending {
 }
 
 impl Pipeline {
-    /// Shares the bounds of the queue and of the POSTs under way with the older generations of the configuration. To be called before anything is recorded.
+    /// Shares the bounds of the queue and of the POSTs under way with the older generations of the
+    /// configuration. To be called before anything is recorded.
     pub fn share_bounds(&mut self, generations: &Generations) {
         let max_bytes = self.config.transport.max_queue_bytes;
         self.queue = Queue::new(max_bytes, generations.clone());
@@ -76,14 +81,16 @@ impl Pipeline {
         self.lose_queued(Loss::QueueOverflow, lost);
     }
 
-    /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last stream's end.
+    /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last
+    /// stream's end.
     pub fn is_full_batch(&self) -> bool {
         let sharing = self.config.transport.format.sharing();
         self.queue.is_full_batch(sharing) && self.is_ready(self.ended_ns)
     }
 
-    /// Whether what waits goes on its way as soon as an answer has made room. What goes together waits for a tick or a full batch instead: a receiver that
-    /// answers quickly would otherwise get many small POSTs, which cost more than the spans in them.
+    /// Whether what waits goes on its way as soon as an answer has made room. What goes together
+    /// waits for a tick or a full batch instead: a receiver that answers quickly would otherwise
+    /// get many small POSTs, which cost more than the spans in them.
     pub fn follows_answers(&self) -> bool {
         let sharing = self.config.transport.format.sharing();
         self.ending.is_some() || sharing != Sharing::Any || self.is_full_batch()
@@ -100,7 +107,8 @@ impl Pipeline {
         has_slot && transport.is_ready(now_ns)
     }
 
-    /// The next thing to post, if anything waits and there is room for it. To be answered with [`Self::on_dispatched`] or [`Self::on_not_dispatched`].
+    /// The next thing to post, if anything waits and there is room for it. To be answered with
+    /// [`Self::on_dispatched`] or [`Self::on_not_dispatched`].
     pub fn next_callout(&mut self, host_ns: u64) -> Option<Callout> {
         let now_ns = self.clock.advance(host_ns);
         if !self.is_ready(now_ns) {
@@ -139,7 +147,8 @@ impl Pipeline {
         self.settle_all(replaced);
     }
 
-    /// The host did not take a callout: it has provably not left, and waits for another try. `random` spreads the workers.
+    /// The host did not take a callout: it has provably not left, and waits for another try.
+    /// `random` spreads the workers.
     pub fn on_not_dispatched(&mut self, callout: Callout, host_ns: u64, random: u64) {
         let now_ns = self.clock.advance(host_ns);
         self.metrics
@@ -250,7 +259,8 @@ impl Pipeline {
         Some(limit)
     }
 
-    /// Another worker has told the number of a [`SharedLimit`]. What was told before counts once: it is told again when the clock was set back.
+    /// Another worker has told the number of a [`SharedLimit`]. What was told before counts once:
+    /// it is told again when the clock was set back.
     pub fn on_shared_limit(&mut self, number: u64, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
         let limit = SharedLimit::told(number);
@@ -264,7 +274,8 @@ impl Pipeline {
         }
     }
 
-    /// Under which name workers share the limit: those with the same receiver and key, and the same kind of data.
+    /// Under which name workers share the limit: those with the same receiver and key, and the same
+    /// kind of data.
     pub fn limit_key(&self) -> Option<String> {
         let (dsn, format) = (self.config.dsn.as_ref()?, self.config.transport.format);
         let (key, authority) = (dsn.public_key(), dsn.authority());
@@ -282,7 +293,8 @@ impl Pipeline {
         }
     }
 
-    /// A tick: gives up on callouts that the host will not answer any more, and is interested in CORS answers again.
+    /// A tick: gives up on callouts that the host will not answer any more, and is interested in
+    /// CORS answers again.
     pub fn on_tick(&mut self, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
         let step_ns = now_ns.saturating_sub(std::mem::replace(&mut self.ticked_ns, now_ns));
@@ -306,7 +318,8 @@ impl Pipeline {
         self.set_limited(is_worker && self.is_closed(now_ns));
     }
 
-    /// Whether the last tick is one for a flush: the flush interval is over, or nothing was queued since the tick before it.
+    /// Whether the last tick is one for a flush: the flush interval is over, or nothing was queued
+    /// since the tick before it.
     pub fn is_flush_due(&mut self) -> bool {
         let now_ns = self.ticked_ns;
         let interval_ms = self.config.transport.flush_interval_ms;
@@ -338,8 +351,8 @@ impl Pipeline {
         }
     }
 
-    /// The same, but its VM ends with it. All that waits is posted now, whatever is under way: over HTTP/2 Envoy may still send that. To be followed by
-    /// [`Self::abandon`].
+    /// The same, but its VM ends with it. All that waits is posted now, whatever is under way: over
+    /// HTTP/2 Envoy may still send that. To be followed by [`Self::abandon`].
     pub fn end_with_vm(&mut self) {
         self.end();
         self.ending = Some(Ending::WithVm);
@@ -356,7 +369,8 @@ impl Pipeline {
         }
     }
 
-    /// Nothing can be sent any more, and no answer will come: what waits and what is under way counts as lost, and leaves the gauges.
+    /// Nothing can be sent any more, and no answer will come: what waits and what is under way
+    /// counts as lost, and leaves the gauges.
     pub fn abandon(&mut self) {
         self.lose_waiting(Loss::NetworkError);
         let lost = match &mut self.transport {

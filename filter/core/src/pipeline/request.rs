@@ -12,8 +12,8 @@ use crate::span::{OpenSpan, Request, StreamEnd};
 use crate::trace::redirect::{Carried, Redirected};
 use crate::trace::{self, Before, Damage, Limits, Sources, TraceDecision, TraceOrigin};
 
-/// What is kept for a request while it is under way. Everything in it is bounded, and counts towards
-/// `max_live_bytes` until it is dropped.
+/// What is kept for a request while it is under way. Everything in it is bounded, and counts
+/// towards `max_live_bytes` until it is dropped.
 #[derive(Debug)]
 pub struct LiveRequest {
     /// The span to close at the end of the stream.
@@ -173,8 +173,9 @@ impl Pipeline {
         response.additions(answer, &self.config)
     }
 
-    /// A stream has ended. Whether the filters stand in the wrong order, if that is to be said now; `request` and `answer` read the headers as they are
-    /// at the end, and are asked now and then only. `cors` is `None` if the request's headers never came here.
+    /// A stream has ended. Whether the filters stand in the wrong order, if that is to be said now;
+    /// `request` and `answer` read the headers as they are at the end, and are asked now and then
+    /// only. `cors` is `None` if the request's headers never came here.
     pub fn is_out_of_order(
         &mut self,
         cors: Option<&CorsRequest>,
@@ -235,8 +236,8 @@ impl Pipeline {
         metrics.add(Metric::BaggageLimit, dropped_members.into());
     }
 
-    /// The stream of a request has ended that is recorded. `answer` reads the response's headers and
-    /// is asked only if some of them are recorded. A token is to be left with the request where
+    /// The stream of a request has ended that is recorded. `answer` reads the response's headers
+    /// and is asked only if some of them are recorded. A token is to be left with the request where
     /// Envoy turns it into another one: see [`Sources::redirect_token`].
     pub fn on_stream_end(
         &mut self,

@@ -13,7 +13,8 @@ use crate::transport::Callout;
 
 pub(super) const NS_PER_S: u64 = 1_000_000_000;
 
-/// A pipeline with its own clock, a host that can refuse callouts, and the metrics as the host would show them.
+/// A pipeline with its own clock, a host that can refuse callouts, and the metrics as the host
+/// would show them.
 pub(super) struct Gateway {
     pub(super) pipeline: Pipeline,
     pub(super) now_ns: u64,

@@ -6,11 +6,12 @@ use super::{FULL_ALONE, MAX_BYTES, MAX_SPANS};
 use crate::envelope::{Amount, Parcel, Sharing};
 use crate::trace::id::TraceId;
 
-/// Which part of the queue is put in order at once, so that a POST finds its trace in one piece: each parcel is looked at a few times on its way out, however
-/// many wait.
+/// Which part of the queue is put in order at once, so that a POST finds its trace in one piece:
+/// each parcel is looked at a few times on its way out, however many wait.
 const PART: usize = 4;
 
-/// What waits of one generation, in the order in which it ended, but for what is in order by trace already.
+/// What waits of one generation, in the order in which it ended, but for what is in order by trace
+/// already.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// Its name among the others.
@@ -116,8 +117,8 @@ impl Lane {
         Amount::of(&lost)
     }
 
-    /// Takes so many of the oldest parcels out of the line, with all that is of the same traces: trace by trace, the oldest first, each in its order. They still
-    /// count as waiting.
+    /// Takes so many of the oldest parcels out of the line, with all that is of the same traces:
+    /// trace by trace, the oldest first, each in its order. They still count as waiting.
     fn gather(&mut self, oldest: usize) -> Vec<Parcel> {
         let oldest = self.parcels.iter().take(oldest);
         // A heap sorts as well as `sort_unstable`, and is a tenth of it in the module.

@@ -1,15 +1,19 @@
-//! `Cache-Control: private, max-age=60`: whether a cache that serves several people may keep an answer (RFC 9111).
+//! `Cache-Control: private, max-age=60`: whether a cache that serves several people may keep an
+//! answer (RFC 9111).
 //!
-//! A trace id in a shared copy would put all its readers into one trace, so an answer counts as private only where that is certain:
+//! A trace id in a shared copy would put all its readers into one trace, so an answer counts as
+//! private only where that is certain:
 //!
 //! - `no-store`, or `private` without field names: the standard forbids it (§5.2.2);
-//! - the request had `Authorization`, and the answer has none of `public`, `s-maxage`, `must-revalidate`: the standard forbids it (§3.5);
-//! - the answer has `Set-Cookie`, no `Expires`, and no directive but `no-cache`: the standard leaves it to the caches' heuristics (§4.2.2, §7.3), and
-//!   those that serve several people leave it alone, as one visitor's cookie would go to all.
+//! - the request had `Authorization`, and the answer has none of `public`, `s-maxage`,
+//!   `must-revalidate`: the standard forbids it (§3.5);
+//! - the answer has `Set-Cookie`, no `Expires`, and no directive but `no-cache`: the standard
+//!   leaves it to the caches' heuristics (§4.2.2, §7.3), and those that serve several people leave
+//!   it alone, as one visitor's cookie would go to all.
 //!
 //! Fields that speak to such caches alone may overrule `Cache-Control`, so with one of them nothing
-//! is certain: `CDN-Cache-Control` and its kin (RFC 9213; Cloudflare, Vercel, Netlify, LiteSpeed and
-//! others put their name before it), `Surrogate-Control` (Fastly, Varnish), `Edge-Control`
+//! is certain: `CDN-Cache-Control` and its kin (RFC 9213; Cloudflare, Vercel, Netlify, LiteSpeed
+//! and others put their name before it), `Surrogate-Control` (Fastly, Varnish), `Edge-Control`
 //! (Akamai), `X-Accel-Expires` (nginx), `X-Reverse-Proxy-TTL` and its like (Varnish). Tags, such as
 //! `Surrogate-Key`, are not among them: they say what a copy is called, not that there may be one.
 
@@ -28,7 +32,8 @@ const FOR_SHARED_CACHES: [&str; 7] = [
 /// Directives with which an answer to an authorized request may be shared (RFC 9111, §3.5).
 const SHARE_AUTHORIZED: [&str; 3] = ["public", "s-maxage", "must-revalidate"];
 
-/// Whether it is certain that no shared cache keeps the answer. `is_authorized`: the request had `Authorization`.
+/// Whether it is certain that no shared cache keeps the answer. `is_authorized`: the request had
+/// `Authorization`.
 pub fn is_private(answer: &Headers, is_authorized: bool) -> bool {
     if answer.iter().any(|(name, _)| is_for_shared_caches(name)) {
         return false;

@@ -1,12 +1,13 @@
 //! How a page load learns its trace:
 //! `Server-Timing: sentry-trace;desc="771a…1700-7c51…4a2a-1", baggage;desc="sentry-trace_id=771a…"`
-//! (sentry-protocol.md §6.5). Sentry's browser SDK reads it from the document's own navigation entry, unless the page has a `<meta>` tag.
+//! (sentry-protocol.md §6.5). Sentry's browser SDK reads it from the document's own navigation
+//! entry, unless the page has a `<meta>` tag.
 
 use crate::headers::{trim, Elements, Headers, SERVER_TIMING};
 use crate::trace::sentry_trace::SentryTrace;
 
-/// Whether a line of ours can stand behind the ones that are there: none of them names a metric of ours, and none ends inside a quoted text, where ours
-/// would become a part of it.
+/// Whether a line of ours can stand behind the ones that are there: none of them names a metric of
+/// ours, and none ends inside a quoted text, where ours would become a part of it.
 pub fn has_room(answer: &Headers) -> bool {
     answer.values(SERVER_TIMING).all(|line| {
         let mut metrics = Elements::of(line);

@@ -1,4 +1,5 @@
-//! The attributes of spans: names of sentry-conventions (sentry-protocol.md §12.4) and a handful of Envoy's own, `envoy.*`. What is not known is absent.
+//! The attributes of spans: names of sentry-conventions (sentry-protocol.md §12.4) and a handful of
+//! Envoy's own, `envoy.*`. What is not known is absent.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,8 @@ pub const MAX_TEXT: usize = 1_024;
 pub const MAX_NAME: usize = 200;
 /// How many bytes a number has as JSON, at most.
 const MAX_NUMBER: usize = 24;
-/// How many bytes all attributes of a span may have as JSON. Relay trims `contexts.trace`, where those of the server span are, at 8 kB (sentry-protocol.md §9.1).
+/// How many bytes all attributes of a span may have as JSON. Relay trims `contexts.trace`, where
+/// those of the server span are, at 8 kB (sentry-protocol.md §9.1).
 const MAX_BYTES: usize = 7_000;
 
 /// The value of an attribute. Most texts are those of the request and its end.
@@ -174,7 +176,8 @@ impl HeapBytes for Attributes<'_> {
     }
 }
 
-/// The attributes of the gateway's own span. `gateway_ns` is the time that it took besides its calls to upstreams.
+/// The attributes of the gateway's own span. `gateway_ns` is the time that it took besides its
+/// calls to upstreams.
 pub fn of_server_span<'a>(
     request: &'a Request,
     transaction: &'a TransactionName,
@@ -228,7 +231,8 @@ pub fn of_server_span<'a>(
     attributes
 }
 
-/// The attributes of a call to an upstream. `code` is the status that the upstream answered with, `first_byte_ns` how long that took to begin.
+/// The attributes of a call to an upstream. `code` is the status that the upstream answered with,
+/// `first_byte_ns` how long that took to begin.
 pub fn of_upstream_span<'a>(
     request: &'a Request,
     end: &'a StreamEnd,

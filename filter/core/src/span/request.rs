@@ -9,7 +9,8 @@ use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, UPG
 use crate::live::{sum, HeapBytes};
 use crate::route::{Source, TransactionName};
 
-/// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as long as the request takes.
+/// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as
+/// long as the request takes.
 const MAX_TARGET: usize = 2 * MAX_TEXT;
 /// What the media types of gRPC begin with.
 const GRPC: &[u8] = b"application/grpc";
@@ -21,7 +22,8 @@ const MAX_SCHEME: usize = 16;
 /// Envoy makes an upgrade of an extended `CONNECT` of HTTP/2.
 const TUNNELS: &[u8] = b"connect-";
 
-/// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not UTF-8 become U+FFFD.
+/// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not
+/// UTF-8 become U+FFFD.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The method, as names and attributes have it.
@@ -39,7 +41,8 @@ pub struct Request {
     pub full_url: Option<String>,
     /// How long the URL is without its query.
     pub url_len: usize,
-    /// The query without its `?`, with the values filtered that do not leave; absent if there is none.
+    /// The query without its `?`, with the values filtered that do not leave; absent if there is
+    /// none.
     pub query: Option<String>,
     /// The user agent, if it may leave.
     pub user_agent: Option<String>,

@@ -1,7 +1,9 @@
-//! Envoy's response flags: bits in the attribute `response.flags`, short names in its access logs and here.
+//! Envoy's response flags: bits in the attribute `response.flags`, short names in its access logs
+//! and here.
 
-/// The short names in the order of their bits, as Envoy's documentation of `%RESPONSE_FLAGS%` has them. Bit 1 was seen as `UH`, 2 as `UT`, 5 as `UF`,
-/// 6 as `UC`, 14 as `DC`, 15 as `URX` and 23 as `UPE` on 1.40.
+/// The short names in the order of their bits, as Envoy's documentation of `%RESPONSE_FLAGS%` has
+/// them. Bit 1 was seen as `UH`, 2 as `UT`, 5 as `UF`, 6 as `UC`, 14 as `DC`, 15 as `URX` and 23 as
+/// `UPE` on 1.40.
 const NAMES: [&str; 30] = [
     "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC",
     "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR",

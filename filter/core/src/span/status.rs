@@ -32,7 +32,8 @@ pub enum SpanStatus {
     OutOfRange,
     /// 501.
     Unimplemented,
-    /// 500 and every other 5xx that has no word of its own, and an answer that never came or broke off.
+    /// 500 and every other 5xx that has no word of its own, and an answer that never came or broke
+    /// off.
     InternalError,
     /// 503.
     Unavailable,
@@ -92,7 +93,8 @@ const BY_GRPC_CODE: [(SpanStatus, &str, &str); 17] = [
 ];
 
 impl SpanStatus {
-    /// How a stream ended, for the client. For gRPC the status of the call counts and not that of HTTP.
+    /// How a stream ended, for the client. For gRPC the status of the call counts and not that of
+    /// HTTP.
     pub fn of_stream(end: &StreamEnd, request: &Request) -> Self {
         let flags = end.response_flags;
         match end.response_code {
@@ -108,7 +110,8 @@ impl SpanStatus {
         }
     }
 
-    /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP clients say of a network error (§9.2).
+    /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP
+    /// clients say of a network error (§9.2).
     pub fn of_upstream(end: &StreamEnd, request: &Request, was_answered: bool) -> Self {
         let flags = end.response_flags;
         match () {
@@ -129,7 +132,8 @@ impl SpanStatus {
         }
     }
 
-    /// The status of a request that was answered with a code; `None` is one that was never answered.
+    /// The status of a request that was answered with a code; `None` is one that was never
+    /// answered.
     pub fn from_http(code: Option<u16>) -> Self {
         match code {
             None => Self::InternalError,
@@ -171,7 +175,8 @@ impl SpanStatus {
             .map_or("unknown_error", |(_, word, _)| word)
     }
 
-    /// Whether formats that know two states only call it an error. A client that went away is none, as in Sentry's SDK for JavaScript (§10.3).
+    /// Whether formats that know two states only call it an error. A client that went away is none,
+    /// as in Sentry's SDK for JavaScript (§10.3).
     pub fn is_error(self) -> bool {
         !matches!(self, Self::Ok | Self::Cancelled)
     }
@@ -227,7 +232,8 @@ mod tests {
         assert_eq!(SpanStatus::grpc_word(17), None);
     }
 
-    /// What Envoy 1.40 says about streams that ended in these ways, and what that means for the client and for the call to the upstream.
+    /// What Envoy 1.40 says about streams that ended in these ways, and what that means for the
+    /// client and for the call to the upstream.
     #[test]
     fn every_end_of_a_stream_has_a_status() {
         let (dc, ut, uc, upe, dr) = (1 << 14, 1 << 2, 1 << 6, 1 << 23, 1 << 28);

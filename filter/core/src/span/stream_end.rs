@@ -54,7 +54,8 @@ pub struct StreamEnd {
     pub now_ns: u64,
 }
 
-/// What Envoy says about the call to the upstream: about the last attempt, if there were several (seen on 1.40).
+/// What Envoy says about the call to the upstream: about the last attempt, if there were several
+/// (seen on 1.40).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct UpstreamEnd {
     /// The host's address and port.
@@ -63,7 +64,8 @@ pub struct UpstreamEnd {
     pub attempts: u64,
     /// How long the attempt waited for a connection of the pool.
     pub pool_wait_ns: Option<u64>,
-    /// From the first byte sent to the last byte received; absent if the response did not come to its end.
+    /// From the first byte sent to the last byte received; absent if the response did not come to
+    /// its end.
     pub latency_ns: Option<u64>,
     /// Why the connection failed.
     pub transport_failure: Option<String>,
@@ -72,7 +74,8 @@ pub struct UpstreamEnd {
 }
 
 impl StreamEnd {
-    /// Asks for what the span needs and is not known yet. What is only there in some cases is only asked for in these: every attribute costs a host call.
+    /// Asks for what the span needs and is not known yet. What is only there in some cases is only
+    /// asked for in these: every attribute costs a host call.
     pub fn read(
         span: &OpenSpan,
         sends_client_address: bool,
@@ -177,7 +180,8 @@ impl StreamEnd {
             .is_some_and(is_late_reset)
     }
 
-    /// Whether something took too long. Limits of the connection manager have no flag, only details (seen on 1.40).
+    /// Whether something took too long. Limits of the connection manager have no flag, only details
+    /// (seen on 1.40).
     pub fn timed_out(&self) -> bool {
         const DETAILS: [&str; 3] = [
             "max_duration_timeout",
@@ -188,7 +192,8 @@ impl StreamEnd {
         self.response_flags.timed_out() || DETAILS.contains(&details)
     }
 
-    /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters again, for the same request of the client.
+    /// Whether the upstream's response was taken as the way to another one: Envoy runs the filters
+    /// again, for the same request of the client.
     pub fn is_internal_redirect(&self) -> bool {
         let details = self.response_code_details.as_deref();
         Self::is_redirect(details.unwrap_or_default().as_bytes())
@@ -274,7 +279,8 @@ impl Attributes<'_> {
         is_asked.then(|| self.text(attribute))?
     }
 
-    /// An integer, time or duration: 8 bytes, little-endian. A negative one means that it is not known.
+    /// An integer, time or duration: 8 bytes, little-endian. A negative one means that it is not
+    /// known.
     fn number(&mut self, attribute: Attribute) -> Option<u64> {
         let bytes = self.bytes(attribute)?;
         let number = i64::from_le_bytes(bytes.as_ref().try_into().ok()?);

@@ -14,17 +14,22 @@
 //! Measured on 1.40, with the numbers of Envoy's access log (`%COMMON_DURATION%`) beside them:
 //!
 //! - **A slow upstream** (300 ms): backend latency 304.6 ms of 304.8.
-//! - **A slow body** (headers after 100 ms, the rest after 200): backend latency 301.2 ms, so it ends with the last byte received. **A slow client** makes it
-//!   longer, too: Envoy stops reading from the upstream while the client's buffer is full.
-//! - **Retries** (three attempts of 100 ms): attempt count 3; backend latency (100.9 ms) and pool wait are those of the last attempt.
+//! - **A slow body** (headers after 100 ms, the rest after 200): backend latency 301.2 ms, so it
+//!   ends with the last byte received. **A slow client** makes it longer, too: Envoy stops reading
+//!   from the upstream while the client's buffer is full.
+//! - **Retries** (three attempts of 100 ms): attempt count 3; backend latency (100.9 ms) and pool
+//!   wait are those of the last attempt.
 //! - **A connection that fails**: no backend latency; the pool wait is the time until it failed.
-//! - **Queueing** for a connection (the only one busy for 300 ms): pool wait 295.5 ms, outside of the backend latency.
+//! - **Queueing** for a connection (the only one busy for 300 ms): pool wait 295.5 ms, outside of
+//!   the backend latency.
 //! - **A response that does not end** (reset by either side, timeout): no backend latency.
 //!
-//! So a call with one attempt begins when it begins to wait for its connection, one with several when the filter let the request go. It ends with the last
-//! byte from the upstream, or with the stream where that never came. The first byte out is not before the request was let go and the connection was
-//! there; and since the last byte cannot come before the headers, it is not earlier than the answer minus the latency. The later of the two is it: exactly,
-//! unless a filter behind this one holds up the request *and* the body goes on after the headers.
+//! So a call with one attempt begins when it begins to wait for its connection, one with several
+//! when the filter let the request go. It ends with the last byte from the upstream, or with the
+//! stream where that never came. The first byte out is not before the request was let go and the
+//! connection was there; and since the last byte cannot come before the headers, it is not earlier
+//! than the answer minus the latency. The later of the two is it: exactly, unless a filter behind
+//! this one holds up the request *and* the body goes on after the headers.
 
 use super::stream_end::UpstreamEnd;
 
@@ -49,8 +54,8 @@ impl Interval {
     }
 }
 
-/// When the call took place, within the times of the stream. `sent_ns` is when the filter let the request go, `answered_ns` when the response's headers
-/// came by.
+/// When the call took place, within the times of the stream. `sent_ns` is when the filter let the
+/// request go, `answered_ns` when the response's headers came by.
 pub fn call(
     stream: Interval,
     sent_ns: Option<u64>,
@@ -83,8 +88,8 @@ pub fn call(
 mod tests {
     use super::*;
 
-    /// In milliseconds after the beginning of the stream: let go, answered, attempts, pool wait, backend latency; the stream's end; start and end of
-    /// the call.
+    /// In milliseconds after the beginning of the stream: let go, answered, attempts, pool wait,
+    /// backend latency; the stream's end; start and end of the call.
     type Row = (
         &'static str,
         (Option<u64>, Option<u64>, u64, Option<u64>, Option<u64>),

@@ -24,7 +24,8 @@ use crate::headers::trim;
 
 /// The most members a header may have that everybody must pass on (W3C Baggage, "Limits").
 pub const MAX_MEMBERS: usize = 64;
-/// The most bytes a header may have that everybody must pass on, over all its lines (W3C Baggage, "Limits").
+/// The most bytes a header may have that everybody must pass on, over all its lines (W3C Baggage,
+/// "Limits").
 pub const MAX_BYTES: usize = 8_192;
 
 /// What the keys of the dynamic sampling context begin with.
@@ -66,7 +67,8 @@ pub enum SentryMembers<'a> {
 pub type Change = (&'static str, Option<Cow<'static, str>>);
 
 impl<'a> Baggage<'a> {
-    /// Reads the lines: as many members of ours, and as many of others, as the limits allow to either. Nothing is allocated for what is not kept.
+    /// Reads the lines: as many members of ours, and as many of others, as the limits allow to
+    /// either. Nothing is allocated for what is not kept.
     pub fn read(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut baggage = Self::default();
         let (mut ours, mut theirs, mut both) = (Room::default(), Room::default(), Room::default());
@@ -165,7 +167,8 @@ impl<'a> Baggage<'a> {
         self.is_ambiguous
     }
 
-    /// A header value of these members. It keeps to the limits: ours first, then those of others from the left.
+    /// A header value of these members. It keeps to the limits: ours first, then those of others
+    /// from the left.
     pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
         let stays = |member: &&Member<'_>| sentry.keeps(member);
         // What is new has its room first, then what of ours arrived, then theirs.
@@ -212,8 +215,8 @@ impl<'a> Baggage<'a> {
         }
     }
 
-    /// The `sentry-` members alone, for an answer to the client: what others have put in is not for everybody. Nor is what is no visible text, which
-    /// some HTTP stack on the way back may refuse.
+    /// The `sentry-` members alone, for an answer to the client: what others have put in is not for
+    /// everybody. Nor is what is no visible text, which some HTTP stack on the way back may refuse.
     pub fn write_sentry(&self, sentry: SentryMembers<'_>) -> Vec<u8> {
         let is_visible = |member: &&[u8]| member.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let (added, mut room) = (sentry.added(), Room::default());

@@ -25,9 +25,11 @@ impl Restart {
     }
 }
 
-/// Whether a trace that names `incoming` as its organisation is continued by a gateway of the organisation `own`.
+/// Whether a trace that names `incoming` as its organisation is continued by a gateway of the
+/// organisation `own`.
 ///
-/// Two that differ never continue each other's traces; `strict` also refuses when only one of them is known.
+/// Two that differ never continue each other's traces; `strict` also refuses when only one of them
+/// is known.
 pub fn continues(incoming: Option<&str>, own: Option<&str>, strict: bool) -> bool {
     match (incoming, own) {
         (Some(incoming), Some(own)) => incoming == own,

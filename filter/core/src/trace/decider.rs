@@ -1,4 +1,5 @@
-//! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of what is recorded (filter.md §3).
+//! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of
+//! what is recorded (filter.md §3).
 
 use super::baggage::{Baggage, Change};
 use super::continuation::{self, Restart};
@@ -40,7 +41,8 @@ impl Arrived {
 #[derive(Debug)]
 pub(super) struct Decided {
     pub(super) origin: TraceOrigin,
-    /// What the upstream is to read in `sentry-trace`, but for the span's id if a call to it is recorded.
+    /// What the upstream is to read in `sentry-trace`, but for the span's id if a call to it is
+    /// recorded.
     pub(super) context: Option<SentryTrace>,
     /// What it is to read in the `sentry-` members of `baggage`.
     pub(super) members: Members,
@@ -95,7 +97,8 @@ impl Decider<'_, '_> {
             (Some(Arrived::Traceparent(value)), None) => self.adopt(value),
             (arrived, restart) => self.start(restart.or(refused), arrived),
         };
-        // No trace arrived, and none begins: `sentry-` members count only with the context they belong to (filter.md §3.3).
+        // No trace arrived, and none begins: `sentry-` members count only with the context they
+        // belong to (filter.md §3.3).
         decided.unwrap_or(Decided {
             origin: TraceOrigin::None,
             context: None,
@@ -217,8 +220,9 @@ impl Decider<'_, '_> {
         }
     }
 
-    /// Continues a trace of others': its ids and, if it says that it is sampled, its decision. For Sentry the trace begins here, since nobody has
-    /// written a DSC (sentry-protocol.md §2.7, first row).
+    /// Continues a trace of others': its ids and, if it says that it is sampled, its decision. For
+    /// Sentry the trace begins here, since nobody has written a DSC (sentry-protocol.md §2.7, first
+    /// row).
     fn adopt(&mut self, value: Traceparent) -> Option<Decided> {
         let dsn = self.starts?;
         let inherits = !self.ignores_sampled;
@@ -285,8 +289,8 @@ impl Decider<'_, '_> {
         })
     }
 
-    /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a rate of 0; without a rate (deferred mode) nothing is
-    /// recorded.
+    /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a
+    /// rate of 0; without a rate (deferred mode) nothing is recorded.
     fn sample(&mut self, incoming: Option<bool>, rand: SampleRand) -> Sampling {
         let mut sampling = Sampling::deferred(rand);
         if incoming == Some(false) {
@@ -307,8 +311,8 @@ impl Decider<'_, '_> {
             sampling.limit = self.limit();
         }
         sampling.sampled = Some(wanted && sampling.limit.is_none());
-        // What is left out for another reason than the rate was sampled at a rate of nothing, or `sample_rand < sample_rate` would say something else
-        // than `sampled`.
+        // What is left out for another reason than the rate was sampled at a rate of nothing, or
+        // `sample_rand < sample_rate` would say something else than `sampled`.
         sampling.rate = Some(if is_ignored || sampling.limit.is_some() {
             SampleRate::ZERO
         } else {
@@ -346,13 +350,15 @@ impl Decider<'_, '_> {
         })
     }
 
-    /// The id of the call to the upstream, if such calls are recorded. A host whose random bytes are always the same gets no second span.
+    /// The id of the call to the upstream, if such calls are recorded. A host whose random bytes
+    /// are always the same gets no second span.
     fn upstream_span_id(&mut self, span_id: SpanId) -> Option<SpanId> {
         let id = self.config.upstream_spans.then(|| self.new_span_id())?;
         id.filter(|id| *id != span_id)
     }
 
-    /// The DSC of a trace that begins here, as far as Sentry is concerned. `inherited` is a decision that others took, at a rate that nobody knows.
+    /// The DSC of a trace that begins here, as far as Sentry is concerned. `inherited` is a
+    /// decision that others took, at a rate that nobody knows.
     fn head(
         &self,
         dsn: &Dsn,
@@ -392,7 +398,8 @@ impl Decider<'_, '_> {
             .get_or_insert_with(|| RouteMetadata::read(attribute(Attribute::RouteMetadata)))
     }
 
-    /// Whether the `sentry-` members are those of this trace. Without a `trace_id` of their own they are taken as such (filter.md §11).
+    /// Whether the `sentry-` members are those of this trace. Without a `trace_id` of their own
+    /// they are taken as such (filter.md §11).
     fn belongs_to(&self, trace_id: TraceId) -> bool {
         self.baggage
             .sentry()
@@ -411,7 +418,8 @@ impl Decider<'_, '_> {
 
     fn random_sample_rand(&mut self) -> SampleRand {
         let mut bytes = [0; 8];
-        // Without random bytes the number that is sampled least: what cannot be drawn must not cost quota.
+        // Without random bytes the number that is sampled least: what cannot be drawn must not cost
+        // quota.
         match (self.sources.entropy)(&mut bytes) {
             true => SampleRand::from_random(bytes),
             false => SampleRand::MAX,

@@ -1,7 +1,9 @@
-//! The dynamic sampling context (DSC): what the head of a trace tells everyone behind it, sentry-protocol.md §2.1.
+//! The dynamic sampling context (DSC): what the head of a trace tells everyone behind it,
+//! sentry-protocol.md §2.1.
 //!
-//! It travels as `sentry-` members of `baggage`, percent-encoded, and as the `trace` object of an envelope, decoded. The DSC of a trace that arrived
-//! is frozen: it is forwarded and reported with exactly the values it came with (§2.7).
+//! It travels as `sentry-` members of `baggage`, percent-encoded, and as the `trace` object of an
+//! envelope, decoded. The DSC of a trace that arrived is frozen: it is forwarded and reported with
+//! exactly the values it came with (§2.7).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -68,7 +70,8 @@ pub struct Head<'a> {
     pub public_key: &'a Arc<str>,
     /// The number that every sampling decision of this trace is made with.
     pub sample_rand: SampleRand,
-    /// The rate that decided; `None` in deferred mode (sentry-protocol.md §3.4), and where others decided at a rate that nobody knows.
+    /// The rate that decided; `None` in deferred mode (sentry-protocol.md §3.4), and where others
+    /// decided at a rate that nobody knows.
     pub sample_rate: Option<SampleRate>,
     /// The decision; `None` in deferred mode.
     pub sampled: Option<bool>,
@@ -83,7 +86,8 @@ pub struct Head<'a> {
 }
 
 impl Dsc {
-    /// The DSC that arrived. Of a key that comes twice the last value counts, as in most SDKs (sentry-protocol.md §15).
+    /// The DSC that arrived. Of a key that comes twice the last value counts, as in most SDKs
+    /// (sentry-protocol.md §15).
     pub fn frozen<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut dsc = Self::default();
         for (key, value) in members {
@@ -92,7 +96,8 @@ impl Dsc {
         dsc
     }
 
-    /// Replaces values, or takes them out. Only for a decision that is ours although the trace is not (`incoming.sampled: ignore`).
+    /// Replaces values, or takes them out. Only for a decision that is ours although the trace is
+    /// not (`incoming.sampled: ignore`).
     pub fn change(&mut self, changes: &[Change]) {
         for (key, value) in changes {
             match value {
@@ -184,8 +189,9 @@ impl Dsc {
             || get("transaction").and(get("segment_name")).is_some()
     }
 
-    /// The DSC for the envelope of streamed spans, which must have one and must name their trace (sentry-protocol.md §10.5): this one, or where it cannot be
-    /// used the least that Relay takes. What is forwarded stays as it came (§2.8).
+    /// The DSC for the envelope of streamed spans, which must have one and must name their trace
+    /// (sentry-protocol.md §10.5): this one, or where it cannot be used the least that Relay takes.
+    /// What is forwarded stays as it came (§2.8).
     pub fn for_spans(&self, trace_id: TraceId, public_key: &str) -> Cow<'_, Self> {
         let own = self
             .get("trace_id")

@@ -90,7 +90,8 @@ id!(
 );
 
 impl EventId {
-    /// The id of the event that carries a span. A span is carried by one event only, so its ids make one that is as random as they are.
+    /// The id of the event that carries a span. A span is carried by one event only, so its ids
+    /// make one that is as random as they are.
     pub fn of(trace_id: TraceId, span_id: SpanId) -> Self {
         let [_, _, _, _, _, _, _, _, low @ ..] = trace_id.0;
         let (mut bytes, mut from) = ([0; 16], span_id.0.into_iter().chain(low));
@@ -109,7 +110,8 @@ fn digit(character: u8) -> Result<u8, ParseIdError> {
     }
 }
 
-/// Lower-case hex digits, two for each byte. They need no memory of their own: ids are written several times for each request.
+/// Lower-case hex digits, two for each byte. They need no memory of their own: ids are written
+/// several times for each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hex<const DIGITS: usize>([u8; DIGITS]);
 

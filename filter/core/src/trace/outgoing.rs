@@ -115,7 +115,8 @@ impl Outgoing<'_> {
         })
     }
 
-    /// `traceparent` agrees with `sentry-trace`; a `tracestate` goes on only beside the trace it came with (sentry-protocol.md §5.4).
+    /// `traceparent` agrees with `sentry-trace`; a `tracestate` goes on only beside the trace it
+    /// came with (sentry-protocol.md §5.4).
     fn w3c(&self, context: SentryTrace, mutations: &mut Vec<HeaderMutation>) {
         let same_trace = self
             .incoming_traceparent

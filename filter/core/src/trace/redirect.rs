@@ -18,8 +18,8 @@ use crate::span::{OpenSpan, StreamEnd};
 
 /// How many requests may be on their way back from a redirect.
 const MAX_WAITING: usize = 64;
-/// How long one may take, in nanoseconds: Envoy runs the filters for it at once, unless one in front
-/// holds it up.
+/// How long one may take, in nanoseconds: Envoy runs the filters for it at once, unless one in
+/// front holds it up.
 const MAX_HELD_NS: u64 = 5_000_000_000;
 
 /// What was decided about a request and holds on every later trip.
@@ -27,8 +27,8 @@ const MAX_HELD_NS: u64 = 5_000_000_000;
 pub struct Carried {
     /// The context of the request.
     pub context: Option<SentryTrace>,
-    /// The `sentry-` members that belong to it, where the request itself does not carry them because
-    /// its upstream was not to get the trace.
+    /// The `sentry-` members that belong to it, where the request itself does not carry them
+    /// because its upstream was not to get the trace.
     pub withheld: Option<Vec<u8>>,
     /// Whether a document tells the browser its trace.
     pub server_timing: bool,
@@ -90,7 +90,8 @@ impl Redirects {
         self.waiting.len() < MAX_WAITING
     }
 
-    /// Waits for a request whose stream ended at `ended_ns`, and returns the token to leave with it.
+    /// Waits for a request whose stream ended at `ended_ns`, and returns the token to leave with
+    /// it.
     pub fn wait(
         &mut self,
         carried: Carried,

@@ -30,7 +30,8 @@ impl SampleRate {
 
     /// The rate as a text.
     pub fn text(self) -> Cow<'static, str> {
-        // The standard library's writer of floats is 18 KB that nothing else needs. The one of serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
+        // The standard library's writer of floats is 18 KB that nothing else needs. The one of
+        // serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
         match serde_json::Number::from_f64(self.0) {
             Some(number) if self.0.fract() != 0.0 => number.to_string().into(),
             _ if self.0 < 1.0 => "0".into(),
@@ -53,7 +54,8 @@ pub fn word(sampled: bool) -> &'static str {
     }
 }
 
-/// The number in `[0, 1)` with six digits that is one for a whole trace, so that the same rate decides alike in every service (§3.3).
+/// The number in `[0, 1)` with six digits that is one for a whole trace, so that the same rate
+/// decides alike in every service (§3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SampleRand(u32);
 
@@ -61,7 +63,8 @@ impl SampleRand {
     /// The largest there is: sampled at no rate but 1.
     pub const MAX: Self = Self(STEPS - 1);
 
-    /// The number of a trace that has none: derived from its id, so that a retried request gets the same answer.
+    /// The number of a trace that has none: derived from its id, so that a retried request gets the
+    /// same answer.
     pub fn of(trace_id: TraceId) -> Self {
         let [_, _, _, _, _, _, _, _, low @ ..] = *trace_id.as_bytes();
         Self::from_random(low)
@@ -69,12 +72,14 @@ impl SampleRand {
 
     /// A number from random bytes.
     pub fn from_random(bytes: [u8; 8]) -> Self {
-        // The upper half of the product is `bytes * STEPS / 2^64`: uniform, rounded down, never STEPS.
+        // The upper half of the product is `bytes * STEPS / 2^64`: uniform, rounded down, never
+        // STEPS.
         let product = u128::from(u64::from_be_bytes(bytes)).wrapping_mul(u128::from(STEPS));
         Self(u32::try_from(product >> 64).unwrap_or(0))
     }
 
-    /// Reads `sentry-sample_rand`: a decimal number in `[0, 1)` with any number of digits, of which six count. `None` for anything else.
+    /// Reads `sentry-sample_rand`: a decimal number in
+    /// `[0, 1)` with any number of digits, of which six count. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let Decimal { whole, fraction } = Decimal::parse(text)?;
         if whole.bytes().any(|digit| digit != b'0') {

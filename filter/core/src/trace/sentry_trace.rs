@@ -4,13 +4,14 @@
 //! sentry-trace: 771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1
 //!               trace id (32 hex digits)         span id (16)     sampled: 1, 0, none (deferred)
 //! ```
-//! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case hex, white space and equal copies are repaired,
-//! everything else is refused with a reason.
+//! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case
+//! hex, white space and equal copies are repaired, everything else is refused with a reason.
 
 use super::id::{ParseIdError, SpanId, TraceId};
 use crate::headers::trim;
 
-/// The longest and only other length a value may have: 32 and 16 digits with a dash, and two bytes more with a flag.
+/// The longest and only other length a value may have: 32 and 16 digits with a dash, and two bytes
+/// more with a flag.
 const WITHOUT_FLAG: usize = 49;
 
 /// The trace context that a `sentry-trace` header carries.
@@ -24,7 +25,8 @@ pub struct SentryTrace {
     pub sampled: Option<bool>,
 }
 
-/// Why a `sentry-trace` header is refused. The reason is a metric's name, a table row's expectation and a word in the documentation.
+/// Why a `sentry-trace` header is refused. The reason is a metric's name, a table row's expectation
+/// and a word in the documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SentryTraceError {
     /// No value, or white space only.
@@ -82,12 +84,14 @@ impl SentryTraceError {
 pub struct Received {
     /// What it says.
     pub value: SentryTrace,
-    /// Whether it arrived as one line in the canonical form, so that nothing has to be written to pass it on.
+    /// Whether it arrived as one line in the canonical form, so that nothing has to be written to
+    /// pass it on.
     pub canonical: bool,
 }
 
 impl SentryTrace {
-    /// Reads every line of the header. Equal values, in several lines or joined by commas, are one (filter.md §3.1).
+    /// Reads every line of the header. Equal values, in several lines or joined by commas, are one
+    /// (filter.md §3.1).
     ///
     /// # Errors
     /// The reason why there is a header, but no context that everybody would read alike.

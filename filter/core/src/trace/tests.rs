@@ -6,7 +6,8 @@ const TRACE: &str = "771a43a4192642f0b136d5159a501700";
 const INCOMING: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a";
 const BAGGAGE_IN: &str = "a=1;p,sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-public_key=key,sentry-release=r%201,b=2";
 
-/// One request through a gateway. Random bytes count up from 1, so the first trace id is `0101…` and the first span id after it `0202…`.
+/// One request through a gateway. Random bytes count up from 1, so the first trace id is `0101…`
+/// and the first span id after it `0202…`.
 struct Scenario {
     config: String,
     headers: Vec<(&'static str, String)>,

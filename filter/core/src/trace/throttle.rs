@@ -1,4 +1,5 @@
-//! `max_traces_per_second`: a bucket that holds one second's worth of traces and fills at that rate.
+//! `max_traces_per_second`: a bucket that holds one second's worth of traces and fills at that
+//! rate.
 
 const NS_PER_S: f64 = 1e9;
 

@@ -27,7 +27,8 @@ pub struct Traceparent {
     pub trace_id: TraceId,
     /// The span that sent the request.
     pub parent_id: SpanId,
-    /// Whether the caller has recorded. A clear bit also stands for a decision that was deferred (sentry-protocol.md §5.3).
+    /// Whether the caller has recorded. A clear bit also stands for a decision that was deferred
+    /// (sentry-protocol.md §5.3).
     pub sampled: bool,
     /// Whether the trace id is known to be random.
     pub random: bool,
@@ -159,7 +160,8 @@ impl Traceparent {
         })
     }
 
-    /// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit (sentry-protocol.md §5.3).
+    /// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit
+    /// (sentry-protocol.md §5.3).
     pub fn of(context: SentryTrace) -> Self {
         Self {
             trace_id: context.trace_id,

@@ -1,4 +1,5 @@
-//! The `tracestate` header, W3C Trace Context. It belongs to the `traceparent` beside it; we pass it on or drop it, and never write into it.
+//! The `tracestate` header, W3C Trace Context. It belongs to the `traceparent` beside it; we pass
+//! it on or drop it, and never write into it.
 //!
 //! ```text
 //! tracestate: vendor=opaque,tenant@system=opaque
@@ -11,7 +12,8 @@ const MAX_MEMBERS: usize = 32;
 /// The longest key and the longest value.
 const MAX_LENGTH: usize = 256;
 
-/// Whether all lines together are a `tracestate` that may be passed on. One without a member is not.
+/// Whether all lines together are a `tracestate` that may be passed on. One without a member is
+/// not.
 pub fn is_valid<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut members: usize = 0;
     let valid = lines

@@ -1,4 +1,5 @@
-//! How long to wait before the next POST when the last ones failed. Times are those of `crate::clock::Clock`, which are never set back.
+//! How long to wait before the next POST when the last ones failed. Times are those of
+//! `crate::clock::Clock`, which are never set back.
 //!
 //! | what happened | the pause | ends early with a POST that is taken |
 //! |---|---|---|
@@ -45,7 +46,8 @@ impl Backoff {
         now_ns >= self.until_ns.max(self.after_429_ns)
     }
 
-    /// A try has not arrived. The wait is between half and all of what the number of failures makes it. Tries that were under way together are one.
+    /// A try has not arrived. The wait is between half and all of what the number of failures makes
+    /// it. Tries that were under way together are one.
     pub(super) fn failed(&mut self, now_ns: u64, random: u64) {
         if !self.is_over(now_ns) {
             return;
@@ -69,7 +71,8 @@ impl Backoff {
         }
     }
 
-    /// The receiver wants less, and may have said for how long. That can be no time at all, or a time for other data: there is a pause all the same.
+    /// The receiver wants less, and may have said for how long. That can be no time at all, or a
+    /// time for other data: there is a pause all the same.
     pub(super) fn limited(&mut self, now_ns: u64) {
         self.failures = 0;
         let pause_ns = self.interval_ns.max(MIN_AFTER_429_NS);

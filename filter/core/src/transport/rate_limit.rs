@@ -1,4 +1,5 @@
-//! How long a receiver wants nothing: `X-Sentry-Rate-Limits` and `Retry-After`, sentry-protocol.md §11.1 with the choices of filter.md §11.
+//! How long a receiver wants nothing: `X-Sentry-Rate-Limits` and `Retry-After`, sentry-protocol.md
+//! §11.1 with the choices of filter.md §11.
 //!
 //! ```text
 //! X-Sentry-Rate-Limits: 60:transaction;span:key, 2700::organization
@@ -17,7 +18,8 @@ const DEFAULT_S: u64 = 60;
 /// Nothing lasts longer, in seconds.
 const MAX_S: u64 = 24 * 60 * 60;
 
-/// How many seconds from now on nothing of a category may be sent, as an answer says; `None` if it says nothing about it.
+/// How many seconds from now on nothing of a category may be sent, as an answer says; `None` if it
+/// says nothing about it.
 ///
 /// `now_s` is the time in seconds since the epoch, for a `Retry-After` that is a date.
 pub fn limit_s(headers: &Headers, status: Option<u16>, category: &str, now_s: u64) -> Option<u64> {
@@ -85,7 +87,8 @@ fn seconds(text: &[u8]) -> Option<u64> {
     Some(Decimal::parse(std::str::from_utf8(text).ok()?)?.ceil())
 }
 
-/// The seconds since the epoch of an IMF-fixdate, `Wed, 21 Oct 2015 07:28:13 GMT`: the one form of date that servers send (RFC 9110).
+/// The seconds since the epoch of an IMF-fixdate, `Wed, 21 Oct 2015 07:28:13 GMT`: the one form of
+/// date that servers send (RFC 9110).
 fn http_date_s(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

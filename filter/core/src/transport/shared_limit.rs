@@ -1,7 +1,7 @@
 //! A limit as workers tell it to each other: one number in the host's shared data.
 //!
-//! It says until when and for how long, both by the host's clock. From one without the other nobody could tell a long limit from one that was said before
-//! the clock was set back.
+//! It says until when and for how long, both by the host's clock. From one without the other nobody
+//! could tell a long limit from one that was said before the clock was set back.
 
 /// How many bits say for how many seconds: enough for a day.
 const BITS: u32 = 17;
@@ -32,7 +32,8 @@ impl SharedLimit {
         self.0
     }
 
-    /// How long it still lasts, in nanoseconds: 0 if it is over, and if it is yet to be said, since then the clock was set back.
+    /// How long it still lasts, in nanoseconds: 0 if it is over, and if it is yet to be said, since
+    /// then the clock was set back.
     pub fn left_ns(self, now_ns: u64) -> u64 {
         let now_ms = now_ns.checked_div(NS_PER_MS).unwrap_or_default();
         let left_ms = self.until_ms().saturating_sub(now_ms);
@@ -42,7 +43,8 @@ impl SharedLimit {
         }
     }
 
-    /// Whether it lasts longer than another one that is known. One from before the clock was set back is not known.
+    /// Whether it lasts longer than another one that is known. One from before the clock was set
+    /// back is not known.
     pub fn outlasts(self, known: Self) -> bool {
         let said_ms = self.until_ms().saturating_sub(self.ms());
         let known_left_ns = known.left_ns(said_ms.saturating_mul(NS_PER_MS));

@@ -1,4 +1,5 @@
-//! The core as a gateway: a row's request in, what the upstream would see out; the service's answer in, what the client would get out.
+//! The core as a gateway: a row's request in, what the upstream would see out; the service's answer
+//! in, what the client would get out.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use vectors::{Answered, Request, Response, Seen};
 /// Header lines as rows have them.
 type Lines = Vec<(String, Vec<u8>)>;
 
-/// A pipeline with the configuration of a row. Its random bytes never repeat, and there are no attributes.
+/// A pipeline with the configuration of a row. Its random bytes never repeat, and there are no
+/// attributes.
 pub struct Gateway {
     pipeline: Pipeline,
     random: u64,

@@ -8,7 +8,8 @@ const app = createApp(App);
 Sentry.init({
   app,
   dsn: import.meta.env.VITE_SENTRY_DSN,
-  // For Spotlight: its viewer passes over what has the content type that the SDK and browsers give by themselves. Sentry does not.
+  // For Spotlight: its viewer passes over what has the content type that the SDK and browsers give
+  // by themselves. Sentry does not.
   transportOptions: { headers: { "Content-Type": "application/x-sentry-envelope" } },
   integrations: [Sentry.browserTracingIntegration()],
   tracesSampleRate: 1.0,

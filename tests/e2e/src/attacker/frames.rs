@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The preface, settings that keep the answers' header table empty and take bodies of any length, and
-/// a window for the connection that never fills.
+/// The preface, settings that keep the answers' header table empty and take bodies of any length,
+/// and a window for the connection that never fills.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
     \x00\x00\x12\x04\x00\x00\x00\x00\x00\
     \x00\x01\x00\x00\x00\x00\

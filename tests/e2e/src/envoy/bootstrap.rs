@@ -1,4 +1,5 @@
-//! The bootstrap that most tests run: the shape of `envoy/envoy-local.yaml`, with routes for what can go wrong.
+//! The bootstrap that most tests run: the shape of `envoy/envoy-local.yaml`, with routes for what
+//! can go wrong.
 
 use std::{
     net::SocketAddr,
@@ -27,7 +28,8 @@ pub struct Bootstrap {
     pub sentry: SocketAddr,
     /// Routes that are tried before the catch-all named `everything-else`.
     pub routes: Vec<Route>,
-    /// Envoy's own tracing, as the `tracing` of its connection manager in JSON; `None` leaves it out.
+    /// Envoy's own tracing, as the `tracing` of its connection manager in JSON; `None` leaves it
+    /// out.
     pub tracing: Option<Value>,
     /// Whether the filter is in the chain.
     pub has_filter: bool,
@@ -152,8 +154,8 @@ impl Bootstrap {
         )
     }
 
-    /// The same, but with the listener in a file of its own, and clusters that come later in another, which Envoy reads again when another one is moved
-    /// there.
+    /// The same, but with the listener in a file of its own, and clusters that come later in
+    /// another, which Envoy reads again when another one is moved there.
     pub fn to_yaml_with_files(&self, listener: &Path, clusters: &Path) -> String {
         let source = |path| json!({"path_config_source": {"path": path}});
         let source = json!({"lds_config": source(listener), "cds_config": source(clusters)});
@@ -201,8 +203,8 @@ impl Bootstrap {
         clusters
     }
 
-    /// The filter as an entry of `http_filters`, in JSON, with its plugin configuration as a protobuf `Any`. Those with the same module and variables share a
-    /// VM on each worker.
+    /// The filter as an entry of `http_filters`, in JSON, with its plugin configuration as a
+    /// protobuf `Any`. Those with the same module and variables share a VM on each worker.
     pub fn filter(&self, name: &str, configuration: Option<&Value>) -> Value {
         let variable = |(name, value): &(String, String)| (name.clone(), json!(value));
         let environment: Map<_, _> = self.vm_environment.iter().map(variable).collect();

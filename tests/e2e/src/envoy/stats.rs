@@ -71,8 +71,8 @@ impl Envoy {
 
     /// Waits until the account is as it should be, and balanced.
     ///
-    /// The stats are read while workers write them, so one reading may be torn; a filter that loses count never gets
-    /// there.
+    /// The stats are read while workers write them, so one reading may be torn; a filter that loses
+    /// count never gets there.
     ///
     /// # Panics
     /// If it does not become so within the deadline.

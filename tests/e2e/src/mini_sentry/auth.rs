@@ -3,7 +3,8 @@
 //! ```text
 //! Sentry sentry_version=7, sentry_client=<name>/<version>, sentry_key=<public>
 //! ```
-//! The order of the fields is free; a field that is not expected, missing or there twice is refused.
+//! The order of the fields is free; a field that is not expected, missing or there twice is
+//! refused.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! JSON as a strict receiver reads it: compact, and no key twice.
 //!
-//! serde_json takes the last of two equal keys; Relay rejects an envelope header with two `sent_at`.
+//! serde_json takes the last of two equal keys; Relay rejects an envelope header with two
+//! `sent_at`.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! What a request must be like to be accepted, in whatever format.
 //!
-//! A judge takes values and returns every complaint at once; it remembers only which ids it has seen. Time comes with the
-//! request, so its tests need no clock.
+//! A judge takes values and returns every complaint at once; it remembers only which ids it has
+//! seen. Time comes with the request, so its tests need no clock.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,5 +1,5 @@
-//! OpenTelemetry's request, read with that project's own protobuf types: what Sentry's endpoint takes (sentry-protocol.md §5.5), and what the filter
-//! promises.
+//! OpenTelemetry's request, read with that project's own protobuf types: what Sentry's endpoint
+//! takes (sentry-protocol.md §5.5), and what the filter promises.
 
 use std::collections::BTreeMap;
 

@@ -44,7 +44,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Sha
     let Some(tls) = tls else {
         return serve(stream, None, shared).await;
     };
-    // A handshake that the client breaks off is its verdict on our certificate, and no violation of ours to report.
+    // A handshake that the client breaks off is its verdict on our certificate, and no violation of
+    // ours to report.
     let Ok(stream) = tls.accept(stream).await else {
         return;
     };
@@ -57,7 +58,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(|request| respond(request, sni.clone(), shared.clone()));
-    // An error here is a connection that ended; what was wrong with a request has been recorded by then.
+    // An error here is a connection that ended; what was wrong with a request has been recorded by
+    // then.
     let _ended = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -177,7 +177,8 @@ impl Segment {
         segments
     }
 
-    /// Everything that it says, a line for each field and attribute, but for what is another one every time: ids, ports, measured times.
+    /// Everything that it says, a line for each field and attribute, but for what is another one
+    /// every time: ids, ports, measured times.
     pub fn whole(&self) -> String {
         let mut lines = Vec::new();
         self.server.lines("", &mut lines);
@@ -200,8 +201,8 @@ impl Segment {
     }
 }
 
-/// What is known of attributes: the names of sentry-conventions that a gateway may use (sentry-protocol.md §12.4), and Envoy's own. Deprecated names are
-/// not among them.
+/// What is known of attributes: the names of sentry-conventions that a gateway may use
+/// (sentry-protocol.md §12.4), and Envoy's own. Deprecated names are not among them.
 pub(super) fn is_known(name: &str, value: &Value) -> Result<(), String> {
     const TEXTS: [&str; 23] = [
         "http.request.method",

@@ -1,4 +1,5 @@
-//! Streamed spans: what Relay demands of them (sentry-protocol.md §10), and what the filter promises.
+//! Streamed spans: what Relay demands of them (sentry-protocol.md §10), and what the filter
+//! promises.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -24,7 +24,8 @@ impl Certificate {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        // Without names of their own both would have rcgen's, and the server's certificate would look self-signed.
+        // Without names of their own both would have rcgen's, and the server's certificate would
+        // look self-signed.
         params
             .distinguished_name
             .push(DnType::CommonName, "mini_sentry authority");

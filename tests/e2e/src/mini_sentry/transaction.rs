@@ -77,7 +77,8 @@ impl Transaction {
         self.text("/contexts/trace/span_id")
     }
 
-    /// The span that the upstream reads as its parent: the call to it, or the gateway's span where calls are not recorded.
+    /// The span that the upstream reads as its parent: the call to it, or the gateway's span where
+    /// calls are not recorded.
     pub fn upstream_parent(&self) -> &str {
         self.payload
             .pointer("/spans/0/span_id")

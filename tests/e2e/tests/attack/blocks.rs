@@ -1,4 +1,5 @@
-//! Requests that are as long, or as many-lined, as Envoy takes them: 60 KiB and 100 lines by default.
+//! Requests that are as long, or as many-lined, as Envoy takes them: 60 KiB and 100 lines by
+//! default.
 
 use e2e::attacker::Block;
 

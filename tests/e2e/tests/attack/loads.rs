@@ -44,8 +44,8 @@ impl Phase {
     ];
 }
 
-/// Keeps so many requests open at once, one block after the other over and over again, and then leaves. What must
-/// come first on a connection stands before them.
+/// Keeps so many requests open at once, one block after the other over and over again, and then
+/// leaves. What must come first on a connection stands before them.
 pub async fn hold(place: &Place, streams: u64, first: &[Block], blocks: &[Block]) {
     let before = place.outcomes.counts();
     let mut connections = Vec::new();
@@ -63,7 +63,8 @@ pub async fn hold(place: &Place, streams: u64, first: &[Block], blocks: &[Block]
         connections.push(connection);
     }
     let come = eventually_within(PATIENCE, async || {
-        // What has been answered is no longer live: that it should not be is for the comparison to find.
+        // What has been answered is no longer live: that it should not be is for the comparison to
+        // find.
         let answered = place.outcomes.counts().settled() - before.settled();
         (answered + read(place, LIVE).await >= streams).then_some(())
     });
@@ -72,7 +73,8 @@ pub async fn hold(place: &Place, streams: u64, first: &[Block], blocks: &[Block]
     nobody_left(place).await;
 }
 
-/// Sends so many requests, one block after the other over and over again, and waits for their answers.
+/// Sends so many requests, one block after the other over and over again, and waits for their
+/// answers.
 pub async fn send(place: &Place, requests: u64, blocks: &[Block]) {
     let mut blocks = blocks.iter().cycle();
     let mut connection = connect(place).await;

@@ -21,7 +21,8 @@ use self::{
     scene::{Place, Scene},
 };
 
-/// How many requests are live at once in the scenes that keep them; without it, what `make test` has time for.
+/// How many requests are live at once in the scenes that keep them; without it, what `make test`
+/// has time for.
 fn streams() -> u64 {
     let number = env::var("ATTACK_STREAMS").ok();
     number.and_then(|text| text.parse().ok()).unwrap_or(5_000)
@@ -140,7 +141,8 @@ async fn rules_times_long_texts() {
     let long = "a".repeat(LONGEST);
     let path = vec![Block::get(&format!("/local/{long}"))];
     let header = vec![Block::get("/local").line("x-long", &long)];
-    // The automaton of these has a state for each of the last ten letters, and every path needs others.
+    // The automaton of these has a state for each of the last ten letters, and every path needs
+    // others.
     let explode =
         |index| json!({"match": {"path": format!("a[ab]{{10}}c{index}$")}, "ignore": true});
     let differing = differing_paths();

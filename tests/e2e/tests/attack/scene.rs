@@ -90,7 +90,8 @@ impl Scene {
         Self { workers, ..self }
     }
 
-    /// So many times the time of the processor that the same load takes without the filter, and no more.
+    /// So many times the time of the processor that the same load takes without the filter, and no
+    /// more.
     pub fn max_cpu(self, times: f64) -> Self {
         Self {
             max_cpu: Some(times),
@@ -127,7 +128,8 @@ impl Scene {
         endured.cpu = place.gateway.envoy.cpu_ticks() - before;
         endured.counts = place.outcomes.counts();
         if has_filter {
-            // The filter still does what it is for. What it tells then is all that there was before.
+            // The filter still does what it is for. What it tells then is all that there was
+            // before.
             let told = place.gateway.envoy.stat("spans_recorded").await;
             place.gateway.pass(&traced()).await;
             let is_told = |account: &Account| account.recorded > told;

@@ -1,5 +1,6 @@
-//! Every resource in `envoy/istio` and `envoy/envoy-gateway` is what its project says that it must be, its parts fit each other, and real Envoy carries
-//! a request with its configuration. The definitions are in `tests/crds`.
+//! Every resource in `envoy/istio` and `envoy/envoy-gateway` is what its project says that it must
+//! be, its parts fit each other, and real Envoy carries a request with its configuration. The
+//! definitions are in `tests/crds`.
 
 mod rules;
 
@@ -39,7 +40,8 @@ fn a_wrong_resource_is_refused() {
     }
 }
 
-/// A rule that cannot be evaluated counts as broken, and all can be read, also those that no resource of ours reaches.
+/// A rule that cannot be evaluated counts as broken, and all can be read, also those that no
+/// resource of ours reaches.
 #[test]
 fn every_rule_that_a_resource_reaches_holds() {
     let mut evaluated = 0;
@@ -188,7 +190,8 @@ fn istios_parts_name_each_other() {
     }
 }
 
-/// That cluster carries spans by TLS in the tests of `shipped_files.rs`; here it must be the same one.
+/// That cluster carries spans by TLS in the tests of `shipped_files.rs`; here it must be the same
+/// one.
 #[test]
 fn envoy_gateways_cluster_is_the_one_that_is_tested() {
     let file = read("xds/clusters.yaml");
@@ -333,7 +336,8 @@ fn problems(resource: &Value) -> Vec<String> {
     problems.map(|problem| problem.to_string()).collect()
 }
 
-/// Makes a schema of Kubernetes' one that says what Kubernetes does: no field but those that are named, and `null` where it is allowed.
+/// Makes a schema of Kubernetes' one that says what Kubernetes does: no field but those that are
+/// named, and `null` where it is allowed.
 fn close(schema: &mut Value) {
     let Value::Object(fields) = schema else {
         return;

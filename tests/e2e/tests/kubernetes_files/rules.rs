@@ -1,5 +1,6 @@
-//! The rules in CEL that Kubernetes' definitions carry (`x-kubernetes-validations`), evaluated as its API server does: over the resource with the defaults of
-//! its definition, `self` being the part that the rule stands at.
+//! The rules in CEL that Kubernetes' definitions carry (`x-kubernetes-validations`), evaluated as
+//! its API server does: over the resource with the defaults of its definition, `self` being the
+//! part that the rule stands at.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -182,7 +182,8 @@ fn a_request_that_is_not_sampled_says_so_and_leaves_no_event() {
 
 #[test]
 fn without_callouts_requests_go_on_and_spans_wait_in_a_queue_that_has_a_bound() {
-    // This host says `INTERNAL_FAILURE` then, as Envoy does where no receiver is up: for the filter that may pass.
+    // This host says `INTERNAL_FAILURE` then, as Envoy does where no receiver is up: for the filter
+    // that may pass.
     let config = config(json!({"transport": {"max_queue_bytes": 65_536}}));
     let mut gateway =
         Gateway::start_without_callouts(&config).unwrap_or_else(|log| panic!("{log:#?}"));

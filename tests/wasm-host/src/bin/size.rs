@@ -1,4 +1,5 @@
-//! Prints the module's size and what it imports; fails past the budget, or on an import that Envoy does not offer.
+//! Prints the module's size and what it imports; fails past the budget, or on an import that Envoy
+//! does not offer.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -87,7 +87,8 @@ impl Host {
         self.store.data().called()
     }
 
-    /// The imports it called that a filter has no business with, whatever came back: they hold, end or rewrite.
+    /// The imports it called that a filter has no business with, whatever came back: they hold, end
+    /// or rewrite.
     pub fn called_out_of_place(&self) -> Vec<&'static str> {
         let called = self.called().into_iter();
         called

@@ -70,7 +70,8 @@ fn a_limit_that_is_told_again_counts_once() {
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }
 
-/// Whatever the clock does after it was said, a limit of a minute is over after a minute, and before that only if the clock was set forward.
+/// Whatever the clock does after it was said, a limit of a minute is over after a minute, and
+/// before that only if the clock was set forward.
 #[test]
 fn a_limit_does_not_outlast_a_clock_that_was_set_back() {
     for back_ns in [1, NS_PER_S, 5 * HOUR_NS, 1_787_306_400 * NS_PER_S] {

@@ -25,8 +25,8 @@ pub(super) fn is_too_long(member: &[u8]) -> bool {
 /// A `sentry-` member with its key and value decoded, spelled so that all SDKs agree; as it came,
 /// if they already do. Escapes that are no UTF-8 become U+FFFD, as the W3C text says.
 ///
-/// `None` if there is no such spelling: a key with a dash is cut there by some, one with a plus sign
-/// or an escape is decoded by some. An empty value says nothing to anybody, and stays.
+/// `None` if there is no such spelling: a key with a dash is cut there by some, one with a plus
+/// sign or an escape is decoded by some. An empty value says nothing to anybody, and stays.
 pub(super) fn read<'a>(raw: &'a [u8], key: &[u8], value: &[u8]) -> Option<Member<'a>> {
     let is_clean = value.iter().all(is_allowed);
     // Servers make other text of each byte that is no UTF-8.

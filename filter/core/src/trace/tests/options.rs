@@ -142,7 +142,8 @@ fn outside_callers_need_not_decide_sampling() {
             .with(SENTRY_TRACE, format!("{INCOMING}-1"))
             .with(BAGGAGE, "sentry-sampled=true,a=1,sentry-sample_rand=0.1,sentry-release=r%20,sentry-sample_rate=1")
     };
-    // The random number is ours, too, or a caller could choose one that is sampled: eight bytes of 1 are 0.003921.
+    // The random number is ours, too, or a caller could choose one that is sampled: eight bytes of
+    // 1 are 0.003921.
     request(r#""traces_sample_rate": 0.003,"#).assert_seen(
         &format!("{INCOMING}-0"),
         "a=1,sentry-release=r%20,sentry-sampled=false,sentry-sample_rate=0.003,sentry-sample_rand=0.003921",
