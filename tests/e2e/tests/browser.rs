@@ -298,7 +298,7 @@ async fn envoys_own_cors_filter_has_to_stand_behind_ours() {
 }
 
 /// A page without `<meta>` tags, served through the gateway.
-async fn load(scene: &Scene, cache_control: &str) -> (Visit, e2e::RecordedRequest) {
+async fn load(scene: &Scene, cache_control: &str) -> (Visit, RecordedRequest) {
     let answer = Reply::status(200).header("cache-control", cache_control);
     serve_page(&scene.gateway.upstream, answer).await;
     let visit = scene.site.visit_at(&scene.origin(), &[]).await;
