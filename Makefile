@@ -74,6 +74,9 @@ test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (wit
 test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (without Ruby: skipped aloud, an error in CI)
 	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked -p e2e --features ruby --test cors_services rack_cors
 
+test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
+	$(CARGO) test --locked -p e2e --features attack --test attack -- --test-threads=1
+
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --test browser \
 		--features browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,ruby)
