@@ -137,6 +137,7 @@ chaos: wasm envoy ## the receiver on its worst days, under load: prints a table 
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
 
 attack: wasm envoy ## hostile load, beside the same load without the filter: prints a table (ATTACK_STREAMS=20235 live requests; some minutes)
+	@echo '| load | requests | failed | without | MiB more | without | processor, times that without | spans recorded | sent | discarded | over budget |'
 	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked -p e2e --features attack --test attack -- --nocapture --test-threads=1
 
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)

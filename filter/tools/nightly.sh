@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the name of the nightly toolchain that everything here is pinned to, which it installs if
-# need be. One that is installed under another name, such as `nightly`, is as good if its compiler is
-# the same; another one is not. Without one: status 77.
+# need be. One that is installed under another name, such as `nightly`, is as good if its compiler
+# is the same; another one is not. Without one: status 77.
 set -eu
 
 # The day of the release, and the compiler in it.

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Pins Python packages: for each requirements.in of the tests, and whatever that brings along, the
-# versions and the hashes of all their files, into the requirements.txt beside it. It is the same for
-# every Python from 3.10 on and every platform, and what is pinned already stays unless an argument
-# such as --upgrade says otherwise.
+# versions and the hashes of all their files, into the requirements.txt beside it. It is the same
+# for every Python from 3.10 on and every platform, and what is pinned already stays unless an
+# argument such as --upgrade says otherwise.
 set -eu
 
 cd "$(dirname "$0")/../.."
