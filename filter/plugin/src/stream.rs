@@ -34,9 +34,7 @@ impl Stream {
             saw_request: false,
         }
     }
-}
 
-impl Stream {
     /// The request's headers have arrived.
     pub fn on_request_headers(&mut self) {
         self.saw_request = true;
@@ -55,7 +53,7 @@ impl Stream {
         let Some(request) = &mut self.request else {
             return;
         };
-        request.is_answered();
+        request.set_answered();
         if let Some(response) = &request.response {
             worker.on_response_headers(response);
         }

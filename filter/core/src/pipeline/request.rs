@@ -26,8 +26,8 @@ pub struct LiveRequest {
 }
 
 impl LiveRequest {
-    /// The headers of its answer have come by.
-    pub fn is_answered(&mut self) {
+    /// Notes that the headers of its answer have come by.
+    pub fn set_answered(&mut self) {
         self.was_answered = true;
     }
 

@@ -228,6 +228,6 @@ fn an_end_that_is_no_redirect_is_not_waited_for() {
         assert_eq!(token, None);
     }
     let mut request = gateway.outcome(&[]).request;
-    request.is_answered();
+    request.set_answered();
     assert!(!request.may_be_redirected(), "its answer came by");
 }
