@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use serde::Serialize;
 use serde_json::{json, Value};
 
@@ -47,7 +47,7 @@ pub fn check(
     variables: &BTreeMap<String, String>,
 ) -> (Report, Option<FilterConfig>) {
     let variable = |name: &str| variables.get(name).or(found.variables.get(name)).cloned();
-    let surroundings = Surroundings {
+    let env = EnvDefaults {
         dsn: variable("SENTRY_DSN"),
         environment: variable("SENTRY_ENVIRONMENT"),
         release: variable("SENTRY_RELEASE"),
@@ -63,16 +63,12 @@ pub fn check(
         explanation: None,
         test: None,
     };
-    let config = FilterConfig::parse(&found.bytes, &surroundings);
+    let config = FilterConfig::parse(&found.bytes, &env);
     match &config {
         Ok(config) => {
             report.warnings.extend(warnings(found, config, variables));
             report.not_traced = not_traced(config);
-            report.effective = Some(effective(
-                found,
-                config,
-                surroundings.traces_sample_rate.as_deref(),
-            ));
+            report.effective = Some(effective(found, config, env.traces_sample_rate.as_deref()));
         }
         Err(problems) => {
             report.problems = problems

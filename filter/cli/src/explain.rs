@@ -10,7 +10,7 @@ use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::route;
 use sentry_filter_core::rules::{IncomingSampled, RouteMetadata, Settings};
 use sentry_filter_core::trace::baggage::Baggage;
-use sentry_filter_core::trace::continuation::Restart;
+use sentry_filter_core::trace::continuation::RestartReason;
 use sentry_filter_core::trace::sampling::SampleRand;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
@@ -181,7 +181,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let outcome = with_sources(request, |sources| {
         Pipeline::new(config.clone()).on_request_headers(&headers, sources)
     });
-    let settings = Settings::of(&config.rules, &headers, &mut |attribute| {
+    let settings = Settings::new(&config.rules, &headers, &mut |attribute| {
         request.attribute(attribute)
     });
     let metadata = RouteMetadata::read(request.metadata.clone());
@@ -198,7 +198,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
         span: outcome.request.span.as_ref().map(|span| {
             let name = span.transaction.as_ref().map_or_else(
                 || format!("{} (source url; a route's name with a / in it, or a rule's transaction would be better)", span.request.path),
-                |name| format!("{} (source {})", name.name, name.source.word()),
+                |name| format!("{} (source {})", name.name, name.source.as_str()),
             );
             match span.context.upstream_span_id {
                 Some(_) => format!("http.server {name}, and http.client below it"),
@@ -226,9 +226,9 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
         (TraceOrigin::SentryTrace, _) => "continued from sentry-trace",
         (TraceOrigin::Traceparent, _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
         (TraceOrigin::Started, _) => "started, since none arrived",
-        (TraceOrigin::Restarted(Restart::Refused), _) => "restarted (refused): the sentry-trace that arrived was refused",
-        (TraceOrigin::Restarted(Restart::Organisation), _) => "restarted (organisation): the trace that arrived is another organisation's, or strict_trace_continuation is on and only one side names its organisation",
-        (TraceOrigin::Restarted(Restart::Configured), _) => "restarted (configured): incoming.trace is restart",
+        (TraceOrigin::Restarted(RestartReason::Refused), _) => "restarted (refused): the sentry-trace that arrived was refused",
+        (TraceOrigin::Restarted(RestartReason::Organisation), _) => "restarted (organisation): the trace that arrived is another organisation's, or strict_trace_continuation is on and only one side names its organisation",
+        (TraceOrigin::Restarted(RestartReason::Configured), _) => "restarted (configured): incoming.trace is restart",
     }
     .to_owned()
 }
@@ -248,10 +248,10 @@ pub fn advice(reason: &str) -> &'static str {
 }
 
 fn refused(decision: &TraceDecision) -> Vec<String> {
-    let damage = &decision.damage;
+    let rejections = &decision.rejections;
     let mut refused = Vec::new();
-    let sentry_trace = damage.sentry_trace.map(|error| error.reason());
-    let traceparent = damage.traceparent.map(|error| error.reason());
+    let sentry_trace = rejections.sentry_trace.map(|error| error.reason());
+    let traceparent = rejections.traceparent.map(|error| error.reason());
     for (name, reason) in [("sentry-trace", sentry_trace), ("traceparent", traceparent)] {
         if let Some(reason) = reason {
             refused.push(format!("{name} ({reason}): {}", advice(reason)));
@@ -259,11 +259,11 @@ fn refused(decision: &TraceDecision) -> Vec<String> {
     }
     for (count, what) in [
         (
-            damage.malformed_members,
+            rejections.malformed_members,
             "are malformed, or that SDKs read differently",
         ),
         (
-            damage.dropped_members,
+            rejections.dropped_members,
             "are over the limits of baggage, 64 members and 8192 bytes",
         ),
     ] {
@@ -349,7 +349,8 @@ fn sampling(
         .sentry()
         .find(|(key, _)| *key == "sample_rand")
         .map(|(_, value)| value.to_owned());
-    let rand = rand.or_else(|| Some(SampleRand::of(decision.context?.trace_id).to_string()));
+    let rand =
+        rand.or_else(|| Some(SampleRand::from_trace_id(decision.context?.trace_id).to_string()));
     let rand = rand.unwrap_or_default();
     let (word, sign) = match is_recorded {
         true => ("sampled", "below"),

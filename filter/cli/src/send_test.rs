@@ -7,7 +7,7 @@ use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::rules::RuleSet;
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::Sources;
 use sentry_filter_core::transport::rate_limit::limit_s;
@@ -92,12 +92,12 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
     );
     let trace_id = outcome.context.map(|context| context.trace_id.to_string());
     if outcome.request.span.is_some() {
-        let end = StreamEnd {
+        let end = StreamInfo {
             start_ns: Some(now_ns.saturating_sub(1_000_000)),
             duration_ns: Some(1_000_000),
             response_code: Some(200),
             now_ns,
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         pipeline.on_stream_end(outcome.request, end, || None);
     }

@@ -2,7 +2,7 @@
 
 use jsonschema::Validator;
 use sentry_filter_cli::table::{rows, table};
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use serde_json::{json, Map, Value};
 
 const COMMITTED: &str = include_str!("../../../envoy/config.schema.json");
@@ -17,7 +17,7 @@ fn validator() -> Validator {
 }
 
 fn is_read(config: &Value) -> bool {
-    FilterConfig::parse(config.to_string().as_bytes(), &Surroundings::default()).is_ok()
+    FilterConfig::parse(config.to_string().as_bytes(), &EnvDefaults::default()).is_ok()
 }
 
 #[test]
@@ -238,14 +238,14 @@ fn the_defaults_of_the_schema_are_the_filters() {
     });
     assert!(defaults["transport"]["timeout_ms"].is_number());
     let read = |config: &Value| {
-        FilterConfig::parse(config.to_string().as_bytes(), &Surroundings::default()).expect("right")
+        FilterConfig::parse(config.to_string().as_bytes(), &EnvDefaults::default()).expect("right")
     };
     assert_eq!(read(&defaults), read(&json!({})));
 }
 
 /// The keys that the reader asks for, in its order, as it lists them where one is unknown.
 fn keys_of_the_filter(config: &str) -> Vec<String> {
-    let problems = FilterConfig::parse(config.as_bytes(), &Surroundings::default());
+    let problems = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default());
     let problems = problems.expect_err("an unknown key");
     let (_, keys) = problems[0]
         .message

@@ -14,14 +14,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use prost::Message;
 use sentry_core::TracePropagationContext;
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::envelope::client_report::ClientReport;
-use sentry_filter_core::envelope::{Amount, Desk, Format, Parcel};
+use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format, Quantity};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::route::TransactionName;
-use sentry_filter_core::span::{OpenSpan, StreamEnd, UpstreamEnd};
+use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::dsc::Dsc;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
@@ -79,7 +79,7 @@ fn rules(count: usize) -> String {
 }
 
 fn parsed(json: &str) -> FilterConfig {
-    FilterConfig::parse(json.as_bytes(), &Surroundings::default()).expect("a good configuration")
+    FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).expect("a good configuration")
 }
 
 /// A request that a browser sends.
@@ -125,7 +125,7 @@ struct Recorded {
     config: FilterConfig,
     format: Format,
     span: OpenSpan,
-    end: StreamEnd,
+    end: StreamInfo,
     name: TransactionName,
 }
 
@@ -141,7 +141,7 @@ impl Recorded {
         // Parts of a second that are the same as a floating-point number, as which Sentry's types
         // have a time.
         span.answered_ns = Some(NOW_NS + 750_000_000);
-        let end = StreamEnd {
+        let end = StreamInfo {
             start_ns: Some(NOW_NS),
             duration_ns: Some(1_000_000_000),
             response_code: Some(200),
@@ -150,14 +150,14 @@ impl Recorded {
             protocol: Some("HTTP/1.1".to_owned()),
             route_name: Some(b"/api/items".to_vec()),
             cluster_name: Some("shop".to_owned()),
-            upstream: Some(UpstreamEnd {
+            upstream: Some(UpstreamInfo {
                 address: "10.0.0.7:8080".to_owned(),
                 attempts: 1,
                 pool_wait_ns: Some(250_000_000),
                 latency_ns: Some(500_000_000),
-                ..UpstreamEnd::default()
+                ..UpstreamInfo::default()
             }),
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         let name = span.name(&end).into_owned();
         Self {
@@ -170,33 +170,33 @@ impl Recorded {
     }
 
     /// Its two spans.
-    fn encode(&self, desk: &mut Desk) -> Parcel {
+    fn encode(&self, buffers: &mut EncodeBuffers) -> EncodedSegment {
         let segment = self.span.finish(&self.end, &self.name, &[]);
-        let parcel = self.format.encode(&segment, &self.config, desk);
-        parcel.expect("what can be written")
+        let segment = self.format.encode(&segment, &self.config, buffers);
+        segment.expect("what can be written")
     }
 
     /// A POST that carries nothing else.
-    fn post(&self, desk: &mut Desk) -> Vec<u8> {
-        let parcels = [self.encode(desk)];
-        self.format.body(&parcels, None, &self.config, NOW_NS)
+    fn post(&self, buffers: &mut EncodeBuffers) -> Vec<u8> {
+        let segments = [self.encode(buffers)];
+        self.format.body(&segments, None, &self.config, NOW_NS)
     }
 
     /// The same, as OpenTelemetry's types.
     fn as_otlp(&self) -> ExportTraceServiceRequest {
-        let body = self.post(&mut Desk::default());
+        let body = self.post(&mut EncodeBuffers::default());
         ExportTraceServiceRequest::decode(body.as_slice()).expect("an ExportTraceServiceRequest")
     }
 
     /// The same, as Sentry's types.
     fn as_envelope(&self) -> Envelope {
-        Envelope::from_slice(&self.post(&mut Desk::default())).expect("an envelope")
+        Envelope::from_slice(&self.post(&mut EncodeBuffers::default())).expect("an envelope")
     }
 }
 
 fn lost() -> ClientReport {
     let mut report = ClientReport::default();
-    let one = Amount {
+    let one = Quantity {
         segments: 1,
         spans: 2,
     };
@@ -278,7 +278,7 @@ mod agreement {
 
     fn spans() {
         let recorded = Recorded::new("otlp");
-        let post = recorded.post(&mut Desk::default());
+        let post = recorded.post(&mut EncodeBuffers::default());
         let theirs = recorded.as_otlp();
         let spans = &theirs.resource_spans[0].scope_spans[0].spans;
         assert_eq!(spans.len(), 2);
@@ -500,8 +500,8 @@ mod transaction {
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let (recorded, mut desk) = (Recorded::new("transaction"), Desk::default());
-        bencher.bench_local(|| black_box(&recorded).post(&mut desk));
+        let (recorded, mut buffers) = (Recorded::new("transaction"), EncodeBuffers::default());
+        bencher.bench_local(|| black_box(&recorded).post(&mut buffers));
     }
 
     #[divan::bench]
@@ -517,8 +517,8 @@ mod span_v2 {
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let (recorded, mut desk) = (Recorded::new("span_v2"), Desk::default());
-        bencher.bench_local(|| black_box(&recorded).post(&mut desk));
+        let (recorded, mut buffers) = (Recorded::new("span_v2"), EncodeBuffers::default());
+        bencher.bench_local(|| black_box(&recorded).post(&mut buffers));
     }
 }
 
@@ -529,8 +529,8 @@ mod otlp {
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let (recorded, mut desk) = (Recorded::new("otlp"), Desk::default());
-        bencher.bench_local(|| black_box(&recorded).post(&mut desk));
+        let (recorded, mut buffers) = (Recorded::new("otlp"), EncodeBuffers::default());
+        bencher.bench_local(|| black_box(&recorded).post(&mut buffers));
     }
 
     #[divan::bench]

@@ -7,11 +7,11 @@
 use std::cell::RefCell;
 
 use divan::{black_box, Bencher};
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::headers::{self, Headers};
 use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
 use sentry_filter_core::response::Answer;
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::Sources;
 
@@ -29,7 +29,7 @@ fn configured(more: &str) -> Pipeline {
     let json = format!(
         r#"{{"dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42", {more}}}"#
     );
-    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+    let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
     Pipeline::new(config.expect("a good configuration"))
 }
 
@@ -151,6 +151,6 @@ fn stream_end(bencher: Bencher) {
         .with_inputs(|| serve(&mut pipeline.borrow_mut(), &headers).request)
         .bench_local_values(|request| {
             let mut pipeline = pipeline.borrow_mut();
-            pipeline.on_stream_end(request, StreamEnd::default(), || None)
+            pipeline.on_stream_end(request, StreamInfo::default(), || None)
         });
 }

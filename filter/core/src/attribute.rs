@@ -128,9 +128,9 @@ const OF_CALL: [Attribute; 4] = [
 
 /// The attributes of a stream's end that were told at once.
 #[derive(Debug, Default)]
-pub struct AtEnd(Headers);
+pub struct PrefetchedAttributes(Headers);
 
-impl AtEnd {
+impl PrefetchedAttributes {
     /// The expression for them.
     pub fn expression() -> String {
         let names = |attributes: &[Attribute]| {
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_list_is_read_by_the_places_of_its_expression() {
         assert_eq!(
-            AtEnd::expression(),
+            PrefetchedAttributes::expression(),
             "has(upstream.address)?[request.time,request.duration,request.protocol,response.code,response.code_details,response.flags,response.size,\
              xds.route_name,xds.cluster_name,upstream.address,upstream.request_attempt_count,upstream.cx_pool_ready_duration,response.backend_latency]\
              :[request.time,request.duration,request.protocol,response.code,response.code_details,response.flags,response.size,xds.route_name,\
@@ -173,7 +173,7 @@ mod tests {
             "time", "duration", "HTTP/1.1", "", "a\0b", "flags", "size", "route", "cluster",
         ];
         let list = values.map(|value| (value.as_bytes(), b"".as_slice()));
-        let known = AtEnd::read(crate::headers::serialize(list.into_iter()));
+        let known = PrefetchedAttributes::read(crate::headers::serialize(list.into_iter()));
         assert_eq!(
             known.get(Attribute::RequestProtocol),
             Some(b"HTTP/1.1".as_slice())
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(known.get(Attribute::UpstreamAddress), None, "no upstream");
         assert_eq!(known.get(Attribute::TlsVersion), None, "never in it");
         assert_eq!(
-            AtEnd::read(b"\xff\xff".to_vec()).get(Attribute::RequestTime),
+            PrefetchedAttributes::read(b"\xff\xff".to_vec()).get(Attribute::RequestTime),
             None
         );
     }

@@ -112,10 +112,10 @@ pub struct TransportConfig {
     pub max_in_flight: usize,
 }
 
-/// What the filter's surroundings know: the VM's environment variables and Envoy's node. An absent
+/// What the filter's env know: the VM's environment variables and Envoy's node. An absent
 /// value is `None`.
 #[derive(Debug, Default, Clone)]
-pub struct Surroundings {
+pub struct EnvDefaults {
     /// `SENTRY_DSN`.
     pub dsn: Option<String>,
     /// `SENTRY_ENVIRONMENT`.
@@ -146,29 +146,28 @@ impl fmt::Display for Problem {
 
 impl FilterConfig {
     /// Reads a plugin configuration: JSON, or a `google.protobuf.Struct` as Envoy passes it on.
-    /// `{}` is a filter that only forwards, unless the surroundings name a DSN.
+    /// `{}` is a filter that only forwards, unless the env name a DSN.
     ///
     /// # Errors
     /// Every problem there is, in the order of the keys; one problem if it is not a JSON object at
     /// all.
-    pub fn parse(configuration: &[u8], surroundings: &Surroundings) -> Result<Self, Vec<Problem>> {
+    pub fn parse(configuration: &[u8], env: &EnvDefaults) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let config =
-            Section::root(configuration, &mut problems).map(|root| Self::read(root, surroundings));
+        let config = Section::root(configuration, &mut problems).map(|root| Self::read(root, env));
         match (config, problems.into_list()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),
         }
     }
 
-    fn read(mut root: Section<'_>, surroundings: &Surroundings) -> Self {
-        let Surroundings {
+    fn read(mut root: Section<'_>, env: &EnvDefaults) -> Self {
+        let EnvDefaults {
             dsn,
             environment,
             release,
             traces_sample_rate,
             node_id,
-        } = surroundings;
+        } = env;
         let dsn = root.dsn("dsn", dsn.as_deref());
         let environment = root.environment(environment.as_deref());
         let release = root.release(release.as_deref());

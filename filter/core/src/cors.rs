@@ -56,7 +56,7 @@ pub struct Origin(u64);
 
 impl Origin {
     /// That of an origin's bytes.
-    pub fn of(origin: &[u8]) -> Self {
+    pub fn new(origin: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         hasher.write(origin);
         Self(hasher.finish())
@@ -88,12 +88,12 @@ impl CorsRequest {
         match only_origin(headers) {
             // Browsers ask other origins only, so the gateway's own name does not count here.
             Some(origin) if asks_for_a_method(headers) => Self::Preflight {
-                origin: Origin::of(origin),
+                origin: Origin::new(origin),
                 carries_trace: names::has_any(headers, ACCESS_CONTROL_REQUEST_HEADERS, &SENTRY),
             },
             Some(origin) if is_own(origin, headers) => Self::SameOrigin,
             origin => Self::Other {
-                origin: origin.map(Origin::of),
+                origin: origin.map(Origin::new),
             },
         }
     }
@@ -218,7 +218,7 @@ mod tests {
 
     fn other(origin: Option<&str>) -> CorsRequest {
         CorsRequest::Other {
-            origin: origin.map(|origin| Origin::of(origin.as_bytes())),
+            origin: origin.map(|origin| Origin::new(origin.as_bytes())),
         }
     }
 
@@ -231,7 +231,7 @@ mod tests {
         let own = ("origin", "https://api.example");
         let two = ("origin", "https://page.example,https://other.example");
         let preflight = |origin: &str| CorsRequest::Preflight {
-            origin: Origin::of(origin.as_bytes()),
+            origin: Origin::new(origin.as_bytes()),
             carries_trace: false,
         };
         let sends = (
@@ -239,7 +239,7 @@ mod tests {
             "content-type,sentry-trace",
         );
         let carrying = CorsRequest::Preflight {
-            origin: Origin::of(b"https://page.example"),
+            origin: Origin::new(b"https://page.example"),
             carries_trace: true,
         };
         let rows: [(&[(&str, &str)], CorsRequest); 10] = [

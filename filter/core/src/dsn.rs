@@ -35,7 +35,7 @@ enum Scheme {
 }
 
 impl Scheme {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -118,7 +118,7 @@ impl Dsn {
         let path: String = segments.iter().flat_map(|segment| ["/", segment]).collect();
         let text = format!(
             "{}://{public_key}@{authority}{path}/{project_id}",
-            scheme.word()
+            scheme.as_str()
         );
         Ok(Self {
             scheme,
@@ -140,7 +140,7 @@ impl Dsn {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        self.scheme.word()
+        self.scheme.as_str()
     }
 
     /// Host and, unless it is the scheme's default, port: what goes into `:authority`.

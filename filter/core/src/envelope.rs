@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
-use crate::span::{Kind, Segment, Span, SpanStatus};
+use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{EventId, TraceId};
 use client_report::ClientReport;
@@ -52,9 +52,9 @@ pub enum Format {
 
 /// Which segments may go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
+pub enum BatchScope {
     /// Each goes alone.
-    Alone,
+    Segment,
     /// Those of one trace.
     Trace,
     /// All.
@@ -63,18 +63,18 @@ pub enum Sharing {
 
 /// How much is sent or lost.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Amount {
+pub struct Quantity {
     /// Segments: transactions, where that is the format.
     pub segments: u32,
     /// Spans, those of the segments themselves among them.
     pub spans: u32,
 }
 
-impl Amount {
-    /// That of some parcels.
-    pub fn of(parcels: &[Parcel]) -> Self {
-        let sum = |sum: Self, parcel: &Parcel| sum.plus(parcel.amount());
-        parcels.iter().fold(Self::default(), sum)
+impl Quantity {
+    /// That of some segments.
+    pub fn total(segments: &[EncodedSegment]) -> Self {
+        let sum = |sum: Self, segment: &EncodedSegment| sum.plus(segment.quantity());
+        segments.iter().fold(Self::default(), sum)
     }
 
     /// Both together.
@@ -88,7 +88,7 @@ impl Amount {
 
 /// What one segment adds to a POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parcel {
+pub struct EncodedSegment {
     /// Its trace.
     trace_id: TraceId,
     /// The envelope's header without its closing brace; empty where the format has none.
@@ -99,23 +99,23 @@ pub struct Parcel {
     count: u32,
 }
 
-/// Where segments are written: for each of them the same memory, of which a parcel gets as much as
+/// Where segments are written: for each of them the same memory, of which a segment gets as much as
 /// it takes.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct EncodeBuffers {
     header: Vec<u8>,
     spans: Vec<u8>,
 }
 
 /// How many bytes of it are kept from one segment to the next.
-const MAX_DESK: usize = 16 * 1_024;
+const MAX_KEPT_BUFFER: usize = 16 * 1_024;
 
 impl Format {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::Transaction, Self::SpanV2, Self::Otlp];
 
     /// Its name in the configuration.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Transaction => "transaction",
             Self::SpanV2 => "span_v2",
@@ -148,11 +148,11 @@ impl Format {
     }
 
     /// What may go together.
-    pub fn sharing(self) -> Sharing {
+    pub fn batch_scope(self) -> BatchScope {
         match self {
-            Self::Transaction => Sharing::Alone,
-            Self::SpanV2 => Sharing::Trace,
-            Self::Otlp => Sharing::Any,
+            Self::Transaction => BatchScope::Segment,
+            Self::SpanV2 => BatchScope::Trace,
+            Self::Otlp => BatchScope::Any,
         }
     }
 
@@ -161,9 +161,9 @@ impl Format {
         self,
         segment: &Segment<'_>,
         config: &FilterConfig,
-        desk: &mut Desk,
-    ) -> Option<Parcel> {
-        let Desk { header, spans } = desk;
+        buffers: &mut EncodeBuffers,
+    ) -> Option<EncodedSegment> {
+        let EncodeBuffers { header, spans } = buffers;
         header.clear();
         spans.clear();
         match self {
@@ -171,36 +171,36 @@ impl Format {
             Self::SpanV2 => span_v2::write(segment, config, header, spans)?,
             Self::Otlp => otlp::write(segment, spans),
         }
-        let parcel = Parcel {
+        let segment = EncodedSegment {
             trace_id: segment.context.trace_id,
             header: header.clone(),
             spans: spans.clone(),
-            count: segment.amount().spans,
+            count: segment.quantity().spans,
         };
         for buffer in [header, spans] {
             // What is in it would stay.
             buffer.clear();
-            buffer.shrink_to(MAX_DESK);
+            buffer.shrink_to(MAX_KEPT_BUFFER);
         }
-        Some(parcel)
+        Some(segment)
     }
 
     /// The body of the POST that carries these, and a report of what was lost if the format has a
     /// place for it. `now_ns` is now, in nanoseconds since the epoch.
     pub fn body(
         self,
-        parcels: &[Parcel],
+        segments: &[EncodedSegment],
         report: Option<&ClientReport>,
         config: &FilterConfig,
         now_ns: u64,
     ) -> Vec<u8> {
         let mut body = match self {
-            Self::Transaction => transaction::body(parcels, now_ns),
-            Self::SpanV2 => span_v2::body(parcels, now_ns),
-            Self::Otlp => return otlp::body(parcels, config),
+            Self::Transaction => transaction::body(segments, now_ns),
+            Self::SpanV2 => span_v2::body(segments, now_ns),
+            Self::Otlp => return otlp::body(segments, config),
         };
         if let Some(report) = report {
-            if parcels.is_empty() {
+            if segments.is_empty() {
                 body.clear();
                 write_header(config, None, None, &mut body);
                 body.extend_from_slice(sent_at(now_ns).as_bytes());
@@ -225,15 +225,15 @@ impl Format {
     }
 }
 
-impl Parcel {
+impl EncodedSegment {
     /// The trace that it is part of.
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
     }
 
     /// How much is lost if it is.
-    pub fn amount(&self) -> Amount {
-        Amount {
+    pub fn quantity(&self) -> Quantity {
+        Quantity {
             segments: 1,
             spans: self.count,
         }
@@ -264,7 +264,7 @@ fn protocol_attributes<'a>(
     span: &'a Span<'_>,
     segment: &'a Segment<'_>,
 ) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> {
-    let source = segment.transaction.source.word();
+    let source = segment.transaction.source.as_str();
     let status = span.status;
     let all = [
         ("sentry.op", Some(span.kind.op().into())),
@@ -279,11 +279,11 @@ fn protocol_attributes<'a>(
         ),
         (
             "sentry.segment.name.source",
-            (span.kind == Kind::Server).then(|| source.into()),
+            (span.kind == SpanKind::Server).then(|| source.into()),
         ),
         (
             "sentry.status.message",
-            (status != SpanStatus::Ok).then(|| status.word().into()),
+            (status != SpanStatus::Ok).then(|| status.as_str().into()),
         ),
     ];
     all.into_iter()

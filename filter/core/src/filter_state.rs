@@ -3,7 +3,7 @@
 //! names.
 
 use crate::trace::id::Hex;
-use crate::trace::sampling::word;
+use crate::trace::sampling::bool_str;
 use crate::trace::sentry_trace::SentryTrace;
 
 /// The trace's id, in 32 lower-case hex digits.
@@ -20,10 +20,10 @@ pub struct FilterState {
 
 impl FilterState {
     /// What a request's context says.
-    pub fn of(context: SentryTrace) -> Self {
+    pub fn new(context: SentryTrace) -> Self {
         Self {
             trace_id: context.trace_id.hex(),
-            sampled: context.sampled.map(word),
+            sampled: context.sampled.map(bool_str),
         }
     }
 

@@ -1,11 +1,11 @@
 //! What several tests need.
 
 use crate::attribute::Attribute;
-use crate::config::{FilterConfig, Surroundings};
-use crate::envelope::{Desk, Format, Parcel};
+use crate::config::{EnvDefaults, FilterConfig};
+use crate::envelope::{EncodeBuffers, EncodedSegment, Format};
 use crate::headers::Headers;
 use crate::span::data::DataConfig;
-use crate::span::{OpenSpan, Request, Segment, StreamEnd, UpstreamEnd};
+use crate::span::{OpenSpan, Request, Segment, StreamInfo, UpstreamInfo};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{SpanId, TraceId};
 use crate::trace::{Sources, SpanContext};
@@ -67,7 +67,7 @@ pub fn config(more: &str) -> FilterConfig {
     let json = format!(
         r#"{{{more} "dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42"}}"#
     );
-    FilterConfig::parse(json.as_bytes(), &Surroundings::default()).unwrap()
+    FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).unwrap()
 }
 
 /// A span whose request is under way.
@@ -105,8 +105,8 @@ pub fn open_span(path: &str) -> OpenSpan {
 pub const START_NS: u64 = 1_787_306_400_123_456_789;
 
 /// The end of its stream as Envoy would describe it.
-pub fn stream_end() -> StreamEnd {
-    StreamEnd {
+pub fn stream_end() -> StreamInfo {
+    StreamInfo {
         start_ns: Some(START_NS),
         duration_ns: Some(31_000_000),
         response_code: Some(404),
@@ -115,14 +115,14 @@ pub fn stream_end() -> StreamEnd {
         protocol: Some("HTTP/1.1".to_owned()),
         route_name: Some(b"default".to_vec()),
         cluster_name: Some("shop".to_owned()),
-        upstream: Some(UpstreamEnd {
+        upstream: Some(UpstreamInfo {
             address: "10.0.0.7:8080".to_owned(),
             attempts: 1,
             pool_wait_ns: Some(250_000),
             latency_ns: Some(29_000_000),
-            ..UpstreamEnd::default()
+            ..UpstreamInfo::default()
         }),
-        ..StreamEnd::default()
+        ..StreamInfo::default()
     }
 }
 
@@ -132,23 +132,23 @@ pub fn segment(path: &str) -> Segment<'static> {
 }
 
 /// The same, with changes to how it ended.
-pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamEnd)) -> Segment<'static> {
+pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamInfo)) -> Segment<'static> {
     let mut end = stream_end();
     change(&mut end);
     finished(open_span(path), end)
 }
 
 /// A span that has ended. What a segment is a view of stays in memory, which a test can afford.
-pub fn finished(span: OpenSpan, end: StreamEnd) -> Segment<'static> {
+pub fn finished(span: OpenSpan, end: StreamInfo) -> Segment<'static> {
     let (span, end): (&'static _, &'static _) =
         (Box::leak(Box::new(span)), Box::leak(Box::new(end)));
     let name = Box::leak(Box::new(span.name(end).into_owned()));
     span.finish(end, name, &[])
 }
 
-/// Encodes a segment on a desk of its own.
-pub fn encoded(segment: &Segment<'_>, format: Format, config: &FilterConfig) -> Parcel {
+/// Encodes a segment on a buffers of its own.
+pub fn encoded(segment: &Segment<'_>, format: Format, config: &FilterConfig) -> EncodedSegment {
     format
-        .encode(segment, config, &mut Desk::default())
+        .encode(segment, config, &mut EncodeBuffers::default())
         .unwrap()
 }

@@ -246,7 +246,7 @@ pub(crate) struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     /// Of one line.
-    pub(crate) fn of(line: &'a [u8]) -> Self {
+    pub(crate) fn new(line: &'a [u8]) -> Self {
         Self {
             rest: Some(line),
             ended_in_quotes: false,

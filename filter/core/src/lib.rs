@@ -6,7 +6,7 @@
 //! plugin configuration -> FilterConfig                                config, dsn
 //! request headers      -> TraceDecision -> header mutations + a span  headers, trace, route
 //! response headers     -> header mutations                            response, cors
-//! end of the stream    -> Segment       -> Parcel in the Queue        span, envelope, queue
+//! end of the stream    -> Segment       -> EncodedSegment in the Queue        span, envelope, queue
 //! tick                 -> Callout                                     transport
 //! answer               -> spans sent, spans lost                      transport, metrics
 //! ```

@@ -5,7 +5,7 @@
 //! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md
 //! §8).
 
-use crate::trace::continuation::Restart;
+use crate::trace::continuation::RestartReason;
 use crate::trace::sentry_trace::SentryTraceError;
 use crate::trace::traceparent::TraceparentError;
 
@@ -19,7 +19,7 @@ pub enum Metric {
     /// Requests whose trace began here.
     TracesStarted,
     /// Requests whose trace began here although one arrived, by reason.
-    TracesRestarted(Restart),
+    TracesRestarted(RestartReason),
     /// Requests that have no span because of `max_traces_per_second`.
     TracesThrottled,
     /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their
@@ -38,7 +38,7 @@ pub enum Metric {
     /// Spans that Sentry took.
     SpansSent,
     /// Spans that were lost, by reason.
-    SpansDiscarded(Loss),
+    SpansDiscarded(DiscardReason),
     /// Spans that wait to be sent.
     SpansQueued,
     /// Spans that are on their way.
@@ -53,7 +53,7 @@ pub enum Metric {
 
 /// Why a span was lost, in the words of Sentry's client reports (sentry-protocol.md §11.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub enum DiscardReason {
     /// The queue was full.
     QueueOverflow,
     /// The receiver did not answer.
@@ -68,7 +68,7 @@ pub enum Loss {
     Ignored,
 }
 
-impl Loss {
+impl DiscardReason {
     const ALL: [Self; 6] = [
         Self::QueueOverflow,
         Self::NetworkError,
@@ -141,7 +141,7 @@ impl CalloutOutcome {
 
 /// Whether a metric only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only grows.
     Counter,
     /// It goes up and down.
@@ -170,10 +170,10 @@ impl Metric {
     pub fn all() -> impl Iterator<Item = Self> {
         PLAIN
             .into_iter()
-            .chain(Restart::ALL.map(Self::TracesRestarted))
+            .chain(RestartReason::ALL.map(Self::TracesRestarted))
             .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
             .chain(TraceparentError::ALL.map(Self::TraceparentRefused))
-            .chain(Loss::ALL.map(Self::SpansDiscarded))
+            .chain(DiscardReason::ALL.map(Self::SpansDiscarded))
             .chain(CalloutOutcome::ALL.map(Self::Callouts))
     }
 
@@ -206,10 +206,10 @@ impl Metric {
     }
 
     /// Whether it only grows.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> MetricKind {
         match self {
-            Self::SpansQueued | Self::SpansInFlight | Self::WorkersRateLimited => Kind::Gauge,
-            _ => Kind::Counter,
+            Self::SpansQueued | Self::SpansInFlight | Self::WorkersRateLimited => MetricKind::Gauge,
+            _ => MetricKind::Counter,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::FilterConfig;
 use crate::cors::filter_order::FilterOrder;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::Desk;
+use crate::envelope::EncodeBuffers;
 use crate::headers::HeaderMutation;
 use crate::live::LiveBudget;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ pub struct Pipeline {
     filter_order: FilterOrder,
     redirects: Redirects,
     live: LiveBudget,
-    desk: Desk,
+    buffers: EncodeBuffers,
     queue: Queue,
     transport: Option<Transport>,
     /// What every duration here is measured on.
@@ -79,7 +79,7 @@ impl Pipeline {
             filter_order: FilterOrder::default(),
             redirects: Redirects::default(),
             live: LiveBudget::new(config.max_live_bytes),
-            desk: Desk::default(),
+            buffers: EncodeBuffers::default(),
             queue: Queue::new(config.transport.max_queue_bytes, Generations::default()),
             transport,
             clock: Clock::default(),

@@ -149,7 +149,7 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Those of the message that these bytes are.
-    pub fn of(message: &'a [u8]) -> Self {
+    pub fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 
@@ -231,11 +231,11 @@ mod tests {
             let bytes = outer.into_bytes();
             let inner = bytes_len(len).saturating_add(number_len(len as i64));
             assert_eq!(bytes.len(), bytes_len(inner), "{len}");
-            let read: Option<Vec<_>> = Fields::of(&bytes).collect();
+            let read: Option<Vec<_>> = Fields::new(&bytes).collect();
             let [(2, Wire::Bytes(message))] = read.as_deref().unwrap() else {
                 panic!("{read:?}");
             };
-            let fields: Option<Vec<_>> = Fields::of(message).collect();
+            let fields: Option<Vec<_>> = Fields::new(message).collect();
             let expected = vec![(1, Wire::Bytes(&text)), (3, Wire::Varint(len as u64))];
             assert_eq!(fields, Some(expected), "{len}");
         }
@@ -246,7 +246,7 @@ mod tests {
         let mut message = Message::default();
         message.number(1, 150).bytes(2, b"text").double(4, 1.0);
         let bytes = message.into_bytes();
-        let read: Option<Vec<_>> = Fields::of(&bytes).collect();
+        let read: Option<Vec<_>> = Fields::new(&bytes).collect();
         let expected = vec![
             (1, Wire::Varint(150)),
             (2, Wire::Bytes(b"text")),
@@ -254,6 +254,6 @@ mod tests {
         ];
         assert_eq!(read, Some(expected));
         let cut = bytes.split_last().unwrap().1;
-        assert_eq!(Fields::of(cut).last(), Some(None));
+        assert_eq!(Fields::new(cut).last(), Some(None));
     }
 }

@@ -10,7 +10,7 @@ mod lane;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::envelope::{Amount, Parcel, Sharing};
+use crate::envelope::{BatchScope, EncodedSegment, Quantity};
 use lane::Lane;
 
 /// How many spans one POST may carry: Sentry takes no more of them in one item.
@@ -19,7 +19,7 @@ const MAX_SPANS: u32 = 1_000;
 /// them.
 const MAX_BYTES: usize = 1_000_000;
 
-/// How many parcels that each go alone are a full batch.
+/// How many segments that each go alone are a full batch.
 const FULL_ALONE: usize = 64;
 /// A full queue makes room for this part of itself at once: to find what else is of a trace takes a
 /// look at all that waits.
@@ -29,7 +29,7 @@ const ROOM: usize = 16;
 #[derive(Debug, Default, Clone)]
 pub struct Generations(Rc<RefCell<Vec<Lane>>>);
 
-/// A queue of parcels, each of which is one segment. What was taken and may come back still counts.
+/// A queue of segments, each of which is one segment. What was taken and may come back still counts.
 #[derive(Debug)]
 pub struct Queue {
     generations: Generations,
@@ -59,24 +59,24 @@ impl Queue {
         &self.generations
     }
 
-    /// Adds the newest parcel and returns how much had to go for it: the oldest traces, with all
+    /// Adds the newest segment and returns how much had to go for it: the oldest traces, with all
     /// that waits of them. If there is no room even then, it is itself what goes.
     #[must_use]
-    pub fn push(&mut self, parcel: Parcel) -> Amount {
+    pub fn push(&mut self, segment: EncodedSegment) -> Quantity {
         let (id, max_bytes) = (self.lane, self.max_bytes);
         self.generations.with(|lanes| {
             let sum = |sum: usize, bytes: usize| sum.saturating_add(bytes);
             let lent = lanes.iter().map(|lane| lane.lent).fold(0, sum);
             let waiting = lanes.iter().map(|lane| lane.bytes).fold(0, sum);
-            let needed = lent.saturating_add(parcel.weight());
+            let needed = lent.saturating_add(segment.weight());
             if needed > max_bytes {
-                return parcel.amount();
+                return segment.quantity();
             }
             let mut excess = waiting.saturating_add(needed).saturating_sub(max_bytes);
             if excess > 0 {
                 excess = excess.max(max_bytes.div_euclid(ROOM));
             }
-            let mut lost = Amount::default();
+            let mut lost = Quantity::default();
             for lane in lanes.iter_mut() {
                 let before = lane.bytes;
                 lost = lost.plus(lane.make_room(excess));
@@ -84,42 +84,42 @@ impl Queue {
             }
             match lanes.iter_mut().find(|lane| lane.id == id) {
                 Some(lane) => {
-                    lane.push_back(parcel);
+                    lane.push_back(segment);
                     lost
                 }
-                None => lost.plus(parcel.amount()),
+                None => lost.plus(segment.quantity()),
             }
         })
     }
 
     /// Puts back what was taken and could not be sent, as the oldest.
-    pub fn put_back(&mut self, parcels: Vec<Parcel>) {
-        self.with(|lane| lane.put_back(parcels));
+    pub fn put_back(&mut self, segments: Vec<EncodedSegment>) {
+        self.with(|lane| lane.put_back(segments));
     }
 
     /// What was taken will not come back.
-    pub fn settle(&mut self, parcels: &[Parcel]) {
-        self.with(|lane| lane.settle(parcels));
+    pub fn settle(&mut self, segments: &[EncodedSegment]) {
+        self.with(|lane| lane.settle(segments));
     }
 
-    /// Takes the oldest parcel, and those that may go with it as far as there is room in one POST.
+    /// Takes the oldest segment, and those that may go with it as far as there is room in one POST.
     /// None if nothing waits. To be followed by [`Self::put_back`] or [`Self::settle`].
-    pub fn take(&mut self, sharing: Sharing) -> Vec<Parcel> {
-        self.with(|lane| lane.take(sharing))
+    pub fn take(&mut self, scope: BatchScope) -> Vec<EncodedSegment> {
+        self.with(|lane| lane.take(scope))
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.with(|lane| lane.parcels.len()) == 0
+        self.with(|lane| lane.segments.len()) == 0
     }
 
     /// Whether so much waits that it is worth more than to wait for a tick.
-    pub fn is_full_batch(&self, sharing: Sharing) -> bool {
+    pub fn is_full_batch(&self, scope: BatchScope) -> bool {
         let max_bytes = self.max_bytes;
         self.with(|lane| {
-            let enough = match sharing {
-                Sharing::Alone => lane.parcels.len() >= FULL_ALONE,
-                Sharing::Trace | Sharing::Any => lane.spans >= MAX_SPANS,
+            let enough = match scope {
+                BatchScope::Segment => lane.segments.len() >= FULL_ALONE,
+                BatchScope::Trace | BatchScope::Any => lane.spans >= MAX_SPANS,
             };
             enough || lane.bytes.saturating_mul(2) > max_bytes
         })
@@ -127,7 +127,7 @@ impl Queue {
 
     /// Empties the queue and returns how much was in it.
     #[must_use]
-    pub fn clear(&mut self) -> Amount {
+    pub fn clear(&mut self) -> Quantity {
         self.with(|lane| lane.make_room(usize::MAX))
     }
 

@@ -20,11 +20,11 @@ pub struct RequestPath<'h> {
 
 impl<'h> RequestPath<'h> {
     /// Finds the path in the request's headers.
-    pub fn of(headers: &'h Headers) -> Self {
-        Self::new(headers.value(PATH).unwrap_or_default())
+    pub fn new(headers: &'h Headers) -> Self {
+        Self::from_target(headers.value(PATH).unwrap_or_default())
     }
 
-    fn new(target: &'h [u8]) -> Self {
+    fn from_target(target: &'h [u8]) -> Self {
         let (mut end, mut is_plain, mut before) = (target.len(), true, 0);
         for (at, byte) in target.iter().enumerate() {
             match byte {
@@ -75,7 +75,7 @@ impl<'h> RequestPath<'h> {
 
 /// A path without query and fragment, as Envoy's `normalize_path` and `merge_slashes` have it.
 pub(crate) fn normalized(target: &[u8]) -> Vec<u8> {
-    let mut path = normalize(RequestPath::new(target).path, false);
+    let mut path = normalize(RequestPath::from_target(target).path, false);
     path.dedup_by(|one, before| (*one, *before) == (b'/', b'/'));
     path
 }
@@ -237,7 +237,7 @@ mod tests {
 
     #[track_caller]
     fn assert_readings(path: &str, expected: &[&str]) {
-        let readings = RequestPath::new(path.as_bytes()).readings();
+        let readings = RequestPath::from_target(path.as_bytes()).readings();
         let readings: Vec<_> = readings
             .iter()
             .map(|it| String::from_utf8_lossy(it))
@@ -289,7 +289,7 @@ mod tests {
             ("/caf%c3%a9", "/caf%c3%a9"),
         ];
         for (path, expected) in rows {
-            let readings = RequestPath::new(path.as_bytes()).readings();
+            let readings = RequestPath::from_target(path.as_bytes()).readings();
             assert_eq!(String::from_utf8_lossy(&readings[0]), expected, "{path}");
             assert!(readings.iter().any(|it| **it == *path.as_bytes()), "{path}");
         }
@@ -318,9 +318,9 @@ mod tests {
     fn a_path_ends_where_its_query_or_fragment_begins() {
         for target in ["/a?b#c", "/a#b?c", "/a"] {
             let headers = Headers::from_pairs([(b":path".as_slice(), target.as_bytes())]);
-            assert_eq!(RequestPath::of(&headers).path, b"/a");
+            assert_eq!(RequestPath::new(&headers).path, b"/a");
         }
-        assert_eq!(RequestPath::of(&Headers::default()).path, b"");
+        assert_eq!(RequestPath::new(&Headers::default()).path, b"");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl HeapBytes for PendingResponse {
 
 impl PendingResponse {
     /// What the answer to a request depends on; `None` if nothing is done about any answer.
-    pub fn of(request: &Headers, decision: &TraceDecision, config: &FilterConfig) -> Option<Self> {
+    pub fn new(request: &Headers, decision: &TraceDecision, config: &FilterConfig) -> Option<Self> {
         let tells = decision.context.is_some()
             && (decision.carried.server_timing || config.response_headers != ResponseHeaders::NONE);
         let exposes = config.cors.allow_headers || config.cors.expose_headers;
@@ -176,7 +176,7 @@ impl PendingResponse {
             additions.extend(has_members.then(|| append(BAGGAGE, self.baggage.clone())));
         }
         if traceparent && !answer.has(TRACEPARENT) {
-            let value = Traceparent::of(context).to_value();
+            let value = Traceparent::from(context).to_value();
             additions.push(append(TRACEPARENT, value));
         }
     }

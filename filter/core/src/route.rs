@@ -86,7 +86,7 @@ impl Targets {
             return false;
         }
         let mut work = WORK;
-        let paths = RequestPath::of(headers).readings();
+        let paths = RequestPath::new(headers).readings();
         // The second one has the default port.
         let count = if self.has_ports { 2 } else { 1 };
         let mut origins = reading::origins(headers).into_iter().take(count);
@@ -147,7 +147,7 @@ pub enum Source {
 
 impl Source {
     /// The word for it (sentry-protocol.md §9.1).
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::Custom => "custom",

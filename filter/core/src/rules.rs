@@ -121,7 +121,7 @@ pub struct Settings {
 
 impl Settings {
     /// What the rules say about a request.
-    pub fn of(
+    pub fn new(
         rules: &RuleSet,
         headers: &Headers,
         attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,

@@ -6,26 +6,26 @@
 
 pub mod attributes;
 pub mod data;
+pub mod interval;
 pub mod method;
 mod replaced;
 pub mod request;
 pub mod response_flags;
 pub mod status;
-pub mod stream_end;
-pub mod upstream;
+pub mod stream_info;
 
 use std::borrow::Cow;
 
-use crate::envelope::Amount;
+use crate::envelope::Quantity;
 use crate::live::{piece, sum, HeapBytes};
 use crate::route::TransactionName;
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
+use interval::Interval;
 pub use request::Request;
 pub use status::SpanStatus;
-pub use stream_end::{StreamEnd, UpstreamEnd};
-use upstream::Interval;
+pub use stream_info::{StreamInfo, UpstreamInfo};
 
 /// How many internal redirects become one segment; what comes after them is a segment of its own
 /// below it.
@@ -85,7 +85,7 @@ pub struct Span<'a> {
     /// The span above it.
     pub parent_span_id: Option<SpanId>,
     /// Which end of a request it is.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// A name that many requests share.
     pub name: Cow<'a, str>,
     /// What it did in particular, for formats that have a place for it.
@@ -117,14 +117,14 @@ impl Span<'_> {
 
 /// Which end of a request a span is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanKind {
     /// The gateway as a server.
     Server,
     /// The gateway as a client of an upstream.
     Client,
 }
 
-impl Kind {
+impl SpanKind {
     /// The span's operation (sentry-protocol.md §9.3).
     pub fn op(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl Kind {
     }
 
     /// The word for `sentry.kind`.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
             Self::Client => "client",
@@ -190,9 +190,9 @@ impl HeapBytes for OpenSpan {
 
 impl Segment<'_> {
     /// How much it is.
-    pub fn amount(&self) -> Amount {
+    pub fn quantity(&self) -> Quantity {
         let calls = u32::try_from(self.upstream.len()).unwrap_or(u32::MAX);
-        Amount {
+        Quantity {
             segments: 1,
             spans: calls.saturating_add(1),
         }
@@ -225,12 +225,12 @@ impl OpenSpan {
     }
 
     /// Whether the segment goes on with the request that an internal redirect makes of this one.
-    pub fn goes_on(&self, end: &StreamEnd) -> bool {
+    pub fn goes_on(&self, end: &StreamInfo) -> bool {
         end.is_internal_redirect() && self.earlier.len() < MAX_REDIRECTS
     }
 
     /// Ends the call that was answered with a redirect. The segment goes on with [`Self::resume`].
-    pub fn redirect(&mut self, end: &StreamEnd) {
+    pub fn redirect(&mut self, end: &StreamInfo) {
         let call = self.upstream_span(end, end.times()).map(Span::into_owned);
         self.earlier.extend(call);
         self.follows_error = !matches!(end.response_code, Some(300..=399));
@@ -251,7 +251,7 @@ impl OpenSpan {
 
     /// What the segment is called: as it was decided at its beginning, else by the route that Envoy
     /// took, else by the path.
-    pub fn name(&self, end: &StreamEnd) -> Cow<'_, TransactionName> {
+    pub fn name(&self, end: &StreamInfo) -> Cow<'_, TransactionName> {
         let from_route = || match &self.redirected {
             // The route is that of the redirect.
             Some(_) => None,
@@ -266,7 +266,7 @@ impl OpenSpan {
     /// Closes the segment. `response_headers` are those that are recorded.
     pub fn finish<'a>(
         &'a self,
-        end: &'a StreamEnd,
+        end: &'a StreamInfo,
         transaction: &'a TransactionName,
         response_headers: &'a [(String, Vec<String>)],
     ) -> Segment<'a> {
@@ -286,7 +286,7 @@ impl OpenSpan {
         let server = Span {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
-            kind: Kind::Server,
+            kind: SpanKind::Server,
             name: Cow::Borrowed(&transaction.name),
             description: Cow::Borrowed(&transaction.name),
             status,
@@ -312,10 +312,10 @@ impl OpenSpan {
     }
 
     /// The call to the upstream; `None` if no host was chosen, or such spans are not wanted.
-    fn upstream_span<'a>(&'a self, end: &'a StreamEnd, stream: Interval) -> Option<Span<'a>> {
+    fn upstream_span<'a>(&'a self, end: &'a StreamInfo, stream: Interval) -> Option<Span<'a>> {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
-        let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
+        let times = interval::call(stream, self.sent_ns, self.answered_ns, upstream);
         let answer = self.upstream_answer(end, upstream);
         // An answer that Envoy follows itself never comes by here.
         let answered_ns = self.answered_ns.filter(|_| answer.came_by);
@@ -337,7 +337,7 @@ impl OpenSpan {
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
-            kind: Kind::Client,
+            kind: SpanKind::Client,
             name: attributes::shortened(name, attributes::MAX_NAME),
             description: attributes::shortened(description, attributes::MAX_TEXT),
             status,
@@ -356,7 +356,7 @@ impl OpenSpan {
 
 /// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's
 /// own.
-fn was_answered(end: &StreamEnd, upstream: &UpstreamEnd, request: &Request) -> bool {
+fn was_answered(end: &StreamInfo, upstream: &UpstreamInfo, request: &Request) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
     upstream.latency_ns.is_some()
         || details == "via_upstream"

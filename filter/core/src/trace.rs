@@ -12,8 +12,8 @@ pub mod throttle;
 pub mod traceparent;
 pub mod tracestate;
 
-mod decider;
-mod outgoing;
+mod injector;
+mod sampler;
 
 use std::fmt;
 
@@ -24,12 +24,12 @@ use crate::live::HeapBytes;
 use crate::route::{self, TransactionName};
 use crate::rules::{IncomingSampled, IncomingTrace, Settings};
 use baggage::Baggage;
-use continuation::Restart;
-use decider::{Arrived, Decider, Limit};
+use continuation::RestartReason;
 use dsc::Dsc;
 use id::{SpanId, TraceId};
-use outgoing::Outgoing;
+use injector::Injector;
 use redirect::Carried;
+use sampler::{Extracted, Limit, Sampler};
 use sentry_trace::{SentryTrace, SentryTraceError};
 use throttle::Throttle;
 use traceparent::{Traceparent, TraceparentError};
@@ -62,7 +62,7 @@ pub struct TraceDecision {
     /// Whether there would be a span if the trace were sampled.
     pub unsampled: bool,
     /// What was wrong with the headers that arrived.
-    pub damage: Damage,
+    pub rejections: HeaderRejections,
     /// What to change so that the upstream sees the decision.
     pub mutations: Vec<HeaderMutation>,
 }
@@ -79,14 +79,14 @@ pub enum TraceOrigin {
     /// It begins here, since none arrived.
     Started,
     /// It begins here, although one arrived.
-    Restarted(Restart),
+    Restarted(RestartReason),
     /// It is that of the request that Envoy has redirected internally.
     Redirected,
 }
 
 /// What was wrong with the headers of a request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Damage {
+pub struct HeaderRejections {
     /// Why `sentry-trace` was refused.
     pub sentry_trace: Option<SentryTraceError>,
     /// Why `traceparent` was refused.
@@ -197,18 +197,18 @@ pub fn decide(
     sources: &mut Sources<'_>,
 ) -> TraceDecision {
     let baggage = Baggage::read(headers.values(BAGGAGE));
-    let mut damage = Damage::default();
+    let mut rejections = HeaderRejections::default();
     let sentry_trace = SentryTrace::read(headers.values(SENTRY_TRACE))
-        .map_err(|error| damage.sentry_trace = Some(error))
+        .map_err(|error| rejections.sentry_trace = Some(error))
         .unwrap_or_default();
     let reads_traceparent = config.continue_traceparent || config.propagate_traceparent;
     let traceparent = reads_traceparent
         .then(|| Traceparent::read(headers.values(TRACEPARENT)))
         .transpose()
-        .map_err(|error| damage.traceparent = Some(error))
+        .map_err(|error| rejections.traceparent = Some(error))
         .unwrap_or_default()
         .flatten();
-    let settings = Settings::of(&config.rules, headers, sources.attribute);
+    let settings = Settings::new(&config.rules, headers, sources.attribute);
     let starts = config.dsn.as_ref().filter(|dsn| {
         limits.can_send && route::may_start(headers, dsn, config.transport.path.as_deref())
     });
@@ -225,7 +225,7 @@ pub fn decide(
         settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
     let has_room = limits.has_room;
 
-    let decider = Decider {
+    let sampler = Sampler {
         config,
         settings,
         restarts,
@@ -237,17 +237,17 @@ pub fn decide(
         metadata: None,
     };
     let arrived = match (sentry_trace, traceparent) {
-        (Some(received), _) => Some(Arrived::SentryTrace(received.value)),
+        (Some(received), _) => Some(Extracted::SentryTrace(received.value)),
         (None, Some(traceparent)) if config.continue_traceparent && starts.is_some() => {
-            Some(Arrived::Traceparent(traceparent))
+            Some(Extracted::Traceparent(traceparent))
         }
         _ => None,
     };
     let decided = match before {
-        Some(before) => decider.resume(before),
-        None => decider.decide(arrived, damage.sentry_trace.is_some()),
+        Some(before) => sampler.resume(before),
+        None => sampler.decide(arrived, rejections.sentry_trace.is_some()),
     };
-    let outgoing = Outgoing {
+    let injector = Injector {
         headers,
         baggage: &baggage,
         incoming_traceparent: traceparent,
@@ -268,7 +268,7 @@ pub fn decide(
         },
         ..context
     });
-    let mutations = outgoing.mutations(sent, &decided.members, &mut damage);
+    let mutations = injector.mutations(sent, &decided.members, &mut rejections);
     let tells_members =
         decided.context.is_some() && (server_timing || config.response_headers.baggage);
     let withholds = decided.context.is_some() && !is_target;
@@ -277,13 +277,13 @@ pub fn decide(
         context: decided.context,
         sent: sent.filter(|_| is_target),
         members: match tells_members && has_room {
-            true => outgoing.members_alone(&decided.members),
+            true => injector.members_alone(&decided.members),
             false => Vec::new(),
         },
         carried: Carried {
             context: decided.context,
             withheld: (withholds && has_room).then(|| {
-                let mut members = outgoing.members_alone(&decided.members);
+                let mut members = injector.members_alone(&decided.members);
                 members.shrink_to_fit();
                 members
             }),
@@ -301,7 +301,7 @@ pub fn decide(
             && decided
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
-        damage,
+        rejections,
         mutations,
     }
 }
@@ -317,10 +317,10 @@ impl fmt::Display for TraceDecision {
             TraceOrigin::Restarted(restart) => write!(f, "trace restarted ({})", restart.reason())?,
             TraceOrigin::Redirected => f.write_str("trace of the request before the redirect")?,
         }
-        if let Some(error) = self.damage.sentry_trace {
+        if let Some(error) = self.rejections.sentry_trace {
             write!(f, ", sentry-trace refused ({})", error.reason())?;
         }
-        if let Some(error) = self.damage.traceparent {
+        if let Some(error) = self.rejections.traceparent {
             write!(f, ", traceparent refused ({})", error.reason())?;
         }
         match self.sent {

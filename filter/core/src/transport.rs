@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{Amount, Format, Parcel, SDK_NAME, SDK_VERSION};
+use crate::envelope::{EncodedSegment, Format, Quantity, SDK_NAME, SDK_VERSION};
 use crate::headers::{Headers, STATUS};
-use crate::metrics::Loss;
+use crate::metrics::DiscardReason;
 use backoff::Backoff;
 use rate_limit::limit_s;
 
@@ -45,15 +45,15 @@ pub struct Callout {
     /// How long it may take, in milliseconds.
     pub timeout_ms: u32,
     /// What the bytes were made of, kept in case they do not arrive.
-    pub parcels: Vec<Parcel>,
+    pub segments: Vec<EncodedSegment>,
     /// The report among them.
     pub report: Option<ClientReport>,
 }
 
 impl Callout {
     /// How much it carries.
-    pub fn amount(&self) -> Amount {
-        Amount::of(&self.parcels)
+    pub fn quantity(&self) -> Quantity {
+        Quantity::total(&self.segments)
     }
 }
 
@@ -75,7 +75,7 @@ pub struct Transport {
 #[derive(Debug)]
 struct InFlight {
     token: u32,
-    parcels: Vec<Parcel>,
+    segments: Vec<EncodedSegment>,
     report: Option<ClientReport>,
     expires_ns: u64,
 }
@@ -84,7 +84,7 @@ struct InFlight {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What it carried.
-    pub parcels: Vec<Parcel>,
+    pub segments: Vec<EncodedSegment>,
     /// The report that rode on it.
     pub report: Option<ClientReport>,
     /// What became of it.
@@ -99,7 +99,7 @@ pub enum Fate {
     /// The receiver took it.
     Accepted,
     /// It is lost.
-    Lost(Loss),
+    Lost(DiscardReason),
     /// It provably never left Envoy, and may be sent again.
     NotArrived,
 }
@@ -142,18 +142,18 @@ impl<'a> Answer<'a> {
         let is_envoys = self.headers.value(UPSTREAM_SERVICE_TIME).is_none();
         match self.status() {
             Some(200..=299) => Fate::Accepted,
-            Some(429) => Fate::Lost(Loss::RatelimitBackoff),
+            Some(429) => Fate::Lost(DiscardReason::RatelimitBackoff),
             Some(503) if is_envoys => {
                 let body = (self.body)();
                 let says = |reason: &[u8]| body.windows(reason.len()).any(|part| part == reason);
                 match NOT_ARRIVED.into_iter().any(says) {
                     true => Fate::NotArrived,
-                    false => Fate::Lost(Loss::NetworkError),
+                    false => Fate::Lost(DiscardReason::NetworkError),
                 }
             }
-            Some(504) if is_envoys => Fate::Lost(Loss::NetworkError),
-            Some(_) => Fate::Lost(Loss::SendError),
-            None => Fate::Lost(Loss::NetworkError),
+            Some(504) if is_envoys => Fate::Lost(DiscardReason::NetworkError),
+            Some(_) => Fate::Lost(DiscardReason::SendError),
+            None => Fate::Lost(DiscardReason::NetworkError),
         }
     }
 }
@@ -223,7 +223,7 @@ impl Transport {
     /// The callout that posts a body made of these.
     pub fn callout(
         &self,
-        parcels: Vec<Parcel>,
+        segments: Vec<EncodedSegment>,
         report: Option<ClientReport>,
         body: Vec<u8>,
     ) -> Callout {
@@ -232,7 +232,7 @@ impl Transport {
             headers: Arc::clone(&self.headers),
             body,
             timeout_ms: self.timeout_ms,
-            parcels,
+            segments,
             report,
         }
     }
@@ -240,11 +240,14 @@ impl Transport {
     /// Notes that the host took a callout and named it `token`. One that had the same name will not
     /// be answered any more, and is returned.
     pub fn dispatched(&mut self, token: u32, callout: Callout, now_ns: u64) -> Vec<Outcome> {
-        let replaced = self.take_if(|in_flight| in_flight.token == token, Loss::NetworkError);
+        let replaced = self.take_if(
+            |in_flight| in_flight.token == token,
+            DiscardReason::NetworkError,
+        );
         let patience_ms = u64::from(self.timeout_ms).saturating_add(GRACE_MS);
         self.in_flight.push(InFlight {
             token,
-            parcels: callout.parcels,
+            segments: callout.segments,
             report: callout.report,
             expires_ns: now_ns.saturating_add(patience_ms.saturating_mul(NS_PER_MS)),
         });
@@ -272,7 +275,7 @@ impl Transport {
         random: u64,
     ) -> Option<Outcome> {
         let InFlight {
-            parcels, report, ..
+            segments, report, ..
         } = self
             .in_flight
             .extract_if(.., |callout| callout.token == token)
@@ -293,7 +296,7 @@ impl Transport {
         match fate {
             Fate::NotArrived => self.backoff.failed(now_ns, random),
             Fate::Accepted => self.backoff.accepted(),
-            Fate::Lost(Loss::RatelimitBackoff) => self.backoff.limited(now_ns),
+            Fate::Lost(DiscardReason::RatelimitBackoff) => self.backoff.limited(now_ns),
             Fate::Lost(_) => self.backoff.refused(now_ns),
         }
         let rejected = match fate {
@@ -301,8 +304,8 @@ impl Transport {
             Fate::NotArrived | Fate::Lost(_) => 0,
         };
         Some(Outcome {
-            rejected: rejected.min(Amount::of(&parcels).spans),
-            parcels,
+            rejected: rejected.min(Quantity::total(&segments).spans),
+            segments,
             report,
             fate,
         })
@@ -310,12 +313,15 @@ impl Transport {
 
     /// Gives up on callouts that the host should have answered long ago.
     pub fn expire(&mut self, now_ns: u64) -> Vec<Outcome> {
-        self.take_if(|callout| callout.expires_ns <= now_ns, Loss::NetworkError)
+        self.take_if(
+            |callout| callout.expires_ns <= now_ns,
+            DiscardReason::NetworkError,
+        )
     }
 
     /// All of them are lost: nothing will be answered any more.
     pub fn abandon(&mut self) -> Vec<Outcome> {
-        self.take_if(|_| true, Loss::NetworkError)
+        self.take_if(|_| true, DiscardReason::NetworkError)
     }
 
     /// The clock was set forward, or stood still for the worker: callouts had no time to be
@@ -326,11 +332,15 @@ impl Transport {
         }
     }
 
-    fn take_if(&mut self, is_lost: impl Fn(&InFlight) -> bool, loss: Loss) -> Vec<Outcome> {
+    fn take_if(
+        &mut self,
+        is_lost: impl Fn(&InFlight) -> bool,
+        loss: DiscardReason,
+    ) -> Vec<Outcome> {
         self.in_flight
             .extract_if(.., |callout| is_lost(callout))
             .map(|callout| Outcome {
-                parcels: callout.parcels,
+                segments: callout.segments,
                 report: callout.report,
                 fate: Fate::Lost(loss),
                 rejected: 0,
@@ -342,11 +352,11 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Surroundings;
+    use crate::config::EnvDefaults;
 
     fn transport() -> Transport {
         let json = br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000}}"#;
-        let config = FilterConfig::parse(json, &Surroundings::default()).unwrap();
+        let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
         Transport::new(config.dsn.as_ref().unwrap(), &config)
     }
 
@@ -411,24 +421,24 @@ mod tests {
         let rows: [Row; 18] = [
             (&[(":status", "200")], "", Fate::Accepted),
             (&[(":status", "202"), upstream], "", Fate::Accepted),
-            (&[(":status", "301")], "", lost(Loss::SendError)),
-            (&[(":status", "413")], "", lost(Loss::SendError)),
-            (&[(":status", "500")], "", lost(Loss::SendError)),
+            (&[(":status", "301")], "", lost(DiscardReason::SendError)),
+            (&[(":status", "413")], "", lost(DiscardReason::SendError)),
+            (&[(":status", "500")], "", lost(DiscardReason::SendError)),
             (
                 &[(":status", "503"), upstream],
                 &refused,
-                lost(Loss::SendError),
+                lost(DiscardReason::SendError),
             ),
-            (&[(":status", "503")], "", lost(Loss::NetworkError)),
+            (&[(":status", "503")], "", lost(DiscardReason::NetworkError)),
             (
                 &[(":status", "503")],
                 &reset("connection termination"),
-                lost(Loss::NetworkError),
+                lost(DiscardReason::NetworkError),
             ),
             (
                 &[(":status", "503")],
                 &reset("remote reset"),
-                lost(Loss::NetworkError),
+                lost(DiscardReason::NetworkError),
             ),
             (&[(":status", "503")], &refused, Fate::NotArrived),
             (
@@ -440,13 +450,29 @@ mod tests {
             (
                 &[(":status", "504")],
                 "upstream request timeout",
-                lost(Loss::NetworkError),
+                lost(DiscardReason::NetworkError),
             ),
-            (&[(":status", "504"), upstream], "", lost(Loss::SendError)),
-            (&[(":status", "429")], "", lost(Loss::RatelimitBackoff)),
-            (&[(":status", "none")], "", lost(Loss::NetworkError)),
-            (&[(":status", "+200")], "", lost(Loss::NetworkError)),
-            (&[], "", lost(Loss::NetworkError)),
+            (
+                &[(":status", "504"), upstream],
+                "",
+                lost(DiscardReason::SendError),
+            ),
+            (
+                &[(":status", "429")],
+                "",
+                lost(DiscardReason::RatelimitBackoff),
+            ),
+            (
+                &[(":status", "none")],
+                "",
+                lost(DiscardReason::NetworkError),
+            ),
+            (
+                &[(":status", "+200")],
+                "",
+                lost(DiscardReason::NetworkError),
+            ),
+            (&[], "", lost(DiscardReason::NetworkError)),
         ];
         for (lines, body, fate) in rows {
             let mut transport = transport();
@@ -463,9 +489,9 @@ mod tests {
     #[test]
     fn what_a_collector_took_only_in_part_is_read() {
         let json = br#"{"dsn": "https://key@sentry.io/42", "transport": {"format": "otlp"}}"#;
-        let config = FilterConfig::parse(json, &Surroundings::default()).unwrap();
+        let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
         let segment = crate::fixtures::segment("/");
-        let parcel = crate::fixtures::encoded(&segment, Format::Otlp, &config);
+        let segment = crate::fixtures::encoded(&segment, Format::Otlp, &config);
         let spans = 2;
         for (body, rejected) in [
             (b"".as_slice(), 0),
@@ -479,7 +505,7 @@ mod tests {
             (b"{\"partialSuccess\":{}}", 0),
         ] {
             let mut transport = Transport::new(config.dsn.as_ref().unwrap(), &config);
-            let callout = transport.callout(vec![parcel.clone()], None, Vec::new());
+            let callout = transport.callout(vec![segment.clone()], None, Vec::new());
             transport.dispatched(7, callout, 0);
             let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());
             let outcome = transport.answered(7, &mut Answer::new(&headers, &mut read), 0, 0, 0);
@@ -531,7 +557,7 @@ mod tests {
         assert_eq!(transport.expire(11_000 * NS_PER_MS - 1), []);
         let lost = transport.expire(11_000 * NS_PER_MS);
         assert_eq!(lost.len(), 1);
-        assert_eq!(lost[0].fate, Fate::Lost(Loss::NetworkError));
+        assert_eq!(lost[0].fate, Fate::Lost(DiscardReason::NetworkError));
         assert!(transport.is_idle());
     }
 

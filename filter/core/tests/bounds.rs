@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{any_value, KeyValue};
 use prost::Message;
-use sentry_filter_core::attribute::{AtEnd, Attribute};
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::pipeline::Pipeline;
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::Sources;
 use serde_json::Value;
 
@@ -116,7 +116,7 @@ fn config(format: &str, more: &str) -> FilterConfig {
         "e".repeat(64),
         "s".repeat(256),
     );
-    FilterConfig::parse(json.as_bytes(), &Surroundings::default()).expect("a configuration")
+    FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).expect("a configuration")
 }
 
 /// What is posted for a request with these headers, which its response has, too.
@@ -148,7 +148,13 @@ fn post(
     );
     let request = outcome.request;
     let span = request.span.as_deref().expect("a span");
-    let end = StreamEnd::read(span, true, &AtEnd::default(), attribute, &mut || 1);
+    let end = StreamInfo::read(
+        span,
+        true,
+        &PrefetchedAttributes::default(),
+        attribute,
+        &mut || 1,
+    );
     pipeline.on_stream_end(request, end, || Some(headers()));
     let callout = pipeline.next_callout(u64::MAX / 2).expect("a callout");
     callout.body

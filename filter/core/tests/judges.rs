@@ -127,7 +127,7 @@ fn sentry_reads_the_dsns_that_we_accept() {
 fn sent_on() -> impl Iterator<Item = (String, Seen)> {
     let rows = vectors::requests().into_iter();
     rows.map(|(_, row)| {
-        let (seen, _) = Gateway::of(&row.config()).serve(&row);
+        let (seen, _) = Gateway::new(&row.config()).serve(&row);
         (row.name, seen)
     })
 }

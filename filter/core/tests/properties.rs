@@ -31,9 +31,9 @@ const SPAN_IDS: [&str; 3] = ["7c51afd529da4a2a", "1CC4B26AB9094EF0", "0000000000
 /// other.
 fn damaged(value: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     (value, 0..12_u8, any::<prop::sample::Index>(), any::<u8>()).prop_map(
-        |(mut value, damage, at, byte)| {
+        |(mut value, rejections, at, byte)| {
             let at = at.index(value.len() + 1);
-            match damage {
+            match rejections {
                 0 => value.insert(at, byte),
                 1 => value.truncate(at),
                 2 if at < value.len() => value[at] = byte,

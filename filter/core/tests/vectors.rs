@@ -7,7 +7,7 @@ mod readers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::Gateway;
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::{Dsn, ParseDsnError};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
@@ -49,7 +49,7 @@ fn traceparent() {
 fn requests() {
     let mut failures = Vec::new();
     for (format, row) in vectors::requests() {
-        let (seen, span) = Gateway::of(&row.config()).serve(&row);
+        let (seen, span) = Gateway::new(&row.config()).serve(&row);
         let mut complaints = row.judge(&seen);
         let dsc = span.map(|context| context.dsc).unwrap_or_default();
         for (key, value) in &row.dsc {
@@ -68,7 +68,7 @@ fn requests() {
 
 #[test]
 fn responses() {
-    vectors::judge_responses(|row| Gateway::of(&row.config()).answer(row));
+    vectors::judge_responses(|row| Gateway::new(&row.config()).answer(row));
 }
 
 #[test]
@@ -140,11 +140,11 @@ fn rate_limits() {
 fn sample_rates() {
     let mut failures = Vec::new();
     for row in vectors::rates() {
-        let surroundings = Surroundings {
+        let env = EnvDefaults {
             traces_sample_rate: Some(row.text.clone()),
-            ..Surroundings::default()
+            ..EnvDefaults::default()
         };
-        let got = FilterConfig::parse(b"{}", &surroundings).map(|config| config.traces_sample_rate);
+        let got = FilterConfig::parse(b"{}", &env).map(|config| config.traces_sample_rate);
         let fits = match &got {
             Ok(rate) => !row.refuse && *rate == row.rate.and_then(SampleRate::new),
             Err(_) => row.refuse,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use e2e::{envoy::workspace, Gateway, Reply, Request, Segment, Span};
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use serde_json::{json, Value};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -302,7 +302,7 @@ async fn relay_keeps_the_releases_and_environments_that_are_taken() {
     let verdicts = ask("read_transactions.py", &payloads);
     for ((key, value), verdict) in rows.iter().zip(verdicts) {
         let config = json!({*key: value}).to_string();
-        let is_taken = FilterConfig::parse(config.as_bytes(), &Surroundings::default()).is_ok();
+        let is_taken = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default()).is_ok();
         let is_kept = verdict["complaints"] == json!([]);
         // Sentry's documentation forbids it, although Relay does not.
         let has_space = *key == "environment" && value.trim().contains(' ');

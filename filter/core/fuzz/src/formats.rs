@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::headers::{serialize, Headers};
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::Pipeline;
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
@@ -229,8 +229,8 @@ pub fn header_map(data: &[u8]) {
 /// `google.protobuf.Struct`, and fit for use.
 pub fn config(data: &[u8]) {
     const SECRET: &str = "key:hush-7f3a91";
-    let surroundings = Surroundings::default();
-    let parsed = FilterConfig::parse(data, &surroundings);
+    let env = EnvDefaults::default();
+    let parsed = FilterConfig::parse(data, &env);
     if let Err(problems) = &parsed {
         assert!(!problems.is_empty());
         for problem in problems {
@@ -260,7 +260,7 @@ pub fn config(data: &[u8]) {
     let mut message = Vec::new();
     write_struct(&object, &mut message);
     if let (Ok(config), false) = (&parsed, object.is_empty()) {
-        let again = FilterConfig::parse(&message, &surroundings);
+        let again = FilterConfig::parse(&message, &env);
         assert_eq!(again.as_ref(), Ok(config), "as a Struct");
     }
     for dsn in [
@@ -269,7 +269,7 @@ pub fn config(data: &[u8]) {
     ] {
         object.insert("dsn".to_owned(), dsn);
         let json = serde_json::to_vec(&object).expect("what was read can be written");
-        let problems = FilterConfig::parse(&json, &surroundings).expect_err("no DSN");
+        let problems = FilterConfig::parse(&json, &env).expect_err("no DSN");
         let shown = format!("{problems:?}");
         assert!(!shown.contains("hush-7f3a91"), "{shown}");
     }
@@ -368,10 +368,10 @@ pub fn rate_limits(data: &[u8]) {
     let mut record = |pipeline: &mut Pipeline, now_ns: u64| {
         let outcome =
             host.serve(|sources| pipeline.on_request_headers(&Headers::default(), sources));
-        let end = StreamEnd {
+        let end = StreamInfo {
             start_ns: Some(now_ns),
             duration_ns: Some(0),
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         assert!(outcome.request.span.is_some(), "everything is sampled");
         pipeline.on_stream_end(outcome.request, end, || None);

@@ -8,12 +8,12 @@
 
 use std::sync::OnceLock;
 
-use sentry_filter_core::config::{FilterConfig, Surroundings};
-use sentry_filter_core::envelope::{Format, Parcel};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::envelope::{EncodedSegment, Format};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::metrics::{Kind, Metric};
+use sentry_filter_core::metrics::{Metric, MetricKind};
 use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
-use sentry_filter_core::span::{StreamEnd, UpstreamEnd};
+use sentry_filter_core::span::{StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::transport::shared_limit::SharedLimit;
 use sentry_filter_core::transport::{Answer, Callout};
@@ -156,7 +156,7 @@ impl Worker {
             return;
         }
         let request = self.streams.swap_remove(usize::from(index) % open);
-        let end = StreamEnd {
+        let end = StreamInfo {
             start_ns: match times % 4 {
                 0 => None,
                 1 => Some(0),
@@ -171,15 +171,15 @@ impl Worker {
             response_code: Some(u16::from(times) * 4),
             response_size: Some(u64::MAX),
             response_code_details: (times == 3).then(|| "internal_redirect".to_owned()),
-            upstream: (times % 2 == 1).then(|| UpstreamEnd {
+            upstream: (times % 2 == 1).then(|| UpstreamInfo {
                 address: "10.0.0.7:80".to_owned(),
                 attempts: u64::from(times) % 3,
                 pool_wait_ns: Some(jump(times)),
                 latency_ns: (times % 8 < 4).then(|| jump(times / 4)),
-                ..UpstreamEnd::default()
+                ..UpstreamInfo::default()
             }),
             now_ns: self.now_ns,
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         let span = request.span.as_ref().expect("it is recorded");
         let sent = SentryTrace {
@@ -205,7 +205,7 @@ impl Worker {
 
     /// A callout carries as many spans as it says, in a form that a strict reader takes.
     fn reads(&self, callout: &Callout) {
-        if callout.parcels.is_empty() {
+        if callout.segments.is_empty() {
             let end = callout.body.iter().position(|byte| *byte == b'\n');
             return strict::reports(&callout.body[end.expect("a header") + 1..]);
         }
@@ -217,7 +217,7 @@ impl Worker {
             Format::SpanV2 => strict::streamed_spans(&callout.body),
             Format::Otlp => strict::otlp_spans(&callout.body),
         };
-        assert_eq!(spans, callout.amount().spans as usize);
+        assert_eq!(spans, callout.quantity().spans as usize);
     }
 
     fn dispatched(&mut self, callout: Callout) {
@@ -253,7 +253,7 @@ impl Worker {
         for (index, change) in self.pipeline.metrics().take() {
             let (metric, value) = &mut self.stats[index];
             assert!(
-                change > 0 || metric.kind() == Kind::Gauge,
+                change > 0 || metric.kind() == MetricKind::Gauge,
                 "{metric:?} {change}"
             );
             *value += change;
@@ -263,7 +263,7 @@ impl Worker {
         let recorded = self.stat(Metric::SpansRecorded);
         let sent = self.stat(Metric::SpansSent);
         assert_eq!(recorded, sent + self.discarded() + queued + in_flight);
-        let held = self.held.as_ref().map_or(0, |held| held.amount().spans);
+        let held = self.held.as_ref().map_or(0, |held| held.quantity().spans);
         assert!(queued >= i64::from(held), "{queued} queued");
         assert!(in_flight >= 0, "{in_flight} in flight");
     }
@@ -292,7 +292,11 @@ impl Worker {
         let mut bytes = 0;
         while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
             self.reads(&callout);
-            bytes += callout.parcels.iter().map(Parcel::weight).sum::<usize>();
+            bytes += callout
+                .segments
+                .iter()
+                .map(EncodedSegment::weight)
+                .sum::<usize>();
             self.dispatched(callout);
             self.answer(0, &[(b":status".to_vec(), b"200".to_vec())]);
             self.balance();
@@ -310,7 +314,7 @@ fn read(more: &str) -> FilterConfig {
     let json = format!(
         r#"{{"dsn": "https://key@o1.ingest.sentry.io/42", "traces_sample_rate": 1, {more}}}"#
     );
-    FilterConfig::parse(json.as_bytes(), &Surroundings::default()).expect("a configuration")
+    FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).expect("a configuration")
 }
 
 /// From nothing over nanoseconds and days to the end of time.

@@ -10,13 +10,13 @@
 use std::sync::OnceLock;
 
 use sentry_filter_core::attribute::Attribute;
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::headers::{
     serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
 };
 use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
 use sentry_filter_core::rules::IncomingTrace;
-use sentry_filter_core::span::{OpenSpan, StreamEnd};
+use sentry_filter_core::span::{OpenSpan, StreamInfo};
 use sentry_filter_core::trace::Sources;
 use sentry_filter_core::transport::Answer;
 
@@ -152,7 +152,7 @@ pub fn configuration(byte: u8) -> &'static FilterConfig {
 
 /// A configuration that must be right.
 pub(super) fn parse(json: &str) -> FilterConfig {
-    FilterConfig::parse(json.as_bytes(), &Surroundings::default())
+    FilterConfig::parse(json.as_bytes(), &EnvDefaults::default())
         .unwrap_or_else(|problems| panic!("{json}: {problems:?}"))
 }
 
@@ -473,11 +473,11 @@ impl Request<'_> {
 fn reported(pipeline: &mut Pipeline, request: LiveRequest) {
     let span = request.span.as_ref().expect("a recorded span");
     let context = span.context.clone();
-    let end = StreamEnd {
+    let end = StreamInfo {
         start_ns: Some(NOW_NS),
         duration_ns: Some(31_000_000),
         response_code: Some(200),
-        ..StreamEnd::default()
+        ..StreamInfo::default()
     };
     pipeline.on_stream_end(request, end, || None);
     let callout = pipeline.next_callout(NOW_NS).expect("a span to send");

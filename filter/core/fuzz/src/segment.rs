@@ -8,13 +8,13 @@
 
 use std::sync::OnceLock;
 
-use sentry_filter_core::attribute::{AtEnd, Attribute};
+use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::envelope::Format;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::span::data::{DataConfig, FILTERED};
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use serde_json::Value;
 
 use super::request::{parse, Host};
@@ -77,11 +77,11 @@ pub fn check(data: &[u8]) {
     )
     .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     let mut attribute = attribute;
-    let end = StreamEnd::read(
+    let end = StreamInfo::read(
         span,
         config.data.send_default_pii,
         // What a host says at once may be anything, too.
-        &AtEnd::read(attribute(Attribute::NodeId).unwrap_or_default()),
+        &PrefetchedAttributes::read(attribute(Attribute::NodeId).unwrap_or_default()),
         &mut attribute,
         &mut || NOW_NS,
     );
@@ -99,7 +99,7 @@ pub fn check(data: &[u8]) {
         Format::SpanV2 => strict::streamed_spans(&callout.body),
         Format::Otlp => strict::otlp_spans(&callout.body),
     };
-    assert_eq!(spans, callout.amount().spans as usize);
+    assert_eq!(spans, callout.quantity().spans as usize);
     for (_, value) in &pairs {
         query(&String::from_utf8_lossy(value));
     }

@@ -107,12 +107,12 @@ impl Label {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FilterConfig, Surroundings};
+    use crate::config::{EnvDefaults, FilterConfig};
 
     /// The complaints about a value of a key.
     fn complaints(key: &str, value: &str) -> Option<String> {
         let json = serde_json::json!({ key: value }).to_string();
-        let problems = FilterConfig::parse(json.as_bytes(), &Surroundings::default()).err()?;
+        let problems = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).err()?;
         Some(problems.iter().map(ToString::to_string).collect())
     }
 
@@ -178,22 +178,20 @@ mod tests {
 
     #[test]
     fn what_surrounds_them_is_trimmed_wherever_they_come_from() {
-        let variables = Surroundings {
+        let variables = EnvDefaults {
             environment: Some("staging\n".to_owned()),
             release: Some("\t1.0 ".to_owned()),
             node_id: Some(" edge-1\n".to_owned()),
-            ..Surroundings::default()
+            ..EnvDefaults::default()
         };
-        let read = |json: &str, surroundings: &Surroundings| {
-            FilterConfig::parse(json.as_bytes(), surroundings)
-        };
+        let read = |json: &str, env: &EnvDefaults| FilterConfig::parse(json.as_bytes(), env);
         let config = read("{}", &variables).unwrap();
         assert_eq!(&*config.environment, "staging");
         assert_eq!(config.release.as_deref(), Some("1.0"));
         assert_eq!(config.server_name.as_deref(), Some("edge-1"));
-        let node = |id: &str| Surroundings {
+        let node = |id: &str| EnvDefaults {
             node_id: Some(id.to_owned()),
-            ..Surroundings::default()
+            ..EnvDefaults::default()
         };
         assert_eq!(read("{}", &node("a\nb")).unwrap().server_name, None);
         let long = read("{}", &node(&"x".repeat(300))).unwrap();
@@ -207,10 +205,10 @@ mod tests {
 
     #[test]
     fn a_variable_is_refused_alike() {
-        let variables = |environment: &str, release: &str| Surroundings {
+        let variables = |environment: &str, release: &str| EnvDefaults {
             environment: Some(environment.to_owned()),
             release: Some(release.to_owned()),
-            ..Surroundings::default()
+            ..EnvDefaults::default()
         };
         let problems = FilterConfig::parse(b"{}", &variables("prod/eu", " ")).unwrap_err();
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();

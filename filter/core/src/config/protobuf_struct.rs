@@ -23,12 +23,12 @@ pub(super) fn parse(message: &[u8]) -> Option<Map<String, Value>> {
 
 fn parse_struct(message: &[u8], depth: u32) -> Option<Map<String, Value>> {
     let mut object = Map::new();
-    for field in Fields::of(message) {
+    for field in Fields::new(message) {
         let (1, Wire::Bytes(entry)) = field? else {
             return None;
         };
         let (mut key, mut value) = (String::new(), Value::Null);
-        for field in Fields::of(entry) {
+        for field in Fields::new(entry) {
             match field? {
                 (1, Wire::Bytes(text)) => key = String::from_utf8(text.to_vec()).ok()?,
                 (2, Wire::Bytes(message)) => value = parse_value(message, depth)?,
@@ -43,7 +43,7 @@ fn parse_struct(message: &[u8], depth: u32) -> Option<Map<String, Value>> {
 fn parse_value(message: &[u8], depth: u32) -> Option<Value> {
     let depth = depth.checked_sub(1)?;
     let mut value = Value::Null;
-    for field in Fields::of(message) {
+    for field in Fields::new(message) {
         value = match field? {
             (1, Wire::Varint(_)) => Value::Null,
             (2, Wire::Fixed64(bits)) => Value::Number(number(f64::from_bits(bits))?),
@@ -51,7 +51,7 @@ fn parse_value(message: &[u8], depth: u32) -> Option<Value> {
             (4, Wire::Varint(flag)) => Value::Bool(flag != 0),
             (5, Wire::Bytes(message)) => Value::Object(parse_struct(message, depth)?),
             (6, Wire::Bytes(message)) => Value::Array(
-                Fields::of(message)
+                Fields::new(message)
                     .map(|field| match field? {
                         (1, Wire::Bytes(message)) => parse_value(message, depth),
                         _ => None,

@@ -140,7 +140,7 @@ impl<'p> Section<'p> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy, const N: usize>(
+    pub(super) fn keyword<T: Copy, const N: usize>(
         &mut self,
         key: &'static str,
         words: [(&str, T); N],

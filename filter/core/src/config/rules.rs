@@ -15,14 +15,14 @@ impl Section<'_> {
         key: &'static str,
     ) -> (Option<IncomingTrace>, Option<IncomingSampled>) {
         let mut section = self.section(key);
-        let trace = section.word(
+        let trace = section.keyword(
             "trace",
             [
                 ("continue", IncomingTrace::Continue),
                 ("restart", IncomingTrace::Restart),
             ],
         );
-        let sampled = section.word(
+        let sampled = section.keyword(
             "sampled",
             [
                 ("inherit", IncomingSampled::Inherit),

@@ -65,8 +65,8 @@ impl Section<'_> {
 
     /// The form in which spans are sent.
     pub(super) fn format(&mut self, key: &'static str) -> Format {
-        let words = Format::ALL.map(|format| (format.word(), format));
-        self.word(key, words).unwrap_or_default()
+        let words = Format::ALL.map(|format| (format.as_str(), format));
+        self.keyword(key, words).unwrap_or_default()
     }
 
     fn limit(&mut self, key: &'static str, len: usize, most: usize) {

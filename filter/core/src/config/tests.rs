@@ -4,11 +4,11 @@ use crate::route::Target;
 use crate::rules::{Match, Rule};
 
 fn parse(json: &str) -> Result<FilterConfig, Vec<String>> {
-    parse_in(json, &Surroundings::default())
+    parse_in(json, &EnvDefaults::default())
 }
 
-fn parse_in(json: &str, surroundings: &Surroundings) -> Result<FilterConfig, Vec<String>> {
-    FilterConfig::parse(json.as_bytes(), surroundings)
+fn parse_in(json: &str, env: &EnvDefaults) -> Result<FilterConfig, Vec<String>> {
+    FilterConfig::parse(json.as_bytes(), env)
         .map_err(|problems| problems.iter().map(Problem::to_string).collect())
 }
 
@@ -32,7 +32,7 @@ fn an_empty_object_only_forwards() {
 fn a_struct_is_read_as_envoy_passes_it_on() {
     // {"debug": true} as google.protobuf.Struct.
     let message = b"\x0a\x0b\x0a\x05debug\x12\x02\x20\x01";
-    let config = FilterConfig::parse(message, &Surroundings::default()).unwrap();
+    let config = FilterConfig::parse(message, &EnvDefaults::default()).unwrap();
     assert!(config.debug);
 }
 
@@ -40,7 +40,7 @@ fn a_struct_is_read_as_envoy_passes_it_on() {
 fn numbers_may_be_texts_in_a_struct_but_not_in_json() {
     // {"traces_sample_rate": "0.25"}: what Envoy makes of `traces_sample_rate: 0.25` in YAML.
     let message = b"\x0a\x1c\x0a\x12traces_sample_rate\x12\x06\x1a\x040.25";
-    let config = FilterConfig::parse(message, &Surroundings::default()).unwrap();
+    let config = FilterConfig::parse(message, &EnvDefaults::default()).unwrap();
     assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
 
     let problems =
@@ -145,14 +145,14 @@ fn every_key_is_read() {
 #[test]
 fn the_surroundings_fill_what_is_not_configured() {
     let some = |text: &str| Some(text.to_owned());
-    let surroundings = Surroundings {
+    let env = EnvDefaults {
         dsn: some("https://env@o7.ingest.sentry.io/1"),
         environment: some("from-env"),
         release: some("2.0"),
         traces_sample_rate: some(" 0.25 "),
         node_id: some("node-1"),
     };
-    let config = parse_in("{}", &surroundings).unwrap();
+    let config = parse_in("{}", &env).unwrap();
     assert_eq!(&**config.dsn.unwrap().public_key(), "env");
     assert_eq!(&*config.environment, "from-env");
     assert_eq!(config.release.as_deref(), Some("2.0"));
@@ -161,7 +161,7 @@ fn the_surroundings_fill_what_is_not_configured() {
     assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
 
     let own = r#"{"dsn": "", "environment": "own", "release": "3", "server_name": "n", "traces_sample_rate": 0}"#;
-    let config = parse_in(own, &surroundings).unwrap();
+    let config = parse_in(own, &env).unwrap();
     assert_eq!(config.dsn, None, "an empty DSN switches the export off");
     assert_eq!(&*config.environment, "own");
     assert_eq!(config.release.as_deref(), Some("3"));
@@ -214,7 +214,7 @@ fn problems_of_what_leaves_have_their_place() {
         "r".repeat(201)
     );
     const CODES: &str = "expected a status code from 100 to 599 or a range such as [500, 599]";
-    let problems = FilterConfig::parse(json.as_bytes(), &Surroundings::default()).unwrap_err();
+    let problems = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).unwrap_err();
     let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
@@ -305,12 +305,12 @@ fn what_is_no_object_is_refused() {
 
 #[test]
 fn problems_of_the_environment_name_the_variable() {
-    let surroundings = Surroundings {
+    let env = EnvDefaults {
         dsn: Some("https://key:hush@/1".to_owned()),
         traces_sample_rate: Some("half".to_owned()),
-        ..Surroundings::default()
+        ..EnvDefaults::default()
     };
-    let problems = parse_in("{}", &surroundings).unwrap_err();
+    let problems = parse_in("{}", &env).unwrap_err();
     assert_eq!(
         problems,
         [

@@ -10,7 +10,7 @@ pub fn grants(answer: &Headers, origin: Option<Origin>) -> bool {
     let mut lines = answer.values(ACCESS_CONTROL_ALLOW_ORIGIN).map(trim);
     match (lines.next(), lines.next()) {
         (Some(b"*"), None) => true,
-        (Some(granted), None) => Some(Origin::of(granted)) == origin,
+        (Some(granted), None) => Some(Origin::new(granted)) == origin,
         _ => false,
     }
 }

@@ -53,7 +53,7 @@ mod tests {
     use crate::fixtures::{stream_end, Host};
     use crate::headers::Headers;
     use crate::pipeline::Pipeline;
-    use crate::{config::FilterConfig, config::Surroundings, route};
+    use crate::{config::EnvDefaults, config::FilterConfig, route};
 
     /// In every format, with every DSN, wherever the spans go.
     #[test]
@@ -75,7 +75,7 @@ mod tests {
                     let json = format!(
                         r#"{{"dsn": "{dsn}", "traces_sample_rate": 1, "transport": {{"format": "{format}"{path}}}}}"#
                     );
-                    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+                    let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
                     let mut pipeline = Pipeline::new(config.unwrap());
                     let request = [(b":method".as_slice(), b"GET".as_slice()), (b":path", b"/")];
                     let request = Headers::from_pairs(request);

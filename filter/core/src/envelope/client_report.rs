@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-use super::{timestamp, write_json, Amount, Format, ItemHeader};
+use super::{timestamp, write_json, Format, ItemHeader, Quantity};
 
 /// Counts by reason and category since the last report: a handful.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ struct Discarded {
 impl ClientReport {
     /// Notes that something was lost. A lost transaction counts its spans, too; other formats have
     /// only those.
-    pub fn add(&mut self, reason: &'static str, lost: Amount, format: Format) {
+    pub fn add(&mut self, reason: &'static str, lost: Quantity, format: Format) {
         let transactions = match format {
             Format::Transaction => lost.segments,
             Format::SpanV2 | Format::Otlp => 0,
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_lost_transaction_counts_its_spans_too() {
         let mut report = ClientReport::default();
-        let lost = Amount {
+        let lost = Quantity {
             segments: 1,
             spans: 2,
         };
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(report.take(), None);
         report.add(
             "sample_rate",
-            Amount {
+            Quantity {
                 segments: 1,
                 spans: 1,
             },
@@ -187,7 +187,7 @@ mod tests {
         assert!(report.is_empty());
         report.add(
             "sample_rate",
-            Amount {
+            Quantity {
                 segments: 2,
                 spans: 2,
             },

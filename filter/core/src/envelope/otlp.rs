@@ -8,15 +8,15 @@
 //! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64,
 //! error_message: 2 } }`, empty if all was taken.
 //!
-//! A parcel holds its spans with the heads of their fields, so that a POST is the parcels one after
+//! A segment holds its spans with the heads of their fields, so that a POST is the segments one after
 //! the other behind one resource. There is no DSC in it, and thus no sampling by the head of the
 //! trace on Sentry's side.
 
-use super::{protocol_attributes, Parcel, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
+use super::{protocol_attributes, EncodedSegment, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
 use crate::protobuf::{bytes_len, number_len, Fields, Message, Wire};
 use crate::span::attributes::Value;
-use crate::span::{Kind, Segment, Span, SpanStatus};
+use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::sentry_trace::SentryTrace;
 
 /// `SPAN_FLAGS_TRACE_FLAGS_MASK`: what is recorded is sampled.
@@ -40,7 +40,7 @@ pub fn write(segment: &Segment<'_>, buffer: &mut Vec<u8>) {
 }
 
 /// One request for all of them.
-pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
+pub fn body(segments: &[EncodedSegment], config: &FilterConfig) -> Vec<u8> {
     let mut resource_spans = Message::default();
     resource_spans.message(1, |resource| write_resource(config, resource));
     let mut scope = Message::default();
@@ -49,8 +49,8 @@ pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
         scope.bytes(2, SDK_VERSION.as_bytes());
     });
     let scope = scope.into_bytes();
-    let spans_len = super::item_len(parcels.iter().map(|parcel| parcel.spans.as_slice()));
-    // The parcels are long: they are copied once, behind the heads of all that is around them.
+    let spans_len = super::item_len(segments.iter().map(|segment| segment.spans.as_slice()));
+    // The segments are long: they are copied once, behind the heads of all that is around them.
     resource_spans.header(2, scope.len().saturating_add(spans_len));
     let resource_spans = [resource_spans.into_bytes(), scope].concat();
     let len = resource_spans.len().saturating_add(spans_len);
@@ -58,8 +58,8 @@ pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
     request.header(1, len);
     let mut body = request.into_bytes();
     body.extend_from_slice(&resource_spans);
-    for parcel in parcels {
-        body.extend_from_slice(&parcel.spans);
+    for segment in segments {
+        body.extend_from_slice(&segment.spans);
     }
     body
 }
@@ -67,11 +67,11 @@ pub fn body(parcels: &[Parcel], config: &FilterConfig) -> Vec<u8> {
 /// How many spans an answer says were refused although the POST was taken; none if it says no such
 /// thing.
 pub fn rejected(answer: &[u8]) -> u32 {
-    let partial_success = Fields::of(answer).find_map(|field| match field {
+    let partial_success = Fields::new(answer).find_map(|field| match field {
         Some((1, Wire::Bytes(message))) => Some(message),
         _ => None,
     });
-    let rejected = Fields::of(partial_success.unwrap_or_default()).find_map(|field| match field {
+    let rejected = Fields::new(partial_success.unwrap_or_default()).find_map(|field| match field {
         Some((1, Wire::Varint(count))) => u32::try_from(count).ok(),
         _ => None,
     });
@@ -122,8 +122,8 @@ fn write_span(span: &Span<'_>, segment: &Segment<'_>, message: &mut Message) {
         .number(
             6,
             match kind {
-                Kind::Server => 2,
-                Kind::Client => 3,
+                SpanKind::Server => 2,
+                SpanKind::Client => 3,
             },
         )
         .fixed64(7, times.start_ns)
@@ -134,13 +134,13 @@ fn write_span(span: &Span<'_>, segment: &Segment<'_>, message: &mut Message) {
     for (name, value) in attributes.iter() {
         write_attribute(name, value, message);
     }
-    if let (Kind::Server, Some(link)) = (kind, segment.context.link) {
+    if let (SpanKind::Server, Some(link)) = (kind, segment.context.link) {
         message.message(13, |message| write_link(link, message));
     }
     if status.is_error() {
         message.message(15, |message| write_status(*status, message));
     }
-    let is_remote = *kind == Kind::Server && parent_span_id.is_some();
+    let is_remote = *kind == SpanKind::Server && parent_span_id.is_some();
     let remote = if is_remote { IS_REMOTE } else { 0 };
     message.fixed32(16, SAMPLED | KNOWS_IS_REMOTE | remote);
 }
@@ -156,7 +156,9 @@ fn write_link(context: SentryTrace, message: &mut Message) {
 }
 
 fn write_status(status: SpanStatus, message: &mut Message) {
-    message.bytes(2, status.word().as_bytes()).number(3, ERROR);
+    message
+        .bytes(2, status.as_str().as_bytes())
+        .number(3, ERROR);
 }
 
 fn write_attribute(name: &str, value: &Value<'_>, message: &mut Message) {

@@ -15,12 +15,12 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::{
-    envelope, item_len, protocol_attributes, write_header, write_json, ItemHeader, Parcel,
+    envelope, item_len, protocol_attributes, write_header, write_json, EncodedSegment, ItemHeader,
 };
 use super::{LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::config::FilterConfig;
 use crate::span::attributes::{Attributes, Value};
-use crate::span::{Kind, Segment, Span};
+use crate::span::{Segment, Span, SpanKind};
 use crate::trace::id::{SpanId, TraceId};
 use crate::trace::sentry_trace::SentryTrace;
 
@@ -84,24 +84,24 @@ pub fn write(
 }
 
 /// One envelope for segments of one trace; its DSC is the first one's.
-pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
-    let Some(first) = parcels.first() else {
+pub fn body(segments: &[EncodedSegment], now_ns: u64) -> Vec<u8> {
+    let Some(first) = segments.first() else {
         return Vec::new();
     };
     let mut payload: Vec<&[u8]> = vec![br#"{"version":2,"items":["#];
-    for (index, parcel) in parcels.iter().enumerate() {
+    for (index, segment) in segments.iter().enumerate() {
         if index > 0 {
             payload.push(b",");
         }
-        payload.push(&parcel.spans);
+        payload.push(&segment.spans);
     }
     payload.push(b"]}");
     let item = ItemHeader {
         r#type: "span",
         item_count: Some(
-            parcels
+            segments
                 .iter()
-                .fold(0, |sum: u32, parcel| sum.saturating_add(parcel.count)),
+                .fold(0, |sum: u32, segment| sum.saturating_add(segment.count)),
         ),
         content_type: Some(CONTENT_TYPE),
         length: item_len(payload.iter().copied()),
@@ -124,11 +124,11 @@ fn streamed<'a>(
         times,
         attributes,
     } = span;
-    let is_segment = *kind == Kind::Server;
+    let is_segment = *kind == SpanKind::Server;
     let mut texts: Vec<_> = protocol_attributes(span, segment).collect();
     let known = [
         ("sentry.trace_lifecycle", Some("stream")),
-        ("sentry.kind", Some(kind.word())),
+        ("sentry.kind", Some(kind.as_str())),
         ("sentry.platform", Some(PLATFORM)),
         ("sentry.sdk.name", Some(SDK_NAME)),
         ("sentry.sdk.version", Some(SDK_VERSION)),

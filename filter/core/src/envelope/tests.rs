@@ -11,11 +11,11 @@ const MORE: &str = r#""release": "shop@1.2", "server_name": "edge-1", "environme
 
 fn body(format: Format, segments: &[Segment]) -> Vec<u8> {
     let config = config(MORE);
-    let parcels: Vec<_> = segments
+    let segments: Vec<_> = segments
         .iter()
         .map(|segment| encoded(segment, format, &config))
         .collect();
-    format.body(&parcels, None, &config, NOW_NS)
+    format.body(&segments, None, &config, NOW_NS)
 }
 
 /// An envelope's lines: header, item header, payload.
@@ -195,7 +195,7 @@ fn formats_differ_in_where_they_go_and_how_they_are_limited() {
     let config = config("");
     let dsn = config.dsn.as_ref().unwrap();
     let rows: BTreeMap<_, _> = Format::ALL
-        .map(|format| (format.word(), (format.path(dsn), format.category())))
+        .map(|format| (format.as_str(), (format.path(dsn), format.category())))
         .into_iter()
         .collect();
     let expected = BTreeMap::from([

@@ -4,7 +4,7 @@
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, timestamp, write_header, write_json, ItemHeader, Parcel, Sdk};
+use super::{envelope, timestamp, write_header, write_json, EncodedSegment, ItemHeader, Sdk};
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::config::FilterConfig;
 use crate::span::attributes::Attributes;
@@ -129,7 +129,7 @@ pub fn write(
         server,
         upstream,
     } = segment;
-    let event_id = EventId::of(context.trace_id, context.span_id);
+    let event_id = EventId::new(context.trace_id, context.span_id);
     // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen
     // one is never filled (§2.7), and a transaction may do without.
     let trace = Some(&context.dsc).filter(|dsc| !dsc.is_unreadable());
@@ -139,7 +139,7 @@ pub fn write(
         event_id,
         transaction: &transaction.name,
         transaction_info: TransactionInfo {
-            source: transaction.source.word(),
+            source: transaction.source.as_str(),
         },
         start_timestamp: timestamp(server.times.start_ns),
         timestamp: timestamp(server.times.end_ns),
@@ -159,7 +159,7 @@ pub fn write(
                 span_id: server.span_id,
                 parent_span_id: server.parent_span_id,
                 op: server.kind.op(),
-                status: server.status.word(),
+                status: server.status.as_str(),
                 origin: ORIGIN,
                 data: data(server),
                 links: context.link.map(|context| [link(context)]),
@@ -179,17 +179,17 @@ pub fn write(
 }
 
 /// An envelope for the one event that it may hold.
-pub fn body(parcels: &[Parcel], now_ns: u64) -> Vec<u8> {
-    let Some(parcel) = parcels.first() else {
+pub fn body(segments: &[EncodedSegment], now_ns: u64) -> Vec<u8> {
+    let Some(segment) = segments.first() else {
         return Vec::new();
     };
     let item = ItemHeader {
         r#type: ITEM_TYPE,
         item_count: None,
         content_type: None,
-        length: parcel.spans.len(),
+        length: segment.spans.len(),
     };
-    envelope(&parcel.header, &item, &[&parcel.spans], now_ns)
+    envelope(&segment.header, &item, &[&segment.spans], now_ns)
 }
 
 fn child<'a>(span: &'a Span<'_>, trace_id: TraceId) -> Child<'a> {
@@ -201,7 +201,7 @@ fn child<'a>(span: &'a Span<'_>, trace_id: TraceId) -> Child<'a> {
         description: &span.description,
         start_timestamp: timestamp(span.times.start_ns),
         timestamp: timestamp(span.times.end_ns),
-        status: span.status.word(),
+        status: span.status.as_str(),
         origin: ORIGIN,
         data: data(span),
     }
@@ -220,7 +220,7 @@ fn link(context: SentryTrace) -> Link {
 
 fn data<'a>(span: &'a Span<'_>) -> Data<'a> {
     Data {
-        kind: span.kind.word(),
+        kind: span.kind.as_str(),
         attributes: &span.attributes,
     }
 }

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use super::Pipeline;
-use crate::envelope::{Amount, Sharing};
+use crate::envelope::{BatchScope, Quantity};
 use crate::headers::Headers;
-use crate::metrics::{CalloutOutcome, Loss, Metric};
+use crate::metrics::{CalloutOutcome, DiscardReason, Metric};
 use crate::queue::{Generations, Queue};
-use crate::span::{OpenSpan, StreamEnd};
+use crate::span::{OpenSpan, StreamInfo};
 use crate::transport::shared_limit::SharedLimit;
 use crate::transport::{Answer, Callout, Fate, Outcome, Transport};
 
@@ -55,45 +55,48 @@ impl Pipeline {
         self.queue.generations()
     }
 
-    pub(super) fn record(&mut self, span: OpenSpan, end: StreamEnd, answer: &Headers) {
+    pub(super) fn record(&mut self, span: OpenSpan, end: StreamInfo, answer: &Headers) {
         let data = &self.config.data;
         let response_headers = data.capture(&data.capture_response_headers, answer);
         let name = span.name(&end);
         let segment = span.finish(&end, &name, &response_headers);
-        let amount = segment.amount();
+        let quantity = segment.quantity();
         self.ended_ns = self.clock.at(segment.server.times.end_ns);
-        self.metrics.add(Metric::SpansRecorded, amount.spans.into());
+        self.metrics
+            .add(Metric::SpansRecorded, quantity.spans.into());
         let code = segment.response_code;
         let mut ignored = self.config.trace_ignore_status_codes.iter();
         if code.is_some_and(|code| ignored.any(|codes| codes.contains(&code))) {
-            return self.lose(Loss::Ignored, amount);
+            return self.lose(DiscardReason::Ignored, quantity);
         }
         if self.is_closed(self.ended_ns) {
-            return self.lose(Loss::RatelimitBackoff, amount);
+            return self.lose(DiscardReason::RatelimitBackoff, quantity);
         }
-        let Self { config, desk, .. } = self;
-        let Some(parcel) = config.transport.format.encode(&segment, config, desk) else {
-            return self.lose(Loss::InternalSdkError, amount);
+        let Self {
+            config, buffers, ..
+        } = self;
+        let Some(segment) = config.transport.format.encode(&segment, config, buffers) else {
+            return self.lose(DiscardReason::InternalSdkError, quantity);
         };
-        self.metrics.add(Metric::SpansQueued, amount.spans.into());
+        self.metrics.add(Metric::SpansQueued, quantity.spans.into());
         self.is_quiet = false;
-        let lost = self.queue.push(parcel);
-        self.lose_queued(Loss::QueueOverflow, lost);
+        let lost = self.queue.push(segment);
+        self.lose_queued(DiscardReason::QueueOverflow, lost);
     }
 
     /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last
     /// stream's end.
     pub fn is_full_batch(&self) -> bool {
-        let sharing = self.config.transport.format.sharing();
-        self.queue.is_full_batch(sharing) && self.is_ready(self.ended_ns)
+        let scope = self.config.transport.format.batch_scope();
+        self.queue.is_full_batch(scope) && self.is_ready(self.ended_ns)
     }
 
     /// Whether what waits goes on its way as soon as an answer has made room. What goes together
     /// waits for a tick or a full batch instead: a receiver that answers quickly would otherwise
     /// get many small POSTs, which cost more than the spans in them.
     pub fn follows_answers(&self) -> bool {
-        let sharing = self.config.transport.format.sharing();
-        self.ending.is_some() || sharing != Sharing::Any || self.is_full_batch()
+        let scope = self.config.transport.format.batch_scope();
+        self.ending.is_some() || scope != BatchScope::Any || self.is_full_batch()
     }
 
     fn is_ready(&self, now_ns: u64) -> bool {
@@ -118,26 +121,26 @@ impl Pipeline {
             self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
         }
         let format = self.config.transport.format;
-        let parcels = self.queue.take(format.sharing());
+        let segments = self.queue.take(format.batch_scope());
         let is_due = now_ns >= self.report_due_ns;
-        if parcels.is_empty() && !is_due {
+        if segments.is_empty() && !is_due {
             return None;
         }
         let carries = format.carries_reports();
         let report = carries.then(|| self.report.take()).flatten();
-        if parcels.is_empty() && report.is_none() {
+        if segments.is_empty() && report.is_none() {
             return None;
         }
         self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
-        let body = format.body(&parcels, report.as_ref(), &self.config, host_ns);
+        let body = format.body(&segments, report.as_ref(), &self.config, host_ns);
         let transport = self.transport.as_ref()?;
-        Some(transport.callout(parcels, report, body))
+        Some(transport.callout(segments, report, body))
     }
 
     /// The host took a callout.
     pub fn on_dispatched(&mut self, callout: Callout, token: u32, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
-        let spans = callout.amount().spans;
+        let spans = callout.quantity().spans;
         self.metrics.subtract(Metric::SpansQueued, spans.into());
         self.metrics.add(Metric::SpansInFlight, spans.into());
         let replaced = match &mut self.transport {
@@ -153,13 +156,13 @@ impl Pipeline {
         let now_ns = self.clock.advance(host_ns);
         self.metrics
             .add(Metric::Callouts(CalloutOutcome::NotTaken), 1);
-        self.queue.put_back(callout.parcels);
+        self.queue.put_back(callout.segments);
         self.report.merge(callout.report.unwrap_or_default());
         if let Some(transport) = &mut self.transport {
             transport.not_dispatched(now_ns, random);
         }
         if self.ending.is_some() {
-            self.lose_waiting(Loss::NetworkError);
+            self.lose_waiting(DiscardReason::NetworkError);
         }
     }
 
@@ -180,7 +183,7 @@ impl Pipeline {
     /// What a receiver has limited is discarded, not queued, as Sentry's SDKs do.
     fn obey_limit(&mut self, now_ns: u64) {
         if self.is_closed(now_ns) {
-            self.lose_waiting(Loss::RatelimitBackoff);
+            self.lose_waiting(DiscardReason::RatelimitBackoff);
         }
     }
 
@@ -200,19 +203,19 @@ impl Pipeline {
     /// A callout has come to its end.
     fn settle(&mut self, outcome: Outcome) {
         let Outcome {
-            parcels,
+            segments,
             report,
             fate,
             rejected,
         } = outcome;
-        let amount = Amount::of(&parcels);
-        let spans = i64::from(amount.spans);
+        let quantity = Quantity::total(&segments);
+        let spans = i64::from(quantity.spans);
         self.metrics.subtract(Metric::SpansInFlight, spans);
         let outcome = match fate {
             Fate::Accepted => CalloutOutcome::Accepted,
             Fate::NotArrived => CalloutOutcome::NotArrived,
-            Fate::Lost(Loss::RatelimitBackoff) => CalloutOutcome::RateLimited,
-            Fate::Lost(Loss::SendError) => CalloutOutcome::Refused,
+            Fate::Lost(DiscardReason::RatelimitBackoff) => CalloutOutcome::RateLimited,
+            Fate::Lost(DiscardReason::SendError) => CalloutOutcome::Refused,
             Fate::Lost(_) => CalloutOutcome::Lost,
         };
         self.metrics.add(Metric::Callouts(outcome), 1);
@@ -221,16 +224,16 @@ impl Pipeline {
         }
         match fate {
             Fate::NotArrived if self.ending.is_some() => {
-                self.queue.settle(&parcels);
-                self.lose(Loss::NetworkError, amount);
+                self.queue.settle(&segments);
+                self.lose(DiscardReason::NetworkError, quantity);
             }
             Fate::NotArrived => {
                 self.metrics.add(Metric::SpansQueued, spans);
-                self.queue.put_back(parcels);
+                self.queue.put_back(segments);
             }
             Fate::Accepted => {
-                self.queue.settle(&parcels);
-                let rejected = Amount {
+                self.queue.settle(&segments);
+                let rejected = Quantity {
                     segments: 0,
                     spans: rejected,
                 };
@@ -238,14 +241,14 @@ impl Pipeline {
                     Metric::SpansSent,
                     spans.saturating_sub(rejected.spans.into()),
                 );
-                self.lose(Loss::SendError, rejected);
+                self.lose(DiscardReason::SendError, rejected);
             }
             Fate::Lost(loss) => {
-                self.queue.settle(&parcels);
+                self.queue.settle(&segments);
                 // What Sentry refused with 429 it has counted itself.
                 match loss {
-                    Loss::RatelimitBackoff => self.count_lost(loss, amount),
-                    _ => self.lose(loss, amount),
+                    DiscardReason::RatelimitBackoff => self.count_lost(loss, quantity),
+                    _ => self.lose(loss, quantity),
                 }
             }
         }
@@ -364,7 +367,7 @@ impl Pipeline {
             if *until_ns == 0 {
                 *until_ns = now_ns.saturating_add(MAX_ENDING_NS);
             } else if *until_ns <= now_ns {
-                self.lose_waiting(Loss::NetworkError);
+                self.lose_waiting(DiscardReason::NetworkError);
             }
         }
     }
@@ -372,7 +375,7 @@ impl Pipeline {
     /// Nothing can be sent any more, and no answer will come: what waits and what is under way
     /// counts as lost, and leaves the gauges.
     pub fn abandon(&mut self) {
-        self.lose_waiting(Loss::NetworkError);
+        self.lose_waiting(DiscardReason::NetworkError);
         let lost = match &mut self.transport {
             Some(transport) => transport.abandon(),
             None => Vec::new(),
@@ -404,29 +407,29 @@ impl Pipeline {
             .is_some_and(|transport| transport.is_closed(now_ns))
     }
 
-    fn lose_waiting(&mut self, loss: Loss) {
+    fn lose_waiting(&mut self, loss: DiscardReason) {
         let lost = self.queue.clear();
         self.lose_queued(loss, lost);
     }
 
-    fn lose_queued(&mut self, loss: Loss, lost: Amount) {
+    fn lose_queued(&mut self, loss: DiscardReason, lost: Quantity) {
         self.metrics
             .subtract(Metric::SpansQueued, lost.spans.into());
         self.lose(loss, lost);
     }
 
     /// Counts what is lost, here and for Sentry.
-    fn lose(&mut self, loss: Loss, lost: Amount) {
+    fn lose(&mut self, loss: DiscardReason, lost: Quantity) {
         self.count_lost(loss, lost);
         self.report_lost(loss.report_reason(), lost);
     }
 
-    fn count_lost(&mut self, loss: Loss, lost: Amount) {
+    fn count_lost(&mut self, loss: DiscardReason, lost: Quantity) {
         self.metrics
             .add(Metric::SpansDiscarded(loss), lost.spans.into());
     }
 
-    pub(super) fn report_lost(&mut self, reason: &'static str, lost: Amount) {
+    pub(super) fn report_lost(&mut self, reason: &'static str, lost: Quantity) {
         if self.config.client_reports {
             self.report.add(reason, lost, self.config.transport.format);
         }

@@ -3,14 +3,14 @@
 use super::{Pipeline, RequestOutcome};
 use crate::attribute::Attribute;
 use crate::cors::{request_headers, CorsRequest};
-use crate::envelope::Amount;
+use crate::envelope::Quantity;
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, X_REQUEST_START};
 use crate::live::{HeapBytes, LiveBytes};
 use crate::metrics::Metric;
 use crate::response::{Answer, PendingResponse};
-use crate::span::{OpenSpan, Request, StreamEnd};
+use crate::span::{OpenSpan, Request, StreamInfo};
 use crate::trace::redirect::{Carried, Redirected};
-use crate::trace::{self, Before, Damage, Limits, Sources, TraceDecision, TraceOrigin};
+use crate::trace::{self, Before, HeaderRejections, Limits, Sources, TraceDecision, TraceOrigin};
 
 /// What is kept for a request while it is under way. Everything in it is bounded, and counts
 /// towards `max_live_bytes` until it is dropped.
@@ -61,7 +61,7 @@ impl Pipeline {
             self.count(&decision);
         }
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
-        let response = PendingResponse::of(headers, &decision, &self.config).map(Box::new);
+        let response = PendingResponse::new(headers, &decision, &self.config).map(Box::new);
         let TraceDecision {
             context,
             carried,
@@ -210,7 +210,7 @@ impl Pipeline {
         metrics.add(Metric::TracesThrottled, decision.throttled.into());
         metrics.add(Metric::RequestsOverBudget, decision.over_budget.into());
         // What a span that was never opened would have had below it nobody knows.
-        let one = Amount {
+        let one = Quantity {
             segments: 1,
             spans: 1,
         };
@@ -220,12 +220,12 @@ impl Pipeline {
             self.report_lost("backpressure", one);
         }
         let metrics = &mut self.metrics;
-        let Damage {
+        let HeaderRejections {
             sentry_trace,
             traceparent,
             malformed_members,
             dropped_members,
-        } = decision.damage;
+        } = decision.rejections;
         if let Some(error) = sentry_trace {
             metrics.add(Metric::SentryTraceRefused(error), 1);
         }
@@ -242,7 +242,7 @@ impl Pipeline {
     pub fn on_stream_end(
         &mut self,
         request: LiveRequest,
-        end: StreamEnd,
+        end: StreamInfo,
         answer: impl FnOnce() -> Option<Headers>,
     ) -> Option<u64> {
         let LiveRequest {
@@ -254,7 +254,7 @@ impl Pipeline {
         let span = span?;
         if span.goes_on(&end) && self.redirects.has_room() && self.live.has_room() {
             // The call that ended stays with the span.
-            bytes.grow(size_of::<StreamEnd>().saturating_add(end.heap_bytes()));
+            bytes.grow(size_of::<StreamInfo>().saturating_add(end.heap_bytes()));
             let ended_ns = end.times().end_ns;
             let span = Some((span, end));
             return Some(self.redirects.wait(carried, span, bytes, ended_ns));
@@ -273,7 +273,7 @@ impl Pipeline {
         details: Option<&[u8]>,
         now_ns: u64,
     ) -> Option<u64> {
-        let is_redirected = StreamEnd::is_redirect(details.unwrap_or_default());
+        let is_redirected = StreamInfo::is_redirect(details.unwrap_or_default());
         if !is_redirected || !self.redirects.has_room() {
             return None;
         }

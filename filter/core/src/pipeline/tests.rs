@@ -4,11 +4,11 @@ mod redirects;
 mod strangers;
 
 use super::*;
-use crate::envelope::Amount;
+use crate::envelope::Quantity;
 use crate::fixtures::{config, Host};
 use crate::headers::{Headers, BAGGAGE, SENTRY_TRACE, X_REQUEST_START};
-use crate::metrics::{Kind, Metric};
-use crate::span::{StreamEnd, UpstreamEnd};
+use crate::metrics::{Metric, MetricKind};
+use crate::span::{StreamInfo, UpstreamInfo};
 use crate::transport::Callout;
 
 pub(super) const NS_PER_S: u64 = 1_000_000_000;
@@ -69,19 +69,19 @@ impl Gateway {
     pub(super) fn request_with(
         &mut self,
         lines: &[(&str, &str)],
-        change: impl FnOnce(&mut StreamEnd),
+        change: impl FnOnce(&mut StreamInfo),
     ) {
         self.serve(lines, change);
         self.check();
     }
 
-    fn serve(&mut self, lines: &[(&str, &str)], change: impl FnOnce(&mut StreamEnd)) {
+    fn serve(&mut self, lines: &[(&str, &str)], change: impl FnOnce(&mut StreamInfo)) {
         let outcome = self.outcome(lines);
         // As from Envoy, which tells the times: the clock is not asked.
-        let mut end = StreamEnd {
+        let mut end = StreamInfo {
             start_ns: Some(self.now_ns),
             duration_ns: Some(0),
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         change(&mut end);
         self.pipeline.on_stream_end(outcome.request, end, || None);
@@ -141,7 +141,7 @@ impl Gateway {
         for (index, change) in self.pipeline.metrics().take() {
             let metric = metrics[index];
             assert!(
-                change > 0 || metric.kind() == Kind::Gauge,
+                change > 0 || metric.kind() == MetricKind::Gauge,
                 "{metric:?} {change}"
             );
             *self.stats.entry(metric.name()).or_default() += change;
@@ -389,7 +389,7 @@ fn what_is_not_sampled_is_told_after_a_minute_even_alone() {
     assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
     gateway.now_ns += 60 * NS_PER_S;
     let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
-    assert_eq!(callout.amount(), Amount::default());
+    assert_eq!(callout.quantity(), Quantity::default());
     let report = &reports(&callout)[0]["discarded_events"];
     assert_eq!(
         *report,

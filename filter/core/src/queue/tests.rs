@@ -5,11 +5,11 @@ use crate::fixtures::{config, encoded, segment, segment_of};
 use crate::span::Segment;
 use crate::trace::id::TraceId;
 
-const NONE: Amount = Amount {
+const NONE: Quantity = Quantity {
     segments: 0,
     spans: 0,
 };
-const ONE: Amount = Amount {
+const ONE: Quantity = Quantity {
     segments: 1,
     spans: 2,
 };
@@ -18,11 +18,11 @@ fn queue_of(max_bytes: usize) -> Queue {
     Queue::new(max_bytes, Generations::default())
 }
 
-fn parcel(path: &str) -> Parcel {
+fn encoded_segment(path: &str) -> EncodedSegment {
     encoded(&segment(path), Format::Transaction, &config(""))
 }
 
-fn of_trace(trace: u8) -> Parcel {
+fn of_trace(trace: u8) -> EncodedSegment {
     let mut segment = segment_of("/", |_| {});
     segment.context.to_mut().trace_id = TraceId::from_bytes([trace; 16]).unwrap();
     encoded(&segment, Format::SpanV2, &config(""))
@@ -39,8 +39,8 @@ fn a_full_queue_loses_the_oldest() {
     assert_eq!(queue.push(of_trace(1)), NONE);
     assert_eq!(queue.push(of_trace(2)), NONE);
     assert_eq!(queue.push(of_trace(3)), ONE, "both spans of a segment");
-    assert_eq!(queue.take(Sharing::Alone), [of_trace(2)]);
-    assert_eq!(queue.take(Sharing::Alone), [of_trace(3)]);
+    assert_eq!(queue.take(BatchScope::Segment), [of_trace(2)]);
+    assert_eq!(queue.take(BatchScope::Segment), [of_trace(3)]);
     assert!(queue.is_empty());
 }
 
@@ -51,7 +51,7 @@ fn a_trace_goes_whole() {
         assert_eq!(queue.push(of_trace(trace)), NONE);
     }
     assert_eq!(queue.push(of_trace(4)), ONE.plus(ONE), "both of the first");
-    let left: Vec<_> = queue.take(Sharing::Any);
+    let left: Vec<_> = queue.take(BatchScope::Any);
     assert_eq!(left, [2, 3, 4].map(of_trace));
     let (bytes, spans, _lent) = held(&queue);
     assert_eq!((bytes, spans), (0, 0));
@@ -73,24 +73,35 @@ fn a_full_queue_makes_room_for_more_than_one() {
 
 #[test]
 fn what_never_fits_is_what_goes() {
-    let mut queue = queue_of(parcel("/").weight());
-    assert_eq!(queue.push(parcel("/")), NONE);
-    assert_eq!(queue.push(parcel(&"/x".repeat(2_000))), ONE);
-    assert_eq!(queue.take(Sharing::Alone), [parcel("/")]);
+    let mut queue = queue_of(encoded_segment("/").weight());
+    assert_eq!(queue.push(encoded_segment("/")), NONE);
+    assert_eq!(queue.push(encoded_segment(&"/x".repeat(2_000))), ONE);
+    assert_eq!(queue.take(BatchScope::Segment), [encoded_segment("/")]);
 }
 
 #[test]
 fn what_was_taken_keeps_its_room_until_it_is_settled() {
-    let mut queue = queue_of(parcel("/1").weight() * 2);
-    assert_eq!(queue.push(parcel("/1")), NONE);
-    assert_eq!(queue.push(parcel("/2")), NONE);
-    let taken = queue.take(Sharing::Alone);
-    assert_eq!(queue.push(parcel("/3")), ONE, "the second had to go");
+    let mut queue = queue_of(encoded_segment("/1").weight() * 2);
+    assert_eq!(queue.push(encoded_segment("/1")), NONE);
+    assert_eq!(queue.push(encoded_segment("/2")), NONE);
+    let taken = queue.take(BatchScope::Segment);
+    assert_eq!(
+        queue.push(encoded_segment("/3")),
+        ONE,
+        "the second had to go"
+    );
     queue.put_back(taken);
-    assert_eq!(queue.take(Sharing::Any), [parcel("/1"), parcel("/3")]);
-    assert_eq!(queue.push(parcel("/4")), ONE, "all of the room is lent");
-    queue.settle(&[parcel("/1"), parcel("/3")]);
-    assert_eq!(queue.push(parcel("/5")), NONE);
+    assert_eq!(
+        queue.take(BatchScope::Any),
+        [encoded_segment("/1"), encoded_segment("/3")]
+    );
+    assert_eq!(
+        queue.push(encoded_segment("/4")),
+        ONE,
+        "all of the room is lent"
+    );
+    queue.settle(&[encoded_segment("/1"), encoded_segment("/3")]);
+    assert_eq!(queue.push(encoded_segment("/5")), NONE);
     assert_eq!(queue.clear(), ONE);
     assert_eq!(held(&queue), (0, 0, 0));
 }
@@ -99,19 +110,19 @@ fn what_was_taken_keeps_its_room_until_it_is_settled() {
 fn a_full_batch_does_not_wait() {
     let mut queue = queue_of(1 << 20);
     for index in 0..64 {
-        assert!(!queue.is_full_batch(Sharing::Alone), "{index}");
-        assert_eq!(queue.push(parcel("/")), NONE);
+        assert!(!queue.is_full_batch(BatchScope::Segment), "{index}");
+        assert_eq!(queue.push(encoded_segment("/")), NONE);
     }
-    assert!(queue.is_full_batch(Sharing::Alone));
-    assert!(!queue.is_full_batch(Sharing::Any));
+    assert!(queue.is_full_batch(BatchScope::Segment));
+    assert!(!queue.is_full_batch(BatchScope::Any));
 }
 
 #[test]
 fn a_post_takes_what_may_go_together() {
-    let traces = |parcels: Vec<Parcel>| -> Vec<u8> {
-        parcels
+    let traces = |segments: Vec<EncodedSegment>| -> Vec<u8> {
+        segments
             .iter()
-            .map(|parcel| parcel.trace_id().as_bytes()[0])
+            .map(|segment| segment.trace_id().as_bytes()[0])
             .collect()
     };
     let fill = || {
@@ -121,13 +132,13 @@ fn a_post_takes_what_may_go_together() {
         }
         queue
     };
-    assert_eq!(traces(fill().take(Sharing::Alone)), [1]);
-    assert_eq!(traces(fill().take(Sharing::Any)), [1, 2, 1, 3, 1]);
+    assert_eq!(traces(fill().take(BatchScope::Segment)), [1]);
+    assert_eq!(traces(fill().take(BatchScope::Any)), [1, 2, 1, 3, 1]);
     let mut queue = fill();
-    assert_eq!(traces(queue.take(Sharing::Trace)), [1, 1, 1]);
-    assert_eq!(traces(queue.take(Sharing::Trace)), [2]);
-    assert_eq!(traces(queue.take(Sharing::Trace)), [3]);
-    assert_eq!(queue.take(Sharing::Trace), []);
+    assert_eq!(traces(queue.take(BatchScope::Trace)), [1, 1, 1]);
+    assert_eq!(traces(queue.take(BatchScope::Trace)), [2]);
+    assert_eq!(traces(queue.take(BatchScope::Trace)), [3]);
+    assert_eq!(queue.take(BatchScope::Trace), []);
 }
 
 #[test]
@@ -136,19 +147,19 @@ fn a_post_has_at_most_a_thousand_spans() {
     for _ in 0..600 {
         assert_eq!(queue.push(of_trace(1)), NONE);
     }
-    for sharing in [Sharing::Trace, Sharing::Any] {
-        let taken = queue.take(sharing);
-        let spans = Amount::of(&taken).spans;
-        let bytes: usize = taken.iter().map(Parcel::len).sum();
+    for scope in [BatchScope::Trace, BatchScope::Any] {
+        let taken = queue.take(scope);
+        let spans = Quantity::total(&taken).spans;
+        let bytes: usize = taken.iter().map(EncodedSegment::len).sum();
         assert!(spans <= MAX_SPANS && bytes <= MAX_BYTES, "{spans} {bytes}");
         assert!(taken.len() > 300);
         queue.put_back(taken);
-        assert_eq!(queue.with(|lane| lane.parcels.len()), 600);
+        assert_eq!(queue.with(|lane| lane.segments.len()), 600);
     }
 }
 
-/// A parcel of any number of traces; small, since only the order matters.
-fn of_any_trace(number: u64) -> Parcel {
+/// A segment of any number of traces; small, since only the order matters.
+fn of_any_trace(number: u64) -> EncodedSegment {
     thread_local! {
         static MADE: RefCell<(FilterConfig, Segment<'static>)> =
             RefCell::new((config(""), segment_of("/", |_| {})));
@@ -161,45 +172,45 @@ fn of_any_trace(number: u64) -> Parcel {
     })
 }
 
-fn filled(parcels: u64, traces: u64) -> Queue {
+fn filled(segments: u64, traces: u64) -> Queue {
     let mut queue = queue_of(1 << 30);
-    for number in 0..parcels {
+    for number in 0..segments {
         assert_eq!(queue.push(of_any_trace(number % traces)), NONE);
     }
     queue
 }
 
-/// How often each parcel was looked at, besides being taken.
+/// How often each segment was looked at, besides being taken.
 fn looked_at(queue: &Queue) -> usize {
     queue.with(|lane| lane.looked_at)
 }
 
 #[test]
 fn a_flush_of_many_traces_looks_at_each_parcel_a_few_times() {
-    for (parcels, traces) in [
+    for (segments, traces) in [
         (2_000, 2_000),
         (20_000, 20_000),
         (20_000, 5_000),
         (20_000, 1),
     ] {
-        let mut queue = filled(parcels, traces);
+        let mut queue = filled(segments, traces);
         let mut posts = 0;
         loop {
-            let taken = queue.take(Sharing::Trace);
+            let taken = queue.take(BatchScope::Trace);
             if taken.is_empty() {
                 break;
             }
             assert!(taken
                 .iter()
-                .all(|parcel| parcel.trace_id() == taken[0].trace_id()));
+                .all(|segment| segment.trace_id() == taken[0].trace_id()));
             queue.settle(&taken);
             posts += 1;
         }
         assert!(posts >= traces, "{posts}");
-        let each = looked_at(&queue) / parcels as usize;
+        let each = looked_at(&queue) / segments as usize;
         assert!(
             each <= 6,
-            "{each} times each of {parcels} in {traces} traces"
+            "{each} times each of {segments} in {traces} traces"
         );
         assert_eq!(held(&queue), (0, 0, 0));
     }
@@ -218,7 +229,7 @@ fn a_full_queue_looks_at_each_parcel_a_few_times() {
     assert!(each <= 20, "{each} times each");
     // A receiver that takes nothing, and tries all the while.
     for number in 0..4_000 {
-        let taken = queue.take(Sharing::Trace);
+        let taken = queue.take(BatchScope::Trace);
         queue.put_back(taken);
         assert!(queue.push(of_any_trace(number)).segments <= 250);
     }
@@ -228,24 +239,24 @@ fn a_full_queue_looks_at_each_parcel_a_few_times() {
 
 #[test]
 fn traces_leave_in_their_order_and_whole() {
-    let numbers = |parcels: &[Parcel]| -> Vec<u8> {
-        let of = |parcel: &Parcel| parcel.trace_id().as_bytes()[0];
-        parcels.iter().map(of).collect()
+    let numbers = |segments: &[EncodedSegment]| -> Vec<u8> {
+        let of = |segment: &EncodedSegment| segment.trace_id().as_bytes()[0];
+        segments.iter().map(of).collect()
     };
     let mut queue = queue_of(1 << 20);
     for trace in [9, 1, 9, 5, 1, 9] {
         assert_eq!(queue.push(of_trace(trace)), NONE);
     }
-    let first = queue.take(Sharing::Trace);
+    let first = queue.take(BatchScope::Trace);
     assert_eq!(numbers(&first), [9, 9, 9], "the oldest, whatever its id");
     // It comes back, and another of its trace has come meanwhile.
     assert_eq!(queue.push(of_trace(9)), NONE);
     queue.put_back(first);
-    assert_eq!(numbers(&queue.take(Sharing::Trace)), [9, 9, 9]);
-    assert_eq!(numbers(&queue.take(Sharing::Trace)), [1, 1]);
-    assert_eq!(numbers(&queue.take(Sharing::Trace)), [5]);
-    assert_eq!(numbers(&queue.take(Sharing::Trace)), [9]);
-    assert!(numbers(&queue.take(Sharing::Trace)).is_empty());
+    assert_eq!(numbers(&queue.take(BatchScope::Trace)), [9, 9, 9]);
+    assert_eq!(numbers(&queue.take(BatchScope::Trace)), [1, 1]);
+    assert_eq!(numbers(&queue.take(BatchScope::Trace)), [5]);
+    assert_eq!(numbers(&queue.take(BatchScope::Trace)), [9]);
+    assert!(numbers(&queue.take(BatchScope::Trace)).is_empty());
 }
 
 #[test]
@@ -255,14 +266,14 @@ fn what_an_old_generation_holds_goes_first() {
     for trace in 1..=3 {
         assert_eq!(old.push(of_trace(trace)), NONE);
     }
-    let under_way = old.take(Sharing::Trace);
+    let under_way = old.take(BatchScope::Trace);
     let mut new = Queue::new(weight * 4, old.generations().clone());
     assert_eq!(new.push(of_trace(4)), NONE);
     assert_eq!(new.push(of_trace(5)), ONE, "the old one's");
     assert_eq!(new.push(of_trace(6)), ONE, "again");
     assert!(old.is_empty());
     assert_eq!(new.push(of_trace(7)), ONE, "now its own");
-    assert_eq!(new.take(Sharing::Any), [5, 6, 7].map(of_trace));
+    assert_eq!(new.take(BatchScope::Any), [5, 6, 7].map(of_trace));
     old.settle(&under_way);
     drop(old);
     new.settle(&[5, 6, 7].map(of_trace));

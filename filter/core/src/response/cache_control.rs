@@ -75,7 +75,7 @@ impl Directive<'_> {
 fn directives(answer: &Headers) -> impl Iterator<Item = Directive<'_>> {
     answer
         .values(CACHE_CONTROL)
-        .flat_map(Elements::of)
+        .flat_map(Elements::new)
         .filter(|element| !element.is_empty())
         .map(Directive)
 }

@@ -10,7 +10,7 @@ use crate::trace::sentry_trace::SentryTrace;
 /// ours, and none ends inside a quoted text, where ours would become a part of it.
 pub fn has_room(answer: &Headers) -> bool {
     answer.values(SERVER_TIMING).all(|line| {
-        let mut metrics = Elements::of(line);
+        let mut metrics = Elements::new(line);
         let has_ours = metrics.any(|metric| {
             let name = metric.split(|byte| *byte == b';').next();
             matches!(trim(name.unwrap_or_default()), b"sentry-trace" | b"baggage")

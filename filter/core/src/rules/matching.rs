@@ -277,7 +277,7 @@ impl RuleSet {
         let paths = self
             .path
             .as_ref()
-            .map(|_| RequestPath::of(headers).readings());
+            .map(|_| RequestPath::new(headers).readings());
         let paths = paths.unwrap_or_default();
         let by_path = narrowed.ask(self.path.as_ref(), &paths);
         let by_header = self.ask_headers(headers, &mut narrowed);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{FilterConfig, Surroundings};
+use crate::config::{EnvDefaults, FilterConfig};
 
 /// What `metadata.filter_metadata.sentry` of a route comes back as from Envoy 1.40.
 #[test]
@@ -93,7 +93,7 @@ fn what_is_none_of_the_settings_leaves_them_to_the_rules() {
 
 fn rules(json: &str) -> RuleSet {
     let json = format!(r#"{{"rules": {json}}}"#);
-    let config = FilterConfig::parse(json.as_bytes(), &Surroundings::default());
+    let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
     config
         .unwrap_or_else(|problems| panic!("{problems:?}"))
         .rules
@@ -103,7 +103,7 @@ fn settings(rules: &RuleSet, lines: &[(&str, &str)]) -> Settings {
     let lines = lines
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    Settings::of(rules, &Headers::from_pairs(lines), &mut |_| None)
+    Settings::new(rules, &Headers::from_pairs(lines), &mut |_| None)
 }
 
 /// What callers are trusted with where the path decides: the trace, and whether it is passed on.
@@ -349,7 +349,7 @@ fn attributes_are_asked_for_where_they_decide() {
     ] {
         let mut calls = 0;
         let pair = (&b":path"[..], path.as_bytes());
-        let settings = Settings::of(&rules, &Headers::from_pairs([pair]), &mut |attribute| {
+        let settings = Settings::new(&rules, &Headers::from_pairs([pair]), &mut |attribute| {
             calls += 1;
             Some(match attribute {
                 Attribute::RouteName => route.as_bytes().to_vec(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::stream_end::{StreamEnd, UpstreamEnd};
+use super::stream_info::{StreamInfo, UpstreamInfo};
 use super::{Request, SpanStatus};
 use crate::live::{piece, HeapBytes};
 use crate::route::TransactionName;
@@ -181,7 +181,7 @@ impl HeapBytes for Attributes<'_> {
 pub fn of_server_span<'a>(
     request: &'a Request,
     transaction: &'a TransactionName,
-    end: &'a StreamEnd,
+    end: &'a StreamInfo,
     status: SpanStatus,
     gateway_ns: u64,
     response_headers: &'a [(String, Vec<String>)],
@@ -235,8 +235,8 @@ pub fn of_server_span<'a>(
 /// `first_byte_ns` how long that took to begin.
 pub fn of_upstream_span<'a>(
     request: &'a Request,
-    end: &'a StreamEnd,
-    upstream: &'a UpstreamEnd,
+    end: &'a StreamInfo,
+    upstream: &'a UpstreamInfo,
     status: SpanStatus,
     code: Option<u16>,
     first_byte_ns: Option<u64>,
@@ -287,7 +287,11 @@ fn lower_case(name: &str) -> Cow<'_, str> {
 }
 
 /// What went wrong, in few words: `timeout`, the status code, or the status where there is no code.
-fn error_type(status: SpanStatus, end: &StreamEnd, code: Option<u16>) -> Option<Cow<'static, str>> {
+fn error_type(
+    status: SpanStatus,
+    end: &StreamInfo,
+    code: Option<u16>,
+) -> Option<Cow<'static, str>> {
     if !status.is_error() {
         return None;
     }
@@ -301,7 +305,7 @@ fn error_type(status: SpanStatus, end: &StreamEnd, code: Option<u16>) -> Option<
         {
             None
         }
-        _ => Some(status.word().into()),
+        _ => Some(status.as_str().into()),
     }
 }
 

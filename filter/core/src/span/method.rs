@@ -35,7 +35,7 @@ impl Method {
     ];
 
     /// The method that a request line names.
-    pub fn of(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         let mut known = Self::KNOWN.into_iter();
         known
             .find(|method| method.as_str() == text)
@@ -66,12 +66,12 @@ mod tests {
     #[test]
     fn methods_that_somebody_made_up_are_one() {
         for method in Method::KNOWN {
-            assert_eq!(Method::of(method.as_str()), method);
+            assert_eq!(Method::new(method.as_str()), method);
         }
         for text in [
             "", "get", "Get", "PROPFIND", "QUERY", "_OTHER", "GET ", "GETGET",
         ] {
-            assert_eq!(Method::of(text), Method::Other, "{text:?}");
+            assert_eq!(Method::new(text), Method::Other, "{text:?}");
         }
     }
 }

@@ -9,7 +9,7 @@
 //!               comes by here
 //! ```
 
-use super::stream_end::{StreamEnd, UpstreamEnd};
+use super::stream_info::{StreamInfo, UpstreamInfo};
 use super::{was_answered, OpenSpan, SpanStatus};
 
 /// The end of a call to the upstream.
@@ -31,7 +31,7 @@ impl OpenSpan {
     }
 
     /// What the upstream answered to the last request.
-    pub(super) fn upstream_answer(&self, end: &StreamEnd, call: &UpstreamEnd) -> UpstreamAnswer {
+    pub(super) fn upstream_answer(&self, end: &StreamInfo, call: &UpstreamInfo) -> UpstreamAnswer {
         let request = self.current_request();
         let broken = || SpanStatus::of_upstream(end, request, false);
         let is_whole = end.response_flags.is_empty();
@@ -70,7 +70,7 @@ impl OpenSpan {
     }
 
     /// Whether the client got a response that did not come by here, and was none to be followed.
-    fn is_replaced(&self, end: &StreamEnd) -> bool {
+    fn is_replaced(&self, end: &StreamInfo) -> bool {
         let passed_by = self.sent_ns.is_some() && self.answered_ns.is_none();
         let was_sent = end.response_code.is_some() && !end.is_internal_redirect();
         was_sent && (passed_by || end.has_empty_details)
@@ -83,13 +83,13 @@ mod tests {
     use crate::fixtures::{open_span, stream_end};
     use crate::span::response_flags::ResponseFlags;
 
-    fn told(span: &OpenSpan, end: &StreamEnd) -> (&'static str, Option<u16>) {
+    fn told(span: &OpenSpan, end: &StreamInfo) -> (&'static str, Option<u16>) {
         let answer = span.upstream_answer(end, end.upstream.as_ref().unwrap());
-        (answer.status.word(), answer.code)
+        (answer.status.as_str(), answer.code)
     }
 
-    fn ended(code: u16, details: &str) -> StreamEnd {
-        StreamEnd {
+    fn ended(code: u16, details: &str) -> StreamInfo {
+        StreamInfo {
             response_code: Some(code),
             response_code_details: (!details.is_empty()).then(|| details.to_owned()),
             has_empty_details: details.is_empty(),
@@ -111,7 +111,7 @@ mod tests {
         let large = ended(500, "response_payload_too_large");
         assert_eq!(told(&span, &large), unknown);
         // In the place of Envoy's own, since the upstream did not answer.
-        let refused = StreamEnd {
+        let refused = StreamInfo {
             response_flags: ResponseFlags::from_bits(1 << 5),
             ..ended(418, "")
         };
@@ -119,7 +119,7 @@ mod tests {
         // One that is followed never comes by, and is the upstream's.
         assert_eq!(told(&span, &ended(404, "internal_redirect")), own);
         // A host without an explanation.
-        let silent = StreamEnd {
+        let silent = StreamInfo {
             has_empty_details: false,
             ..ended(404, "")
         };

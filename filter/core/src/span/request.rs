@@ -97,7 +97,7 @@ impl Request {
         let sent = text(METHOD, MAX_ORIGINAL);
         let method = match is_tunnel {
             true => Method::Connect,
-            false => Method::of(sent.as_deref().unwrap_or_default()),
+            false => Method::new(sent.as_deref().unwrap_or_default()),
         };
         let target = text(PATH, MAX_TARGET).unwrap_or_default();
         let target = target.split('#').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! How a span ended: the words of sentry-protocol.md §9.2.
 
-use super::stream_end::StreamEnd;
+use super::stream_info::StreamInfo;
 use super::Request;
 
 /// The status of a span.
@@ -95,7 +95,7 @@ const BY_GRPC_CODE: [(SpanStatus, &str, &str); 17] = [
 impl SpanStatus {
     /// How a stream ended, for the client. For gRPC the status of the call counts and not that of
     /// HTTP.
-    pub fn of_stream(end: &StreamEnd, request: &Request) -> Self {
+    pub fn of_stream(end: &StreamInfo, request: &Request) -> Self {
         let flags = end.response_flags;
         match end.response_code {
             // A tunnel ends when one of both sides closes it, in whatever way.
@@ -112,7 +112,7 @@ impl SpanStatus {
 
     /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP
     /// clients say of a network error (§9.2).
-    pub fn of_upstream(end: &StreamEnd, request: &Request, was_answered: bool) -> Self {
+    pub fn of_upstream(end: &StreamInfo, request: &Request, was_answered: bool) -> Self {
         let flags = end.response_flags;
         match () {
             () if was_answered => Self::of_stream(end, request),
@@ -121,11 +121,11 @@ impl SpanStatus {
         }
     }
 
-    fn is_cut_short(end: &StreamEnd) -> bool {
+    fn is_cut_short(end: &StreamInfo) -> bool {
         end.timed_out() || end.response_flags.broke_off()
     }
 
-    fn of_broken(end: &StreamEnd) -> Self {
+    fn of_broken(end: &StreamInfo) -> Self {
         match end.timed_out() {
             true => Self::DeadlineExceeded,
             false => Self::InternalError,
@@ -168,7 +168,7 @@ impl SpanStatus {
     }
 
     /// Sentry's word.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         BY_GRPC_CODE
             .iter()
             .find(|(status, ..)| *status == self)
@@ -217,18 +217,18 @@ mod tests {
             (600, "internal_error"),
         ];
         for (code, word) in rows {
-            assert_eq!(SpanStatus::from_http(Some(code)).word(), word, "{code}");
+            assert_eq!(SpanStatus::from_http(Some(code)).as_str(), word, "{code}");
         }
-        assert_eq!(SpanStatus::from_http(None).word(), "internal_error");
+        assert_eq!(SpanStatus::from_http(None).as_str(), "internal_error");
     }
 
     #[test]
     fn grpc_has_seventeen_words() {
         assert_eq!(SpanStatus::from_grpc(0), SpanStatus::Ok);
-        assert_eq!(SpanStatus::from_grpc(4).word(), "deadline_exceeded");
+        assert_eq!(SpanStatus::from_grpc(4).as_str(), "deadline_exceeded");
         assert_eq!(SpanStatus::grpc_word(4), Some("DEADLINE_EXCEEDED"));
-        assert_eq!(SpanStatus::from_grpc(16).word(), "unauthenticated");
-        assert_eq!(SpanStatus::from_grpc(17).word(), "unknown_error");
+        assert_eq!(SpanStatus::from_grpc(16).as_str(), "unauthenticated");
+        assert_eq!(SpanStatus::from_grpc(17).as_str(), "unknown_error");
         assert_eq!(SpanStatus::grpc_word(17), None);
     }
 
@@ -322,30 +322,30 @@ mod tests {
             ),
         ];
         for (name, response_code, bits, was_answered, server, upstream) in rows {
-            let end = StreamEnd {
+            let end = StreamInfo {
                 response_code,
                 response_flags: ResponseFlags::from_bits(bits),
-                ..StreamEnd::default()
+                ..StreamInfo::default()
             };
             let request = Request::default();
             assert_eq!(
-                SpanStatus::of_stream(&end, &request).word(),
+                SpanStatus::of_stream(&end, &request).as_str(),
                 server,
                 "{name}"
             );
             let found = SpanStatus::of_upstream(&end, &request, was_answered);
-            assert_eq!(found.word(), upstream, "{name}");
+            assert_eq!(found.as_str(), upstream, "{name}");
         }
     }
 
     #[test]
     fn a_call_that_envoy_answers_itself_has_the_status_that_its_client_gets() {
         let status = |bits, grpc_status| {
-            let end = StreamEnd {
+            let end = StreamInfo {
                 response_code: Some(200),
                 grpc_status,
                 response_flags: ResponseFlags::from_bits(bits),
-                ..StreamEnd::default()
+                ..StreamInfo::default()
             };
             SpanStatus::of_stream(&end, &grpc())
         };
@@ -358,10 +358,10 @@ mod tests {
 
     #[test]
     fn the_status_of_a_call_counts_for_grpc_only() {
-        let end = StreamEnd {
+        let end = StreamInfo {
             response_code: Some(200),
             grpc_status: Some(5),
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
         assert_eq!(SpanStatus::of_stream(&end, &grpc()), SpanStatus::NotFound);
         let http = Request::default();
@@ -372,14 +372,14 @@ mod tests {
     #[test]
     fn codes_that_grpc_does_not_have_are_unknown() {
         let status = |response_code, grpc_status| {
-            let end = StreamEnd {
+            let end = StreamInfo {
                 response_code: Some(response_code),
                 grpc_status,
-                ..StreamEnd::default()
+                ..StreamInfo::default()
             };
-            SpanStatus::of_stream(&end, &grpc()).word()
+            SpanStatus::of_stream(&end, &grpc()).as_str()
         };
-        for code in [2, 17, 100, u64::from(u32::MAX), StreamEnd::NO_GRPC_CODE] {
+        for code in [2, 17, 100, u64::from(u32::MAX), StreamInfo::NO_GRPC_CODE] {
             assert_eq!(status(200, Some(code)), "unknown_error", "{code}");
             assert_eq!(status(503, Some(code)), "unknown_error", "{code}");
         }
@@ -391,16 +391,16 @@ mod tests {
     #[test]
     fn a_tunnel_is_ok_however_it_ends() {
         let status = |method: &str, response_code, flag: u64| {
-            let end = StreamEnd {
+            let end = StreamInfo {
                 response_code: Some(response_code),
                 response_flags: ResponseFlags::from_bits(flag),
-                ..StreamEnd::default()
+                ..StreamInfo::default()
             };
             let request = Request {
-                method: Method::of(method),
+                method: Method::new(method),
                 ..Request::default()
             };
-            SpanStatus::of_stream(&end, &request).word()
+            SpanStatus::of_stream(&end, &request).as_str()
         };
         for bit in 0..30 {
             for (method, code) in [

@@ -22,7 +22,7 @@ fn a_segment_says_what_the_gateway_did() {
     } = segment("/cart/7");
     assert_eq!(
         (server.kind, server.status),
-        (Kind::Server, SpanStatus::NotFound)
+        (SpanKind::Server, SpanStatus::NotFound)
     );
     assert_eq!(
         shown(&server.attributes),
@@ -48,7 +48,7 @@ fn a_segment_says_what_the_gateway_did() {
     };
     assert_eq!(
         (call.kind, call.status),
-        (Kind::Client, SpanStatus::NotFound)
+        (SpanKind::Client, SpanStatus::NotFound)
     );
     assert_eq!(call.parent_span_id, Some(server.span_id));
     // The first byte out 29 ms before the answer, and a quarter of a millisecond for the
@@ -83,7 +83,7 @@ fn a_request_that_no_upstream_was_chosen_for_has_no_call() {
         end.response_flags = response_flags::ResponseFlags::from_bits(2);
         end.response_code_details = Some("no_healthy_upstream".to_owned());
     });
-    assert_eq!((segment.amount().spans, segment.upstream.len()), (1, 0));
+    assert_eq!((segment.quantity().spans, segment.upstream.len()), (1, 0));
     let attributes = shown(&segment.server.attributes);
     assert!(attributes.contains(&"envoy.response_flags=UH".to_owned()));
     assert!(attributes.contains(&"error.type=503".to_owned()));
@@ -127,7 +127,7 @@ fn a_call_that_failed_tells_no_status_of_an_upstream() {
 fn names_come_from_the_best_source_there_is() {
     let name = |segment: &Segment<'_>| {
         let TransactionName { name, source } = segment.transaction;
-        format!("{name} {}", source.word())
+        format!("{name} {}", source.as_str())
     };
     assert_eq!(name(&segment("/cart/7")), "/cart/7 url");
     let templated = segment_of("/cart/7", |end| {
@@ -150,11 +150,11 @@ fn names_come_from_the_best_source_there_is() {
 #[test]
 fn times_that_nobody_tells_are_those_of_the_clock() {
     let times = |start_ns, duration_ns, now_ns| {
-        StreamEnd {
+        StreamInfo {
             start_ns,
             duration_ns,
             now_ns,
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         }
         .times()
     };

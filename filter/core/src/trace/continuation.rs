@@ -2,7 +2,7 @@
 
 /// Why a trace begins although one arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
+pub enum RestartReason {
     /// `sentry-trace` was refused.
     Refused,
     /// The trace is another organisation's, or `strict_trace_continuation` cannot tell.
@@ -11,7 +11,7 @@ pub enum Restart {
     Configured,
 }
 
-impl Restart {
+impl RestartReason {
     /// Every reason there is.
     pub const ALL: [Self; 3] = [Self::Refused, Self::Organisation, Self::Configured];
 

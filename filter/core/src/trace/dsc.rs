@@ -13,7 +13,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::baggage::{Change, PREFIX};
 use super::id::TraceId;
-use super::sampling::{word, SampleRand, SampleRate};
+use super::sampling::{bool_str, SampleRand, SampleRate};
 use crate::decimal::json_number;
 use crate::live::{piece, sum, HeapBytes};
 
@@ -145,7 +145,7 @@ impl Dsc {
             ),
             (
                 "sampled",
-                sampled.map(|sampled| Value::Own(word(sampled).into())),
+                sampled.map(|sampled| Value::Own(bool_str(sampled).into())),
             ),
             ("environment", Some(shared(environment))),
             ("release", release.map(shared)),
@@ -271,7 +271,7 @@ mod tests {
         Dsc::head(&Head {
             trace_id,
             public_key: &"49d0f7386ad645858ae85020e393bef3".into(),
-            sample_rand: SampleRand::of(trace_id),
+            sample_rand: SampleRand::from_trace_id(trace_id),
             sample_rate,
             sampled,
             environment: &"pro duction".into(),

@@ -46,7 +46,7 @@ macro_rules! id {
 
             /// The id in lower-case hex digits.
             pub fn hex(&self) -> Hex<$digits> {
-                Hex::of(&self.0)
+                Hex::new(&self.0)
             }
         }
 
@@ -92,7 +92,7 @@ id!(
 impl EventId {
     /// The id of the event that carries a span. A span is carried by one event only, so its ids
     /// make one that is as random as they are.
-    pub fn of(trace_id: TraceId, span_id: SpanId) -> Self {
+    pub fn new(trace_id: TraceId, span_id: SpanId) -> Self {
         let [_, _, _, _, _, _, _, _, low @ ..] = trace_id.0;
         let (mut bytes, mut from) = ([0; 16], span_id.0.into_iter().chain(low));
         bytes.fill_with(|| from.next().unwrap_or_default());
@@ -116,7 +116,7 @@ fn digit(character: u8) -> Result<u8, ParseIdError> {
 pub struct Hex<const DIGITS: usize>([u8; DIGITS]);
 
 impl<const DIGITS: usize> Hex<DIGITS> {
-    fn of(bytes: &[u8]) -> Self {
+    fn new(bytes: &[u8]) -> Self {
         let mut digits = [b'0'; DIGITS];
         let (pairs, _) = digits.as_chunks_mut::<2>();
         for (pair, byte) in pairs.iter_mut().zip(bytes) {

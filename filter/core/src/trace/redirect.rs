@@ -14,7 +14,7 @@
 use super::sentry_trace::SentryTrace;
 use super::SpanContext;
 use crate::live::{HeapBytes, LiveBytes};
-use crate::span::{OpenSpan, StreamEnd};
+use crate::span::{OpenSpan, StreamInfo};
 
 /// How many requests may be on their way back from a redirect.
 const MAX_WAITING: usize = 64;
@@ -51,7 +51,7 @@ pub struct Redirected {
     /// What was decided about it.
     pub carried: Carried,
     /// Its span, and how the stream ended that was redirected.
-    pub span: Option<(Box<OpenSpan>, StreamEnd)>,
+    pub span: Option<(Box<OpenSpan>, StreamInfo)>,
     /// Its share of the memory of live requests.
     pub bytes: LiveBytes,
     token: u64,
@@ -95,7 +95,7 @@ impl Redirects {
     pub fn wait(
         &mut self,
         carried: Carried,
-        span: Option<(Box<OpenSpan>, StreamEnd)>,
+        span: Option<(Box<OpenSpan>, StreamInfo)>,
         bytes: LiveBytes,
         ended_ns: u64,
     ) -> u64 {

@@ -47,7 +47,7 @@ impl fmt::Display for SampleRate {
 }
 
 /// A decision as the word for it.
-pub fn word(sampled: bool) -> &'static str {
+pub fn bool_str(sampled: bool) -> &'static str {
     match sampled {
         true => "true",
         false => "false",
@@ -65,7 +65,7 @@ impl SampleRand {
 
     /// The number of a trace that has none: derived from its id, so that a retried request gets the
     /// same answer.
-    pub fn of(trace_id: TraceId) -> Self {
+    pub fn from_trace_id(trace_id: TraceId) -> Self {
         let [_, _, _, _, _, _, _, _, low @ ..] = *trace_id.as_bytes();
         Self::from_random(low)
     }
@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_number_of_a_trace_never_reaches_one() {
-        let rand = |hex: &[u8]| SampleRand::of(TraceId::from_hex(hex).unwrap()).to_string();
+        let rand =
+            |hex: &[u8]| SampleRand::from_trace_id(TraceId::from_hex(hex).unwrap()).to_string();
         assert_eq!(rand(b"ffffffffffffffffffffffffffffffff"), "0.999999");
         assert_eq!(rand(b"ffffffffffffffff0000000000000001"), "0.000000");
         assert_eq!(rand(b"00000000000000008000000000000000"), "0.500000");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Surroundings;
+use crate::config::EnvDefaults;
 use crate::fixtures::Host;
 
 const TRACE: &str = "771a43a4192642f0b136d5159a501700";
@@ -62,7 +62,7 @@ impl Scenario {
     }
 
     fn decide(&self) -> TraceDecision {
-        let config = FilterConfig::parse(self.config.as_bytes(), &Surroundings::default()).unwrap();
+        let config = FilterConfig::parse(self.config.as_bytes(), &EnvDefaults::default()).unwrap();
         let pairs = self
             .headers
             .iter()
@@ -236,14 +236,17 @@ fn a_refused_context_is_replaced_or_removed() {
     };
     let decision = refused(gateway(r#""traces_sample_rate": 1,"#)).decide();
     assert_eq!(
-        decision.damage.sentry_trace,
+        decision.rejections.sentry_trace,
         Some(SentryTraceError::WrongLength)
     );
-    assert_eq!(decision.origin, TraceOrigin::Restarted(Restart::Refused));
+    assert_eq!(
+        decision.origin,
+        TraceOrigin::Restarted(RestartReason::Refused)
+    );
 
     let decision = refused(gateway_without_dsn()).decide();
     assert_eq!(
-        decision.damage.sentry_trace,
+        decision.rejections.sentry_trace,
         Some(SentryTraceError::WrongLength)
     );
     assert_eq!(decision.origin, TraceOrigin::None);
@@ -281,12 +284,12 @@ fn another_organisations_trace_is_not_continued() {
     assert_eq!(request("", "1"), TraceOrigin::SentryTrace);
     assert_eq!(
         request("", "2"),
-        TraceOrigin::Restarted(Restart::Organisation)
+        TraceOrigin::Restarted(RestartReason::Organisation)
     );
     assert_eq!(request("", ""), TraceOrigin::SentryTrace);
     assert_eq!(
         request(r#""strict_trace_continuation": true,"#, ""),
-        TraceOrigin::Restarted(Restart::Organisation)
+        TraceOrigin::Restarted(RestartReason::Organisation)
     );
     assert_eq!(request(r#""org_id": "2","#, "2"), TraceOrigin::SentryTrace);
 }

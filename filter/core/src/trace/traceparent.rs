@@ -91,6 +91,19 @@ impl TraceparentError {
     }
 }
 
+/// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit
+/// (sentry-protocol.md §5.3).
+impl From<SentryTrace> for Traceparent {
+    fn from(context: SentryTrace) -> Self {
+        Self {
+            trace_id: context.trace_id,
+            parent_id: context.span_id,
+            sampled: context.sampled == Some(true),
+            random: false,
+        }
+    }
+}
+
 impl Traceparent {
     /// Reads every line of the header. Equal values are one.
     ///
@@ -158,17 +171,6 @@ impl Traceparent {
             sampled: flags & SAMPLED != 0,
             random: flags & RANDOM != 0,
         })
-    }
-
-    /// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit
-    /// (sentry-protocol.md §5.3).
-    pub fn of(context: SentryTrace) -> Self {
-        Self {
-            trace_id: context.trace_id,
-            parent_id: context.span_id,
-            sampled: context.sampled == Some(true),
-            random: false,
-        }
     }
 
     /// The header value, in version 00. Flags that nobody knows yet are not passed on.

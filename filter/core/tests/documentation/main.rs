@@ -5,7 +5,7 @@ mod links;
 
 use std::path::{Path, PathBuf};
 
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 
 const README: &str = include_str!("../../../../README.md");
@@ -75,7 +75,7 @@ fn the_json_examples_are_accepted() {
     for page in [CONFIGURATION, SPANS] {
         for block in page.split("```json\n").skip(1) {
             let (example, _) = block.split_once("```").expect("the end of an example");
-            let config = FilterConfig::parse(example.as_bytes(), &Surroundings::default());
+            let config = FilterConfig::parse(example.as_bytes(), &EnvDefaults::default());
             assert!(config.is_ok(), "{:?}\n{example}", config.err());
             examples += 1;
         }
@@ -87,7 +87,7 @@ fn the_json_examples_are_accepted() {
 fn every_key_of_the_configuration_is_in_its_table() {
     let unknown = FilterConfig::parse(
         br#"{"x": 1, "cors": {"x": 1}, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
-        &Surroundings::default(),
+        &EnvDefaults::default(),
     );
     for problem in unknown.expect_err("unknown keys") {
         let (_, keys) = problem
@@ -177,12 +177,12 @@ fn every_status_and_format_is_named() {
     for code in [
         200, 400, 401, 403, 404, 409, 413, 429, 499, 500, 501, 503, 504,
     ] {
-        let word = SpanStatus::from_http(Some(code)).word();
+        let word = SpanStatus::from_http(Some(code)).as_str();
         assert!(statuses.contains(&format!("`{word}`")), "{word}");
     }
     let formats = chapter(SPANS, "## Formats");
     for format in Format::ALL {
-        let row = format!("\n| `{}` |", format.word());
+        let row = format!("\n| `{}` |", format.as_str());
         assert!(formats.contains(&row), "{row}");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sentry_filter_core::attribute::Attribute;
-use sentry_filter_core::config::{FilterConfig, Surroundings};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::headers::{HeaderMutation, Headers};
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
@@ -25,9 +25,9 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway with that plugin configuration.
-    pub fn of(config: &Value) -> Self {
+    pub fn new(config: &Value) -> Self {
         let config = config.to_string();
-        let parsed = FilterConfig::parse(config.as_bytes(), &Surroundings::default());
+        let parsed = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default());
         let parsed = parsed.unwrap_or_else(|problems| panic!("{config}: {problems:?}"));
         Self {
             pipeline: Pipeline::new(parsed),

@@ -4,14 +4,14 @@ use serde_json::{json, Value as Json};
 use super::*;
 use crate::envelope::Format;
 use crate::fixtures::{config, encoded, segment, segment_of};
-use crate::span::StreamEnd;
+use crate::span::StreamInfo;
 
 /// The envelope's lines: header, item header, payload.
 fn lines(segment: &Segment<'_>) -> (Vec<u8>, [Json; 3]) {
     let config =
         config(r#""release": "shop@1.2", "server_name": "edge-1", "environment": "test","#);
-    let parcel = encoded(segment, Format::Transaction, &config);
-    let bytes = body(&[parcel], 1_787_306_500_000_000_000);
+    let segment = encoded(segment, Format::Transaction, &config);
+    let bytes = body(&[segment], 1_787_306_500_000_000_000);
     let text = String::from_utf8(bytes.clone()).unwrap();
     let lines: Vec<&str> = text.split_terminator('\n').collect();
     let [header, item, payload] = lines.as_slice() else {
@@ -135,9 +135,9 @@ fn sentrys_own_types_read_it() {
 #[test]
 fn a_template_names_the_transaction_and_what_is_unknown_is_absent() {
     let mut segment = segment_of("/cart/7", |end| {
-        *end = StreamEnd {
+        *end = StreamInfo {
             route_name: Some(b"/cart/{id}".to_vec()),
-            ..StreamEnd::default()
+            ..StreamInfo::default()
         };
     });
     segment.server.parent_span_id = None;

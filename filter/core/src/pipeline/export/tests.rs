@@ -155,11 +155,11 @@ fn reports_and_redirects_do_not_wait_for_a_clock_that_was_set_back() {
 
     let mut gateway = Gateway::new("");
     let request = gateway.outcome(&[]).request;
-    let end = StreamEnd {
+    let end = StreamInfo {
         start_ns: Some(gateway.now_ns),
         duration_ns: Some(0),
         response_code_details: Some("internal_redirect".to_owned()),
-        ..StreamEnd::default()
+        ..StreamInfo::default()
     };
     gateway.pipeline.on_stream_end(request, end, || None);
     gateway.now_ns -= 5 * HOUR_NS;

@@ -6,10 +6,10 @@ use super::*;
 fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
     let mut gateway = Gateway::new("");
     let first = gateway.outcome(&[]);
-    let mut end = StreamEnd {
+    let mut end = StreamInfo {
         response_code_details: Some("internal_redirect".to_owned()),
-        upstream: Some(UpstreamEnd::default()),
-        ..StreamEnd::default()
+        upstream: Some(UpstreamInfo::default()),
+        ..StreamInfo::default()
     };
     let sent = first.mutations.iter().find_map(|mutation| match mutation {
         HeaderMutation::Set { name, value } if *name == SENTRY_TRACE => {
@@ -37,11 +37,11 @@ fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
 #[test]
 fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
     let mut gateway = Gateway::new("");
-    let end = StreamEnd {
+    let end = StreamInfo {
         start_ns: Some(gateway.now_ns),
         duration_ns: Some(0),
         response_code_details: Some("internal_redirect".to_owned()),
-        ..StreamEnd::default()
+        ..StreamInfo::default()
     };
     for _ in 0..2 {
         let request = gateway.outcome(&[]).request;
@@ -106,11 +106,11 @@ fn two_trips(
         gateway.host.redirect_token = match outcome.request.may_be_redirected() {
             true => pipeline.on_unrecorded_end(outcome.request, Some(b"internal_redirect"), now_ns),
             false => {
-                let end = StreamEnd {
+                let end = StreamInfo {
                     start_ns: Some(now_ns),
                     duration_ns: Some(0),
                     response_code_details: Some("internal_redirect".to_owned()),
-                    ..StreamEnd::default()
+                    ..StreamInfo::default()
                 };
                 pipeline.on_stream_end(outcome.request, end, || None)
             }

@@ -121,7 +121,10 @@ fn outside_callers_need_not_decide_the_trace() {
         .with(SENTRY_TRACE, format!("{INCOMING}-1"))
         .with(BAGGAGE, "a=1,sentry-release=other")
         .decide();
-    assert_eq!(decision.origin, TraceOrigin::Restarted(Restart::Configured));
+    assert_eq!(
+        decision.origin,
+        TraceOrigin::Restarted(RestartReason::Configured)
+    );
     let sent = "01010101010101010101010101010101-0303030303030303-1";
     assert_eq!(header(&decision, SENTRY_TRACE).as_deref(), Some(sent));
     let context = decision.context.unwrap().to_value();
@@ -165,7 +168,7 @@ fn outside_callers_need_not_decide_sampling() {
 fn what_cannot_be_afforded_is_left_out() {
     let config = FilterConfig::parse(
         br#"{"dsn": "https://key@o1.ingest.sentry.io/2", "traces_sample_rate": 1, "max_traces_per_second": 1}"#,
-        &Surroundings::default(),
+        &EnvDefaults::default(),
     );
     let config = config.unwrap();
     let mut throttle = Throttle::new(1.0);
@@ -301,6 +304,6 @@ fn a_rule_can_keep_the_trace_from_an_upstream_and_callers_from_deciding() {
         request(r#""incoming": {"trace": "restart"}"#)
             .decide()
             .origin,
-        TraceOrigin::Restarted(Restart::Configured)
+        TraceOrigin::Restarted(RestartReason::Configured)
     );
 }

@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use log::{info, warn};
-use sentry_filter_core::attribute::{AtEnd, Attribute};
+use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use sentry_filter_core::filter_state::FilterState;
 use sentry_filter_core::pipeline::{LiveRequest, RequestOutcome};
 use sentry_filter_core::response::{Answer, PendingResponse};
-use sentry_filter_core::span::StreamEnd;
+use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::Sources;
 
 use crate::host;
@@ -123,7 +123,7 @@ impl Worker {
             let result = host::mutate_request_headers(mutation);
             self.accept(result);
         }
-        if let Some(state) = outcome.context.map(FilterState::of) {
+        if let Some(state) = outcome.context.map(FilterState::new) {
             for (name, value) in state.iter() {
                 let result = host::set_filter_state(name, value.as_bytes());
                 self.accept(result);
@@ -196,10 +196,10 @@ impl Worker {
             return self.mark_redirected(token);
         };
         let told = self.at_end.as_ref().and_then(host::Expression::evaluate);
-        let end = StreamEnd::read(
+        let end = StreamInfo::read(
             span,
             pipeline.config().data.send_default_pii,
-            &told.map(AtEnd::read).unwrap_or_default(),
+            &told.map(PrefetchedAttributes::read).unwrap_or_default(),
             &mut attribute,
             &mut now_ns,
         );
@@ -223,7 +223,7 @@ impl Worker {
 struct Refusals(Cell<i64>);
 
 impl Refusals {
-    fn accept<T>(&self, result: Result<T, host::Refused>) -> Option<T> {
+    fn accept<T>(&self, result: Result<T, host::HostError>) -> Option<T> {
         self.count(result.is_err());
         result.ok()
     }

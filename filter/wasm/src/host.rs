@@ -10,22 +10,22 @@ use std::ptr;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use sentry_filter_core::attribute::Attribute;
-use sentry_filter_core::config::Surroundings;
+use sentry_filter_core::config::EnvDefaults;
 use sentry_filter_core::headers::{self, HeaderAddition, HeaderMutation, Headers};
-use sentry_filter_core::metrics::Kind;
+use sentry_filter_core::metrics::MetricKind;
 use sentry_filter_core::protobuf::Message;
 use sentry_filter_core::transport::Callout;
 
 /// The host's answer to a call that it did not carry out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum HostError {
     /// The ABI's status.
     Status(u32),
     /// The call succeeded, but what came back is not what the ABI promises.
     Malformed,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "status {status}"),
@@ -34,7 +34,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl Refused {
+impl HostError {
     /// Whether the host does not have such a call at all, and not only now.
     pub fn is_for_good(self) -> bool {
         self == Self::Status(UNIMPLEMENTED)
@@ -152,7 +152,7 @@ const MAX_VARIABLES: usize = 4_096;
 const MAX_ENVIRONMENT: usize = 1 << 20;
 
 /// The time in nanoseconds since the epoch.
-pub fn now_ns() -> Result<u64, Refused> {
+pub fn now_ns() -> Result<u64, HostError> {
     let mut time = 0;
     // SAFETY: the pointer is valid for the one write that the host makes during the call.
     check(unsafe { proxy_get_current_time_nanoseconds(&mut time) })?;
@@ -160,13 +160,13 @@ pub fn now_ns() -> Result<u64, Refused> {
 }
 
 /// Asks for ticks of the root context.
-pub fn set_tick_period_ms(period: u32) -> Result<(), Refused> {
+pub fn set_tick_period_ms(period: u32) -> Result<(), HostError> {
     // SAFETY: plain numbers.
     check(unsafe { proxy_set_tick_period_milliseconds(period) })
 }
 
 /// The bytes of the plugin configuration; none if there is none.
-pub fn plugin_configuration() -> Result<Vec<u8>, Refused> {
+pub fn plugin_configuration() -> Result<Vec<u8>, HostError> {
     let bytes = returned(|data, size| {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, data, size) }
@@ -175,7 +175,7 @@ pub fn plugin_configuration() -> Result<Vec<u8>, Refused> {
 }
 
 /// The environment variables of the VM and the node, as far as the filter is interested.
-pub fn surroundings() -> Surroundings {
+pub fn env() -> EnvDefaults {
     let environment = environment().unwrap_or_default();
     let variable = |name: &str| {
         environment
@@ -184,7 +184,7 @@ pub fn surroundings() -> Surroundings {
             .map(|value| String::from_utf8_lossy(value).into_owned())
             .next()
     };
-    Surroundings {
+    EnvDefaults {
         dsn: variable("SENTRY_DSN"),
         environment: variable("SENTRY_ENVIRONMENT"),
         release: variable("SENTRY_RELEASE"),
@@ -198,12 +198,12 @@ pub fn surroundings() -> Surroundings {
 
 /// The environment of the VM, each variable as `name=value`. The standard library is of no use
 /// here: it ends the process, and with it the VM, if the host refuses.
-fn environment() -> Result<Vec<Vec<u8>>, Refused> {
+fn environment() -> Result<Vec<Vec<u8>>, HostError> {
     let (mut count, mut size) = (0, 0);
     // SAFETY: both numbers are valid for the one write that the host makes.
     check(unsafe { environ_sizes_get(&mut count, &mut size) })?;
     if count > MAX_VARIABLES || size > MAX_ENVIRONMENT {
-        return Err(Refused::Malformed);
+        return Err(HostError::Malformed);
     }
     let mut pointers = vec![ptr::null_mut(); count];
     let mut texts = vec![0; size];
@@ -215,17 +215,17 @@ fn environment() -> Result<Vec<Vec<u8>>, Refused> {
 
 /// The request's headers, in one call. No request is without any: none are some that could not be
 /// read.
-pub fn request_headers() -> Result<Headers, Refused> {
-    header_map(HTTP_REQUEST_HEADERS)?.ok_or(Refused::Malformed)
+pub fn request_headers() -> Result<Headers, HostError> {
+    header_map(HTTP_REQUEST_HEADERS)?.ok_or(HostError::Malformed)
 }
 
 /// The response's headers, in one call; `None` where there is no response.
-pub fn response_headers() -> Result<Option<Headers>, Refused> {
+pub fn response_headers() -> Result<Option<Headers>, HostError> {
     header_map(HTTP_RESPONSE_HEADERS)
 }
 
 /// Whether the response has a header. Where it has none, this costs a tenth of reading them all.
-pub fn has_response_header(name: &str) -> Result<bool, Refused> {
+pub fn has_response_header(name: &str) -> Result<bool, HostError> {
     let value = returned(|data, size| {
         // SAFETY: the name lives until the call returns, the pointers are valid for the writes that
         // the host makes during the call.
@@ -238,12 +238,12 @@ pub fn has_response_header(name: &str) -> Result<bool, Refused> {
 
 /// The headers of the answer to a callout; only while it is being delivered. None if the callout
 /// failed.
-pub fn callout_response_headers() -> Result<Headers, Refused> {
+pub fn callout_response_headers() -> Result<Headers, HostError> {
     Ok(header_map(HTTP_CALL_RESPONSE_HEADERS)?.unwrap_or_default())
 }
 
 /// The beginning of the answer to a callout; only while it is being delivered.
-pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, Refused> {
+pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, HostError> {
     let bytes = returned(|data, size| {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_buffer_bytes(HTTP_CALL_RESPONSE_BODY, 0, max_size, data, size) }
@@ -252,7 +252,7 @@ pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, Refused> {
 }
 
 /// A number that all workers share, and which of its versions that is; none if nobody has set it.
-pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, Refused> {
+pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, HostError> {
     let mut version = 0;
     let bytes = returned(|data, size| {
         // SAFETY: the key lives until the call returns, the pointers are valid for the writes that
@@ -264,7 +264,7 @@ pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, Refused> {
 }
 
 /// Sets a shared number, unless it has another version by now: `false`. Version 0 is any.
-pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, Refused> {
+pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, HostError> {
     let value = number.to_le_bytes();
     // SAFETY: both slices live until the call returns, and the host only reads them.
     let status = unsafe {
@@ -284,13 +284,13 @@ pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, R
 
 /// Makes the calls that follow in this callback those of another context: callouts of a stream
 /// would end with it.
-pub fn set_effective_context(context_id: u32) -> Result<(), Refused> {
+pub fn set_effective_context(context_id: u32) -> Result<(), HostError> {
     // SAFETY: a plain number.
     check(unsafe { proxy_set_effective_context(context_id) })
 }
 
 /// Changes the request's headers; only while they are being delivered.
-pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> {
+pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), HostError> {
     let map = HTTP_REQUEST_HEADERS;
     match mutation {
         // SAFETY: both slices live until the call returns, and the host only reads them.
@@ -311,7 +311,7 @@ pub fn mutate_request_headers(mutation: &HeaderMutation) -> Result<(), Refused> 
 }
 
 /// Adds a line to the response's headers; only while they are being delivered.
-pub fn add_response_header(addition: &HeaderAddition) -> Result<(), Refused> {
+pub fn add_response_header(addition: &HeaderAddition) -> Result<(), HostError> {
     let HeaderAddition { name, value } = addition;
     // SAFETY: both slices live until the call returns, and the host only reads them.
     check(unsafe {
@@ -326,13 +326,13 @@ pub fn add_response_header(addition: &HeaderAddition) -> Result<(), Refused> {
 }
 
 /// Puts a value into the stream's filter state, where access logs find it.
-pub fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Refused> {
+pub fn set_filter_state(name: &str, value: &[u8]) -> Result<(), HostError> {
     // SAFETY: both slices live until the call returns, and the host only reads them.
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 /// A value of the stream's filter state; `None` where there is none.
-pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, Refused> {
+pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, HostError> {
     returned(|data, size| {
         // SAFETY: the name lives until the call returns, the pointers are valid for the writes that
         // the host makes during the call.
@@ -343,7 +343,7 @@ pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, Refused> {
 /// Lets a value of filter state live as long as the client's request, so that it outlives internal
 /// redirects (Envoy's own function `declare_property`). A host that does not have it has no
 /// internal redirects either.
-pub fn keep_filter_state(name: &str) -> Result<(), Refused> {
+pub fn keep_filter_state(name: &str) -> Result<(), HostError> {
     /// `LifeSpan.DownstreamRequest` of Envoy's `DeclarePropertyArguments`, where `WasmType` has
     /// `Bytes` as 0.
     const DOWNSTREAM_REQUEST: i64 = 1;
@@ -358,7 +358,7 @@ pub fn keep_filter_state(name: &str) -> Result<(), Refused> {
 }
 
 /// An attribute of the stream; `None` where the host does not have it.
-pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, Refused> {
+pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
     let path = attribute.path();
     returned(|data, size| {
         // SAFETY: the path is static, the pointers are valid for the writes that the host makes
@@ -374,12 +374,12 @@ pub struct Expression([u8; 4]);
 
 impl Expression {
     /// Gives a host an expression to read; `None` if it does not have such.
-    pub fn create(text: &str) -> Result<Option<Self>, Refused> {
+    pub fn create(text: &str) -> Result<Option<Self>, HostError> {
         match call_by_name("expr_create", text.as_bytes()) {
             Ok(token) => token
                 .map(|token| token.try_into().map(Self))
                 .transpose()
-                .map_err(|_| Refused::Malformed),
+                .map_err(|_| HostError::Malformed),
             Err(refused) if refused.is_for_good() => Ok(None),
             Err(refused) => Err(refused),
         }
@@ -398,7 +398,7 @@ impl Expression {
 }
 
 /// Calls a function that a host adds to the ABI; `None` if there is none of that name.
-fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
     returned(|data, size| {
         // SAFETY: name and argument live until the call returns, the pointers are valid for the
         // writes that the host makes during the call.
@@ -416,13 +416,13 @@ fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, Refused>
 }
 
 /// Makes a callout and returns the token that its answer will have.
-pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
+pub fn dispatch(callout: &Callout) -> Result<u32, HostError> {
     let Callout {
         cluster,
         headers,
         body,
         timeout_ms,
-        parcels: _,
+        segments: _,
         report: _,
     } = callout;
     let headers = headers::serialize(
@@ -452,10 +452,10 @@ pub fn dispatch(callout: &Callout) -> Result<u32, Refused> {
 }
 
 /// Defines a metric, or finds the one that another worker has defined, and returns its id.
-pub fn define_metric(name: &str, kind: Kind) -> Result<u32, Refused> {
+pub fn define_metric(name: &str, kind: MetricKind) -> Result<u32, HostError> {
     let kind = match kind {
-        Kind::Counter => 0,
-        Kind::Gauge => 1,
+        MetricKind::Counter => 0,
+        MetricKind::Gauge => 1,
     };
     let mut id = 0;
     // SAFETY: the name lives until the call returns; the id is valid for the one write that the
@@ -465,13 +465,13 @@ pub fn define_metric(name: &str, kind: Kind) -> Result<u32, Refused> {
 }
 
 /// Adds to a metric. All workers share it, so a gauge is changed, never set.
-pub fn change_metric(id: u32, change: i64) -> Result<(), Refused> {
+pub fn change_metric(id: u32, change: i64) -> Result<(), HostError> {
     // SAFETY: plain numbers.
     check(unsafe { proxy_increment_metric(id, change) })
 }
 
 /// Tells the host that a root context whose `on_done` answered "not yet" has ended.
-pub fn done() -> Result<(), Refused> {
+pub fn done() -> Result<(), HostError> {
     // SAFETY: nothing is passed.
     check(unsafe { proxy_done() })
 }
@@ -519,27 +519,27 @@ impl Entropy {
 }
 
 /// The lines of a header map; `None` if there are none.
-fn header_map(map: u32) -> Result<Option<Headers>, Refused> {
+fn header_map(map: u32) -> Result<Option<Headers>, HostError> {
     let bytes = returned(|data, size| {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_header_map_pairs(map, data, size) }
     })?;
     let headers = Headers::from_serialized(bytes.unwrap_or_default());
-    let headers = headers.map_err(|_| Refused::Malformed)?;
+    let headers = headers.map_err(|_| HostError::Malformed)?;
     Ok(Some(headers).filter(|headers| !headers.is_empty()))
 }
 
-fn check(status: u32) -> Result<(), Refused> {
+fn check(status: u32) -> Result<(), HostError> {
     match status {
         OK => Ok(()),
-        status => Err(Refused::Status(status)),
+        status => Err(HostError::Status(status)),
     }
 }
 
 /// Takes what the host wrote into memory that it had allocated in this module.
 fn returned(
     call: impl FnOnce(*mut *mut u8, *mut usize) -> u32,
-) -> Result<Option<Vec<u8>>, Refused> {
+) -> Result<Option<Vec<u8>>, HostError> {
     let mut data = ptr::null_mut();
     let mut size = 0;
     match call(&mut data, &mut size) {
@@ -548,7 +548,7 @@ fn returned(
         // which gives it away as a boxed slice of exactly this size.
         OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
         NOT_FOUND => Ok(None),
-        status => Err(Refused::Status(status)),
+        status => Err(HostError::Status(status)),
     }
 }
 

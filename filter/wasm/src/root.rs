@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use log::{error, info, warn};
-use sentry_filter_core::attribute::{AtEnd, Attribute};
+use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::pipeline::Pipeline;
@@ -148,7 +148,7 @@ impl Root {
 
 impl Worker {
     /// Takes a host call's result; a refusal counts and is as if there were nothing.
-    pub fn accept<T>(&mut self, result: Result<T, host::Refused>) -> Option<T> {
+    pub fn accept<T>(&mut self, result: Result<T, host::HostError>) -> Option<T> {
         self.count_refused(result.is_err().into());
         result.ok()
     }
@@ -188,7 +188,7 @@ impl Worker {
                 return false;
             }
         };
-        let config = match FilterConfig::parse(&json, &host::surroundings()) {
+        let config = match FilterConfig::parse(&json, &host::env()) {
             Ok(config) => config,
             Err(problems) => {
                 for problem in problems {
@@ -210,7 +210,7 @@ impl Worker {
         self.abandon();
         self.delete_expression();
         if config.dsn.is_some() {
-            let created = host::Expression::create(&AtEnd::expression());
+            let created = host::Expression::create(&PrefetchedAttributes::expression());
             self.at_end = self.accept(created).flatten();
         }
         self.redirect_state = format!("sentry.redirect.{:016x}", host::random_number());
@@ -261,7 +261,7 @@ impl Worker {
                 return;
             };
             let result = host::dispatch(&callout);
-            let is_for_good = result.is_err_and(host::Refused::is_for_good);
+            let is_for_good = result.is_err_and(host::HostError::is_for_good);
             let token = self.accept(result);
             let Some(pipeline) = &mut self.pipeline else {
                 return;
@@ -357,7 +357,7 @@ impl Worker {
                 break;
             }
             let set = host::set_shared_number(&key, limit.number(), version);
-            // Refused, or done; else another worker was faster.
+            // HostError, or done; else another worker was faster.
             if self.accept(set) != Some(false) {
                 break;
             }

@@ -3,7 +3,7 @@
 use super::baggage::{Baggage, Change, SentryMembers};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
-use super::{tracestate, Damage};
+use super::{tracestate, HeaderRejections};
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
 
 /// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is
@@ -32,7 +32,7 @@ impl Members {
 }
 
 /// The request as it arrived, and who is to see the decision.
-pub(super) struct Outgoing<'a> {
+pub(super) struct Injector<'a> {
     pub(super) headers: &'a Headers,
     pub(super) baggage: &'a Baggage<'a>,
     pub(super) incoming_traceparent: Option<Traceparent>,
@@ -46,22 +46,22 @@ pub(super) struct Outgoing<'a> {
     pub(super) drops_w3c: bool,
 }
 
-impl Outgoing<'_> {
+impl Injector<'_> {
     /// The changes that make the request say `context` and `members`.
     /// What does not fit into `baggage`, or is no member of it, is noted.
     pub(super) fn mutations(
         &self,
         context: Option<SentryTrace>,
         members: &Members,
-        damage: &mut Damage,
+        rejections: &mut HeaderRejections,
     ) -> Vec<HeaderMutation> {
         let mut mutations = Vec::new();
         let context = context.filter(|_| self.is_target);
         mutations.extend(self.sentry_trace(context));
         mutations.extend(self.merging());
         mutations.extend(match self.is_target {
-            true => self.baggage(members, damage),
-            false => self.baggage(&Members::Replaced(Vec::new()), damage),
+            true => self.baggage(members, rejections),
+            false => self.baggage(&Members::Replaced(Vec::new()), rejections),
         });
         match context.filter(|_| self.writes_traceparent) {
             Some(context) => self.w3c(context, &mut mutations),
@@ -97,7 +97,11 @@ impl Outgoing<'_> {
         arrived.map(|name| HeaderMutation::Remove { name })
     }
 
-    fn baggage(&self, members: &Members, damage: &mut Damage) -> Option<HeaderMutation> {
+    fn baggage(
+        &self,
+        members: &Members,
+        rejections: &mut HeaderRejections,
+    ) -> Option<HeaderMutation> {
         let changes = match members {
             Members::Kept => false,
             Members::Changed(_) => true,
@@ -107,8 +111,8 @@ impl Outgoing<'_> {
             return None;
         }
         let written = self.baggage.write(members.as_written());
-        damage.malformed_members = self.baggage.malformed();
-        damage.dropped_members = written.too_many;
+        rejections.malformed_members = self.baggage.malformed();
+        rejections.dropped_members = written.too_many;
         Some(match written.value {
             Some(value) => set(BAGGAGE, value),
             None => HeaderMutation::Remove { name: BAGGAGE },
@@ -123,7 +127,7 @@ impl Outgoing<'_> {
             .filter(|incoming| incoming.trace_id == context.trace_id);
         let value = Traceparent {
             random: same_trace.is_some_and(|incoming| incoming.random),
-            ..Traceparent::of(context)
+            ..Traceparent::from(context)
         }
         .to_value();
         let arrived = self.headers.values(TRACEPARENT);

@@ -31,7 +31,7 @@
 //! than the answer minus the latency. The later of the two is it: exactly, unless a filter behind
 //! this one holds up the request *and* the body goes on after the headers.
 
-use super::stream_end::UpstreamEnd;
+use super::stream_info::UpstreamInfo;
 
 /// From when to when, in nanoseconds since the epoch; never backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn call(
     stream: Interval,
     sent_ns: Option<u64>,
     answered_ns: Option<u64>,
-    end: &UpstreamEnd,
+    end: &UpstreamInfo,
 ) -> Interval {
     let sent_ns = stream.clamp(sent_ns.unwrap_or(stream.start_ns));
     let Some(latency_ns) = end.latency_ns else {
@@ -175,11 +175,11 @@ mod tests {
                 start_ns: ns(0),
                 end_ns: ns(end),
             };
-            let upstream = UpstreamEnd {
+            let upstream = UpstreamInfo {
                 attempts,
                 pool_wait_ns: pool.map(|ms| ms * 1_000_000),
                 latency_ns: latency.map(|ms| ms * 1_000_000),
-                ..UpstreamEnd::default()
+                ..UpstreamInfo::default()
             };
             let found = call(stream, sent.map(ns), answered.map(ns), &upstream);
             let expected = Interval {

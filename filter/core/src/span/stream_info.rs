@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::interval::Interval;
 use super::response_flags::ResponseFlags;
-use super::upstream::Interval;
 use super::{OpenSpan, Request};
-use crate::attribute::{AtEnd, Attribute};
+use crate::attribute::{Attribute, PrefetchedAttributes};
 use crate::live::{sum, HeapBytes};
 
 /// The details of a response that Envoy follows itself.
@@ -13,7 +13,7 @@ const INTERNAL_REDIRECT: &str = "internal_redirect";
 
 /// Everything may be missing, in any phase and on any host. Times are in nanoseconds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct StreamEnd {
+pub struct StreamInfo {
     /// When the request began, since the epoch.
     pub start_ns: Option<u64>,
     /// How long it took, from the first byte of the request to the last of the response.
@@ -49,7 +49,7 @@ pub struct StreamEnd {
     /// The cluster that was chosen.
     pub cluster_name: Option<String>,
     /// The call to the upstream; absent if no host was chosen.
-    pub upstream: Option<UpstreamEnd>,
+    pub upstream: Option<UpstreamInfo>,
     /// The host's clock at the end, since the epoch; only where Envoy did not tell the times.
     pub now_ns: u64,
 }
@@ -57,7 +57,7 @@ pub struct StreamEnd {
 /// What Envoy says about the call to the upstream: about the last attempt, if there were several
 /// (seen on 1.40).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct UpstreamEnd {
+pub struct UpstreamInfo {
     /// The host's address and port.
     pub address: String,
     /// How many attempts were made.
@@ -73,13 +73,13 @@ pub struct UpstreamEnd {
     pub tls_version: Option<String>,
 }
 
-impl StreamEnd {
+impl StreamInfo {
     /// Asks for what the span needs and is not known yet. What is only there in some cases is only
     /// asked for in these: every attribute costs a host call.
     pub fn read(
         span: &OpenSpan,
         sends_client_address: bool,
-        known: &AtEnd,
+        known: &PrefetchedAttributes,
         attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
         now_ns: &mut dyn FnMut() -> u64,
     ) -> Self {
@@ -131,7 +131,7 @@ impl StreamEnd {
             cluster_name: host.text_if(is_last, Attribute::ClusterName),
             upstream: host
                 .text(Attribute::UpstreamAddress)
-                .map(|address| UpstreamEnd {
+                .map(|address| UpstreamInfo {
                     address,
                     attempts: host
                         .number(Attribute::UpstreamRequestAttemptCount)
@@ -205,7 +205,7 @@ impl StreamEnd {
     }
 }
 
-impl HeapBytes for StreamEnd {
+impl HeapBytes for StreamInfo {
     fn heap_bytes(&self) -> usize {
         let texts = [
             &self.response_code_details,
@@ -230,7 +230,7 @@ fn is_late_reset(details: &str) -> bool {
 
 /// Envoy's attributes by their types (envoy-wasm.md §4).
 struct Attributes<'a> {
-    known: &'a AtEnd,
+    known: &'a PrefetchedAttributes,
     ask: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
 }
 
@@ -269,7 +269,7 @@ impl Attributes<'_> {
             let digit = byte.wrapping_sub(b'0');
             code = match digit {
                 0..=9 => code.saturating_mul(10).saturating_add(digit.into()),
-                _ => StreamEnd::NO_GRPC_CODE,
+                _ => StreamInfo::NO_GRPC_CODE,
             };
         }
         (!status.is_empty()).then_some(code)

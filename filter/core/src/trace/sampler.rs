@@ -2,12 +2,12 @@
 //! what is recorded (filter.md §3).
 
 use super::baggage::{Baggage, Change};
-use super::continuation::{self, Restart};
+use super::continuation::{self, RestartReason};
 use super::dsc::{Dsc, Head};
 use super::id::{SpanId, TraceId};
-use super::outgoing::Members;
+use super::injector::Members;
 use super::redirect::Carried;
-use super::sampling::{word, SampleRand, SampleRate};
+use super::sampling::{bool_str, SampleRand, SampleRate};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
 use super::{Before, Limits, Sources, SpanContext, TraceOrigin};
@@ -19,12 +19,12 @@ use crate::rules::{RouteMetadata, Settings};
 
 /// The context that arrived and may be continued.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Arrived {
+pub(super) enum Extracted {
     SentryTrace(SentryTrace),
     Traceparent(Traceparent),
 }
 
-impl Arrived {
+impl Extracted {
     fn context(self) -> SentryTrace {
         match self {
             Self::SentryTrace(value) => value,
@@ -61,7 +61,7 @@ pub(super) enum Limit {
 }
 
 /// Everything that a decision depends on.
-pub(super) struct Decider<'a, 's> {
+pub(super) struct Sampler<'a, 's> {
     pub(super) config: &'a FilterConfig,
     pub(super) settings: Settings,
     /// Whether callers decide about no trace: `incoming.trace` is `restart`.
@@ -88,13 +88,13 @@ struct Sampling {
     limit: Option<Limit>,
 }
 
-impl Decider<'_, '_> {
+impl Sampler<'_, '_> {
     /// What becomes of a request with the context that arrived.
-    pub(super) fn decide(mut self, arrived: Option<Arrived>, was_refused: bool) -> Decided {
-        let refused = was_refused.then_some(Restart::Refused);
+    pub(super) fn decide(mut self, arrived: Option<Extracted>, was_refused: bool) -> Decided {
+        let refused = was_refused.then_some(RestartReason::Refused);
         let decided = match (arrived, self.restart(arrived)) {
-            (Some(Arrived::SentryTrace(value)), None) => Some(self.continue_trace(value)),
-            (Some(Arrived::Traceparent(value)), None) => self.adopt(value),
+            (Some(Extracted::SentryTrace(value)), None) => Some(self.continue_trace(value)),
+            (Some(Extracted::Traceparent(value)), None) => self.adopt(value),
             (arrived, restart) => self.start(restart.or(refused), arrived),
         };
         // No trace arrived, and none begins: `sentry-` members count only with the context they
@@ -136,26 +136,26 @@ impl Decider<'_, '_> {
     }
 
     /// Why a context that arrived is not continued, also where no trace begins in its place.
-    fn restart(&self, arrived: Option<Arrived>) -> Option<Restart> {
+    fn restart(&self, arrived: Option<Extracted>) -> Option<RestartReason> {
         let arrived = arrived?;
         if self.restarts {
-            return Some(Restart::Configured);
+            return Some(RestartReason::Configured);
         }
         // Without a DSN the gateway belongs to no organisation.
         self.config.dsn.as_ref()?;
         let org_id = match arrived {
-            Arrived::SentryTrace(_) => self
+            Extracted::SentryTrace(_) => self
                 .sentry_member("org_id")
                 .map(|org_id| normalize_org_id(org_id).unwrap_or(org_id)),
             // The members belong to no context.
-            Arrived::Traceparent(_) => None,
+            Extracted::Traceparent(_) => None,
         };
         let continues = continuation::continues(
             org_id,
             self.config.org_id.as_deref(),
             self.config.strict_trace_continuation,
         );
-        (!continues).then_some(Restart::Organisation)
+        (!continues).then_some(RestartReason::Organisation)
     }
 
     fn continue_trace(&mut self, value: SentryTrace) -> Decided {
@@ -175,7 +175,7 @@ impl Decider<'_, '_> {
             let rand = dsc
                 .get("sample_rand")
                 .and_then(SampleRand::parse)
-                .unwrap_or_else(|| SampleRand::of(value.trace_id));
+                .unwrap_or_else(|| SampleRand::from_trace_id(value.trace_id));
             let sampling = match self.starts {
                 Some(_) => self.sample(value.sampled, rand),
                 None => Sampling::deferred(rand),
@@ -228,7 +228,7 @@ impl Decider<'_, '_> {
         let inherits = !self.ignores_sampled;
         let incoming = (value.sampled && inherits).then_some(true);
         let rand = match inherits {
-            true => SampleRand::of(value.trace_id),
+            true => SampleRand::from_trace_id(value.trace_id),
             false => self.random_sample_rand(),
         };
         let sampling = self.sample(incoming, rand);
@@ -257,12 +257,16 @@ impl Decider<'_, '_> {
     }
 
     /// `None` if there is no DSN, or no randomness to make ids of.
-    fn start(&mut self, restart: Option<Restart>, arrived: Option<Arrived>) -> Option<Decided> {
+    fn start(
+        &mut self,
+        restart: Option<RestartReason>,
+        arrived: Option<Extracted>,
+    ) -> Option<Decided> {
         let dsn = self.starts?;
         let mut bytes = [0; 16];
         let trace_id = (self.sources.entropy)(&mut bytes).then(|| TraceId::from_bytes(bytes))??;
         let span_id = self.new_span_id()?;
-        let sampling = self.sample(None, SampleRand::of(trace_id));
+        let sampling = self.sample(None, SampleRand::from_trace_id(trace_id));
         // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
         let transaction = sampling.sampled.and_then(|_| self.transaction());
         let dsc = self.head(dsn, trace_id, sampling, None, transaction.as_ref());
@@ -272,7 +276,7 @@ impl Decider<'_, '_> {
             span_id,
             parent_span_id: None,
             upstream_span_id: self.upstream_span_id(span_id),
-            link: arrived.map(Arrived::context),
+            link: arrived.map(Extracted::context),
             dsc,
         });
         Some(Decided {
@@ -454,7 +458,10 @@ impl Sampling {
     /// What becomes ours in a DSC whose decision does not count.
     fn changes(self) -> Vec<Change> {
         vec![
-            ("sampled", self.sampled.map(|sampled| word(sampled).into())),
+            (
+                "sampled",
+                self.sampled.map(|sampled| bool_str(sampled).into()),
+            ),
             ("sample_rate", self.rate.map(SampleRate::text)),
             ("sample_rand", Some(self.rand.text().into())),
         ]
