@@ -9,7 +9,7 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p sentry-filter-cli -p vectors -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
@@ -49,7 +49,7 @@ run: wasm envoy scene ## the scene: a page, two services and Spotlight around En
 test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
-	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
+	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
@@ -98,7 +98,7 @@ lint: target ## clippy
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-cli
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli
 
 deny: ## licences, sources and known weaknesses of what is depended on (without the database of weaknesses, RustSec's: skipped aloud)
 	@sh tests/supply-chain/pinned.sh

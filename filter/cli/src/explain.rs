@@ -3,18 +3,17 @@
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::headers::{
-    serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT,
-};
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
 use sentry_filter_core::route;
-use sentry_filter_core::rules::{IncomingSampled, RouteMetadata, Settings};
+use sentry_filter_core::rules::{IncomingSampled, MetadataValue, RouteMetadata, Settings};
 use sentry_filter_core::trace::baggage::Baggage;
 use sentry_filter_core::trace::continuation::RestartReason;
 use sentry_filter_core::trace::sampling::SampleRand;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
-use sentry_filter_core::trace::{self, Limits, Sources, TraceDecision, TraceOrigin};
+use sentry_filter_core::trace::{self, Limits, TraceDecision, TraceOrigin};
+use sentry_filter_core::worker::Worker;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -22,15 +21,15 @@ use serde_json::{Map, Value};
 const NOW_NS: u64 = 1_767_225_600_000_000_000;
 
 /// A request as a person writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     headers: Vec<(String, String)>,
     /// The name of Envoy's route.
     pub route: Option<String>,
     /// The name of Envoy's cluster.
     pub cluster: Option<String>,
-    /// What the metadata of Envoy's route has in `filter_metadata.sentry`, as Envoy hands it over.
-    pub metadata: Option<Vec<u8>>,
+    /// What the metadata of Envoy's route has in `filter_metadata.sentry`.
+    pub metadata: RouteMetadata,
 }
 
 /// A decision, for people.
@@ -104,87 +103,101 @@ impl Request {
             headers: pseudo.chain(own).collect(),
             route: None,
             cluster: None,
-            metadata: None,
+            metadata: RouteMetadata::default(),
         })
     }
 
-    /// What stands below `filter_metadata.sentry`, in the form that Envoy gives it: doubles in 8
-    /// bytes, booleans in one. Lists and objects are left out: the filter reads none.
+    /// What stands below `filter_metadata.sentry`. Lists and objects are left out: the filter reads
+    /// none.
     ///
     /// # Errors
     /// What it is instead.
-    pub fn metadata(text: &str) -> Result<Vec<u8>, String> {
+    pub fn metadata(text: &str) -> Result<RouteMetadata, String> {
         let values: Map<String, Value> = serde_norway::from_str(text).map_err(|error| {
             format!("expected an object, as {{\"traces_sample_rate\": 0.5}}: {error}")
         })?;
-        let mut pairs = Vec::new();
-        for (key, value) in &values {
-            let value = match value {
-                Value::Null => {
-                    return Err(format!(
-                        "{key} has no value: with such a key Envoy hands over none of them"
-                    ))
-                }
-                Value::Bool(flag) => vec![u8::from(*flag)],
-                Value::Number(number) => number.as_f64().unwrap_or_default().to_le_bytes().into(),
-                Value::String(text) => text.clone().into_bytes(),
-                Value::Array(_) | Value::Object(_) => continue,
-            };
-            pairs.push((key.as_bytes(), value));
+        if let Some((key, _)) = values.iter().find(|(_, value)| value.is_null()) {
+            return Err(format!(
+                "{key} has no value: with such a key Envoy hands over none of them"
+            ));
         }
-        let pairs = pairs.iter().map(|(key, value)| (*key, value.as_slice()));
-        Ok(serialize(pairs))
+        Ok(RouteMetadata::read(|key| match values.get(key)? {
+            Value::Bool(flag) => Some(MetadataValue::Flag(*flag)),
+            Value::Number(number) => number.as_f64().map(MetadataValue::Number),
+            Value::String(text) => Some(MetadataValue::Text(text.clone())),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }))
     }
 
     fn headers(&self) -> Headers {
         let pairs = self.headers.iter();
         Headers::from_pairs(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
     }
+}
 
-    fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
-        let text = match attribute {
-            Attribute::RouteName => self.route.as_ref(),
-            Attribute::ClusterName => self.cluster.as_ref(),
-            Attribute::RouteMetadata => return self.metadata.clone(),
-            _ => None,
-        };
-        text.map(|text| text.clone().into_bytes())
+/// A host with one request, a clock that stands still and numbers that are not random.
+struct FixedHost<'a> {
+    request: &'a Request,
+    state: u64,
+}
+
+impl<'a> FixedHost<'a> {
+    fn new(request: &'a Request) -> Self {
+        Self {
+            request,
+            state: 0x5eed,
+        }
     }
 }
 
-/// Fixed sources for one request.
-fn with_sources<T>(request: &Request, serve: impl FnOnce(&mut Sources<'_>) -> T) -> T {
-    let mut state = 0x5eed_u64;
-    serve(&mut Sources {
-        entropy: &mut |bytes| {
-            for byte in bytes {
-                // A step of Knuth's linear generator: looks random, and is the same each time.
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                *byte = state.to_be_bytes()[0];
-            }
-            true
-        },
-        now_ns: &mut || NOW_NS,
-        attribute: &mut |attribute| request.attribute(attribute),
-        redirect_token: &mut || None,
-    })
+impl RequestHost for FixedHost<'_> {
+    fn now_ns(&mut self) -> Result<u64, HostError> {
+        Ok(NOW_NS)
+    }
+
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        for byte in buffer {
+            // A step of Knuth's linear generator: looks random, and is the same each time.
+            self.state = self
+                .state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            *byte = self.state.to_be_bytes()[0];
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
+        let text = match attribute {
+            Attribute::RouteName => self.request.route.as_ref(),
+            Attribute::ClusterName => self.request.cluster.as_ref(),
+            _ => None,
+        };
+        Ok(text.map(|text| text.clone().into_bytes()))
+    }
+
+    fn route_metadata(&mut self) -> Result<RouteMetadata, HostError> {
+        Ok(self.request.metadata.clone())
+    }
+}
+
+/// Lets something be done with the calls for a request.
+fn with_calls<T>(request: &Request, act: impl FnOnce(&mut HostCalls<'_>) -> T) -> T {
+    let mut host = FixedHost::new(request);
+    act(&mut HostCalls::new(&mut host, &mut Entropy::default()))
 }
 
 /// Explains what becomes of a request.
 pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let headers = request.headers();
-    let decision = with_sources(request, |sources| {
-        trace::decide(&headers, config, Limits::NONE, None, sources)
+    let decision = with_calls(request, |calls| {
+        trace::decide(&headers, config, Limits::NONE, None, calls)
     });
-    let outcome = with_sources(request, |sources| {
-        Pipeline::new(config.clone()).on_request_headers(&headers, sources)
+    let outcome = Worker::alone(config.clone()).on_request(&headers, &mut FixedHost::new(request));
+    let settings = with_calls(request, |calls| {
+        Settings::new(&config.rules, &headers, calls)
     });
-    let settings = Settings::new(&config.rules, &headers, &mut |attribute| {
-        request.attribute(attribute)
-    });
-    let metadata = RouteMetadata::read(request.metadata.clone());
+    let metadata = request.metadata.clone();
     let may_start = config
         .dsn
         .as_ref()

@@ -149,7 +149,8 @@ fn run(arguments: &Check) -> Result<Vec<Report>, String> {
             let metadata = arguments.route_metadata.as_deref().map(Request::metadata);
             request.metadata = metadata
                 .transpose()
-                .map_err(|message| format!("--route-metadata: {message}"))?;
+                .map_err(|message| format!("--route-metadata: {message}"))?
+                .unwrap_or_default();
             Some(request)
         }
     };

@@ -4,13 +4,14 @@ use std::net::ToSocketAddrs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::export::rate_limit::limit_s;
+use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::rules::RuleSet;
 use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::sampling::SampleRate;
-use sentry_filter_core::trace::Sources;
-use sentry_filter_core::transport::rate_limit::limit_s;
+use sentry_filter_core::worker::Worker;
 use serde::Serialize;
 use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
 
@@ -68,7 +69,7 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
         return Test::failed(String::new(), "there is no DSN to send to".to_owned());
     };
     let now_ns = now_ns();
-    let mut pipeline = Pipeline::new(FilterConfig {
+    let mut worker = Worker::alone(FilterConfig {
         traces_sample_rate: SampleRate::new(1.0),
         max_traces_per_second: None,
         rules: RuleSet::default(),
@@ -81,15 +82,7 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
         (b":authority", b"sentry-filter.invalid"),
         (b":path", b"/sentry-filter-test"),
     ];
-    let outcome = pipeline.on_request_headers(
-        &Headers::from_pairs(request),
-        &mut Sources {
-            entropy: &mut |bytes| getrandom::fill(bytes).is_ok(),
-            now_ns: &mut || now_ns,
-            attribute: &mut |_| None,
-            redirect_token: &mut || None,
-        },
-    );
+    let outcome = worker.on_request(&Headers::from_pairs(request), &mut RandomHost);
     let trace_id = outcome.context.map(|context| context.trace_id.to_string());
     if outcome.request.span.is_some() {
         let end = StreamInfo {
@@ -99,10 +92,13 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
             now_ns,
             ..StreamInfo::default()
         };
-        pipeline.on_stream_end(outcome.request, end, || None);
+        let tracer = worker.tracer();
+        tracer.on_stream_info(outcome.request, end, || None);
     }
+    // As when the configuration ends: what waits leaves at once.
+    worker.handle(Event::Shutdown, now_ns);
     let url_of = |path: &str| format!("{}://{}{path}", dsn.scheme(), dsn.authority());
-    let Some(callout) = pipeline.next_callout(now_ns) else {
+    let Some(Command::Post(callout)) = worker.exporter().poll(now_ns) else {
         return Test::failed(
             url_of(""),
             "no random numbers to make a trace of".to_owned(),
@@ -213,6 +209,15 @@ fn unreachable(error: &ureq::Error, authority: &str, timeout_ms: u32) -> String 
 
 fn handshake(error: &ureq::Error) -> String {
     format!("the TLS handshake failed: {error}. The certificate is checked against the public authorities that browsers know, or those of --ca; Envoy checks against what the cluster names")
+}
+
+/// A host that has random bytes and nothing else.
+struct RandomHost;
+
+impl RequestHost for RandomHost {
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        getrandom::fill(buffer).map_err(|_| HostError::Unavailable)
+    }
 }
 
 /// Here is no Envoy to ask for the time.

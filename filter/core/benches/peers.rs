@@ -17,16 +17,18 @@ use sentry_core::TracePropagationContext;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::envelope::client_report::ClientReport;
-use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format, Quantity};
+use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
+use sentry_filter_core::quantity::Quantity;
 use sentry_filter_core::route::TransactionName;
 use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::dsc::Dsc;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
-use sentry_filter_core::trace::{decide, tracestate, Limits, Sources, TraceDecision};
+use sentry_filter_core::trace::{decide, tracestate, Limits, TraceDecision};
+use sentry_filter_core::worker::Worker;
 use sentry_types::protocol::v7::{Envelope, EnvelopeItem};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -102,22 +104,26 @@ fn request(sentry_trace: Option<&str>) -> Headers {
 }
 
 /// Random bytes that count up, a clock that stands still, and no attributes.
-fn with_sources<T>(give: impl FnOnce(&mut Sources<'_>) -> T) -> T {
-    let mut next = 0_u8;
-    give(&mut Sources {
-        entropy: &mut |bytes| {
-            next = next.wrapping_add(1);
-            bytes.fill(next);
-            true
-        },
-        now_ns: &mut || NOW_NS,
-        attribute: &mut |_| None,
-        redirect_token: &mut || None,
-    })
+struct Host(u8);
+
+impl RequestHost for Host {
+    fn now_ns(&mut self) -> Result<u64, HostError> {
+        Ok(NOW_NS)
+    }
+
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        for byte in buffer {
+            self.0 = self.0.wrapping_add(1);
+            *byte = self.0;
+        }
+        Ok(())
+    }
 }
 
 fn decision(headers: &Headers, config: &FilterConfig) -> TraceDecision {
-    with_sources(|sources| decide(headers, config, Limits::NONE, None, sources))
+    let (mut host, mut entropy) = (Host(0), Entropy::new(0));
+    let mut calls = HostCalls::new(&mut host, &mut entropy);
+    decide(headers, config, Limits::NONE, None, &mut calls)
 }
 
 /// A request that was recorded, with a call to the upstream.
@@ -134,9 +140,9 @@ impl Recorded {
         let config = parsed(&config(&format!(
             r#", "transport": {{"format": "{format}"}}"#
         )));
-        let mut pipeline = Pipeline::new(config.clone());
+        let mut worker = Worker::alone(config.clone());
         let headers = request(Some(SENTRY_TRACE));
-        let outcome = with_sources(|sources| pipeline.on_request_headers(&headers, sources));
+        let outcome = worker.on_request(&headers, &mut Host(0));
         let mut span = *outcome.request.span.expect("a recorded span");
         // Parts of a second that are the same as a floating-point number, as which Sentry's types
         // have a time.

@@ -8,12 +8,12 @@ use std::cell::RefCell;
 
 use divan::{black_box, Bencher};
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
-use sentry_filter_core::headers::{self, Headers};
-use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
-use sentry_filter_core::response::Answer;
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::trace::Sources;
+use sentry_filter_core::tracer::{RequestOutcome, StreamState};
+use sentry_filter_core::worker::Worker;
 
 const SENTRY_TRACE: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-1";
 
@@ -21,20 +21,20 @@ fn main() {
     divan::main();
 }
 
-fn pipeline(rate: &str) -> Pipeline {
+fn worker(rate: &str) -> Worker {
     configured(&format!(r#""traces_sample_rate": {rate}"#))
 }
 
-fn configured(more: &str) -> Pipeline {
+fn configured(more: &str) -> Worker {
     let json = format!(
         r#"{{"dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42", {more}}}"#
     );
     let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
-    Pipeline::new(config.expect("a good configuration"))
+    Worker::alone(config.expect("a good configuration"))
 }
 
-/// The header map of a browser's request as the host serialises it.
-fn request(sentry_trace: Option<&str>) -> Vec<u8> {
+/// The headers of a browser's request.
+fn request(sentry_trace: Option<&str>) -> Headers {
     let mut lines = vec![
         (":method", "GET"),
         (":scheme", "https"),
@@ -56,34 +56,39 @@ fn request(sentry_trace: Option<&str>) -> Vec<u8> {
              sentry-sample_rate=0.25,sentry-sampled=true,sentry-environment=production",
         ));
     }
-    headers::serialize(
-        lines
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-    )
+    let lines = lines.iter();
+    Headers::from_pairs(lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
 
-/// Serves one request; the random bytes count up.
-fn serve(pipeline: &mut Pipeline, headers: &Headers) -> RequestOutcome {
-    let mut next = 0_u8;
-    let mut sources = Sources {
-        entropy: &mut |bytes| {
-            next = next.wrapping_add(1);
-            bytes.fill(next);
-            true
-        },
-        now_ns: &mut || 0,
-        attribute: &mut |_| None,
-        redirect_token: &mut || None,
-    };
-    pipeline.on_request_headers(black_box(headers), &mut sources)
+/// Random bytes that count up, a clock that stands still, and the headers of a response.
+#[derive(Default)]
+struct Host {
+    next: u8,
+    response: Option<Headers>,
 }
 
-#[divan::bench]
-fn read_header_map(bencher: Bencher) {
-    bencher
-        .with_inputs(|| request(Some(SENTRY_TRACE)))
-        .bench_values(|map| Headers::from_serialized(black_box(map)));
+impl RequestHost for Host {
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        for byte in buffer {
+            self.next = self.next.wrapping_add(1);
+            *byte = self.next;
+        }
+        Ok(())
+    }
+
+    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(black_box(&self.response).clone())
+    }
+
+    fn has_response_header(&mut self, name: &'static str) -> Result<bool, HostError> {
+        let response = black_box(&self.response).as_ref();
+        Ok(response.is_some_and(|headers| headers.value(name).is_some()))
+    }
+}
+
+/// Serves one request.
+fn serve(worker: &mut Worker, headers: &Headers) -> RequestOutcome {
+    worker.on_request(black_box(headers), &mut Host::default())
 }
 
 #[divan::bench]
@@ -94,16 +99,15 @@ fn parse_sentry_trace() -> bool {
 /// The requests of a gateway: forwarded, continued and recorded, begun and recorded.
 #[divan::bench(args = ["forward", "continue", "start"])]
 fn request_headers(bencher: Bencher, what: &str) {
-    let (mut pipeline, map) = match what {
+    let (mut worker, headers) = match what {
         "forward" => (
-            pipeline("0"),
+            worker("0"),
             request(Some(&SENTRY_TRACE.replace("-1", "-0"))),
         ),
-        "continue" => (pipeline("1"), request(Some(SENTRY_TRACE))),
-        _ => (pipeline("1"), request(None)),
+        "continue" => (worker("1"), request(Some(SENTRY_TRACE))),
+        _ => (worker("1"), request(None)),
     };
-    let headers = Headers::from_serialized(map).expect("a good map");
-    bencher.bench_local(|| serve(&mut pipeline, &headers));
+    bencher.bench_local(|| serve(&mut worker, &headers));
 }
 
 /// The answers: one without CORS, one to a page of another origin, and a document that tells its
@@ -127,30 +131,32 @@ fn response_headers(bencher: Bencher, what: &str) {
     });
     let lines = lines.iter();
     let pairs = lines.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let answer = Headers::from_pairs(pairs);
-    let mut pipeline = match what {
-        "document" => configured(r#""server_timing": true, "traces_sample_rate": 1"#),
-        _ => pipeline("1"),
+    let mut host = Host {
+        response: Some(Headers::from_pairs(pairs)),
+        ..Host::default()
     };
-    let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
-    let outcome = serve(&mut pipeline, &headers);
-    let response = outcome.request.response.expect("an answer to add to");
-    bencher.bench_local(|| {
-        let mut has = |name: &str| black_box(&answer).value(name).is_some();
-        let mut read = || black_box(&answer).clone();
-        pipeline.on_response_headers(&response, &mut Answer::new(&mut has, &mut read))
-    });
+    let mut worker = match what {
+        "document" => configured(r#""server_timing": true, "traces_sample_rate": 1"#),
+        _ => worker("1"),
+    };
+    let headers = request(Some(SENTRY_TRACE));
+    let outcome = serve(&mut worker, &headers);
+    assert!(outcome.request.response.is_some(), "a response to add to");
+    let mut state = StreamState::Live(outcome.request);
+    bencher.bench_local(|| worker.on_response(&mut state, &mut host));
 }
 
 /// Closing, encoding and queueing a span.
 #[divan::bench]
 fn stream_end(bencher: Bencher) {
-    let pipeline = RefCell::new(pipeline("1"));
-    let headers = Headers::from_serialized(request(Some(SENTRY_TRACE))).expect("a good map");
+    let worker = RefCell::new(worker("1"));
+    let headers = request(Some(SENTRY_TRACE));
     bencher
-        .with_inputs(|| serve(&mut pipeline.borrow_mut(), &headers).request)
+        .with_inputs(|| serve(&mut worker.borrow_mut(), &headers).request)
         .bench_local_values(|request| {
-            let mut pipeline = pipeline.borrow_mut();
-            pipeline.on_stream_end(request, StreamInfo::default(), || None)
+            let mut worker = worker.borrow_mut();
+            let tracer = worker.tracer();
+            tracer.on_stream_info(request, StreamInfo::default(), || None);
+            worker.collect();
         });
 }

@@ -11,9 +11,11 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use log::Level;
+
 use crate::cors::CorsConfig;
 use crate::dsn::{normalize_org_id, Dsn};
-use crate::envelope::Format;
+use crate::export::transport::TransportOptions;
 use crate::response::ResponseHeaders;
 use crate::route::Targets;
 use crate::rules::{IncomingSampled, IncomingTrace, RuleSet};
@@ -90,26 +92,7 @@ pub struct FilterConfig {
     /// What all live requests of a worker may keep together, in bytes.
     pub max_live_bytes: usize,
     /// How spans get to Sentry.
-    pub transport: TransportConfig,
-}
-
-/// The `transport` section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransportConfig {
-    /// The Envoy cluster that takes the callouts.
-    pub cluster: String,
-    /// In which form spans are sent.
-    pub format: Format,
-    /// The path that they are posted to; `None` is the DSN's for that form.
-    pub path: Option<String>,
-    /// How long one callout may take, in milliseconds.
-    pub timeout_ms: u32,
-    /// How often the queue is flushed, in milliseconds.
-    pub flush_interval_ms: u32,
-    /// How many bytes of encoded spans may wait, per worker.
-    pub max_queue_bytes: usize,
-    /// How many callouts may be under way at once, per worker.
-    pub max_in_flight: usize,
+    pub transport: TransportOptions,
 }
 
 /// What the filter's env know: the VM's environment variables and Envoy's node. An absent
@@ -126,6 +109,19 @@ pub struct EnvDefaults {
     pub traces_sample_rate: Option<String>,
     /// Envoy's node id.
     pub node_id: Option<String>,
+}
+
+impl EnvDefaults {
+    /// The defaults of a host, by what reads an environment variable.
+    pub fn read(variable: impl Fn(&str) -> Option<String>, node_id: Option<String>) -> Self {
+        Self {
+            dsn: variable("SENTRY_DSN"),
+            environment: variable("SENTRY_ENVIRONMENT"),
+            release: variable("SENTRY_RELEASE"),
+            traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
+            node_id,
+        }
+    }
 }
 
 /// One thing that is wrong with a configuration. Shown as `path: expected …, found …`; a DSN is
@@ -158,6 +154,42 @@ impl FilterConfig {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),
         }
+    }
+
+    /// Reads a plugin configuration and says in the log what came of it; `None` if it is refused.
+    pub fn load(
+        configuration: &[u8],
+        env: &EnvDefaults,
+        log: &mut dyn FnMut(Level, fmt::Arguments<'_>),
+    ) -> Option<Self> {
+        let config = match Self::parse(configuration, env) {
+            Ok(config) => config,
+            Err(problems) => {
+                for problem in problems {
+                    log(
+                        Level::Error,
+                        format_args!("sentry: configuration refused: {problem}"),
+                    );
+                }
+                return None;
+            }
+        };
+        match &config.dsn {
+            Some(dsn) => log(
+                Level::Info,
+                format_args!(
+                    "sentry: spans go to {dsn} through cluster {:?}",
+                    config.transport.cluster
+                ),
+            ),
+            None => log(
+                Level::Info,
+                format_args!(
+                    "sentry: no DSN, trace headers are validated and forwarded, nothing is recorded"
+                ),
+            ),
+        }
+        Some(config)
     }
 
     fn read(mut root: Section<'_>, env: &EnvDefaults) -> Self {
@@ -195,7 +227,7 @@ impl FilterConfig {
         let client_reports = root.flag("client_reports").unwrap_or(true);
         let debug = root.flag("debug").unwrap_or(false);
         let max_live_bytes = root.integer("max_live_bytes", 1_024, 1 << 28, MAX_LIVE_BYTES);
-        let transport = TransportConfig::read(root.section("transport"));
+        let transport = transport_options(root.section("transport"));
         root.finish();
 
         let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
@@ -229,8 +261,8 @@ impl FilterConfig {
     }
 }
 
-impl TransportConfig {
-    fn read(mut section: Section<'_>) -> Self {
+fn transport_options(mut section: Section<'_>) -> TransportOptions {
+    {
         let cluster = section
             .name("cluster")
             .unwrap_or_else(|| "sentry".to_owned());
@@ -246,7 +278,7 @@ impl TransportConfig {
         );
         let max_in_flight = section.integer("max_in_flight", 1, 1_024, MAX_IN_FLIGHT);
         section.finish();
-        Self {
+        TransportOptions {
             cluster,
             format,
             path,

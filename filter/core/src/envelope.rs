@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::config::FilterConfig;
 use crate::dsn::Dsn;
+use crate::quantity::Quantity;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{EventId, TraceId};
@@ -59,31 +60,6 @@ pub enum BatchScope {
     Trace,
     /// All.
     Any,
-}
-
-/// How much is sent or lost.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Quantity {
-    /// Segments: transactions, where that is the format.
-    pub segments: u32,
-    /// Spans, those of the segments themselves among them.
-    pub spans: u32,
-}
-
-impl Quantity {
-    /// That of some segments.
-    pub fn total(segments: &[EncodedSegment]) -> Self {
-        let sum = |sum: Self, segment: &EncodedSegment| sum.plus(segment.quantity());
-        segments.iter().fold(Self::default(), sum)
-    }
-
-    /// Both together.
-    pub fn plus(self, more: Self) -> Self {
-        Self {
-            segments: self.segments.saturating_add(more.segments),
-            spans: self.spans.saturating_add(more.spans),
-        }
-    }
 }
 
 /// What one segment adds to a POST.

@@ -4,24 +4,54 @@ use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
 use crate::envelope::{EncodeBuffers, EncodedSegment, Format};
 use crate::headers::Headers;
+use crate::host::{Entropy, HostCalls, HostError, RequestHost};
+use crate::rules::RouteMetadata;
 use crate::span::data::DataConfig;
 use crate::span::{OpenSpan, Request, Segment, StreamInfo, UpstreamInfo};
 use crate::trace::dsc::Dsc;
 use crate::trace::id::{SpanId, TraceId};
-use crate::trace::{Sources, SpanContext};
+use crate::trace::SpanContext;
 
-/// Random bytes that count up from 1, a clock that stands still, and no attributes.
+/// Random bytes that count up from 1, a clock that stands still, and attributes at will.
+#[derive(Clone)]
 pub struct Host {
-    /// What `entropy` gives next.
+    /// What each random byte of the next call is.
     pub next_byte: u8,
     /// Whether there are random bytes.
     pub has_entropy: bool,
     /// The time.
     pub now_ns: u64,
     /// The attributes that are there.
-    pub attributes: Vec<(Attribute, Vec<u8>)>,
+    pub attributes: Vec<(Attribute, Value)>,
+    /// What the route's own metadata says.
+    pub metadata: RouteMetadata,
     /// What the end of the stream before a redirect left.
     pub redirect_token: Option<u64>,
+    /// The headers of the response.
+    pub response: Option<Headers>,
+    /// How many attributes were asked for.
+    pub asked: usize,
+}
+
+/// An attribute that a [`Host`] has.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(Vec<u8>),
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.as_bytes().to_vec())
+    }
 }
 
 impl Default for Host {
@@ -31,34 +61,70 @@ impl Default for Host {
             has_entropy: true,
             now_ns: 0,
             attributes: Vec::new(),
+            metadata: RouteMetadata::default(),
             redirect_token: None,
+            response: None,
+            asked: 0,
         }
     }
 }
 
 impl Host {
-    /// Hands out the sources for one request.
-    pub fn serve<T>(&mut self, request: impl FnOnce(&mut Sources<'_>) -> T) -> T {
-        let Self {
-            next_byte,
-            has_entropy,
-            now_ns,
-            attributes,
-            redirect_token,
-        } = self;
-        request(&mut Sources {
-            entropy: &mut |bytes| {
-                bytes.fill(*next_byte);
-                *next_byte = next_byte.wrapping_add(1).max(1);
-                *has_entropy
-            },
-            now_ns: &mut || *now_ns,
-            attribute: &mut |wanted| {
-                let known = attributes.iter().find(|(known, _)| *known == wanted);
-                known.map(|(_, value)| value.clone())
-            },
-            redirect_token: &mut || redirect_token.take(),
+    /// Lets something be done with the calls for one request. Random bytes are not stocked: each
+    /// value has its own.
+    pub fn serve<T>(&mut self, act: impl FnOnce(&mut HostCalls<'_>) -> T) -> T {
+        act(&mut HostCalls::new(self, &mut Entropy::new(0)))
+    }
+
+    fn attribute(&mut self, wanted: Attribute) -> Option<&Value> {
+        self.asked += 1;
+        let known = self.attributes.iter().find(|(known, _)| *known == wanted);
+        known.map(|(_, value)| value)
+    }
+}
+
+impl RequestHost for Host {
+    fn now_ns(&mut self) -> Result<u64, HostError> {
+        Ok(self.now_ns)
+    }
+
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        // One value, or a stock for many.
+        let each = if buffer.len() <= 16 { 16 } else { 8 };
+        for part in buffer.chunks_mut(each) {
+            part.fill(self.next_byte);
+            self.next_byte = self.next_byte.wrapping_add(1).max(1);
+        }
+        match self.has_entropy {
+            true => Ok(()),
+            false => Err(HostError::Unavailable),
+        }
+    }
+
+    fn number(&mut self, attribute: Attribute) -> Result<Option<i64>, HostError> {
+        Ok(match self.attribute(attribute) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
         })
+    }
+
+    fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
+        Ok(match self.attribute(attribute) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    fn route_metadata(&mut self) -> Result<RouteMetadata, HostError> {
+        Ok(self.metadata.clone())
+    }
+
+    fn redirect_token(&mut self) -> Result<Option<u64>, HostError> {
+        Ok(self.redirect_token.take())
+    }
+
+    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(self.response.clone())
     }
 }
 

@@ -1,17 +1,18 @@
 //! The Sentry filter without a host: values in, values out.
 //!
-//! One request is one straight line:
+//! Two machines, with values between them and the door to a host:
 //!
 //! ```text
-//! plugin configuration -> FilterConfig                                config, dsn
-//! request headers      -> TraceDecision -> header mutations + a span  headers, trace, route
-//! response headers     -> header mutations                            response, cors
-//! end of the stream    -> Segment       -> EncodedSegment in the Queue        span, envelope, queue
-//! tick                 -> Callout                                     transport
-//! answer               -> spans sent, spans lost                      transport, metrics
+//! request headers  -> Tracer::on_request  -> header mutations, a span    tracer, trace, route
+//! response headers -> Tracer::on_response -> header additions            response, cors
+//! end of a stream  -> Tracer::on_end      -> an encoded segment          span, envelope
+//!                     Exporter::collect   <- segments, counts            exporter, export
+//!                     Exporter::poll      -> Command: post, metric, log
+//! tick, response   -> Exporter::handle
 //! ```
-//! [`pipeline::Pipeline`] is that line. The clock and randomness are arguments, so nothing here can
-//! surprise a test; nothing here panics, because a panic would take the gateway's worker with it.
+//! The clock, randomness and attributes are asked for through one small trait ([`host`]), so
+//! nothing here can surprise a test; nothing here panics, because a panic would take the gateway's
+//! worker with it.
 //!
 //! `filter.md`, `sentry-protocol.md` and `envoy-wasm.md` in comments are pages of `docs/spec`: the
 //! specification of the filter, and what it relies on of Sentry's protocol and of Envoy.
@@ -51,21 +52,24 @@ pub mod cors;
 mod decimal;
 pub mod dsn;
 pub mod envelope;
+pub mod export;
+pub mod exporter;
 pub mod filter_state;
 pub mod headers;
+pub mod host;
 pub mod live;
-pub mod metrics;
 pub mod pattern;
-pub mod pipeline;
 pub mod protobuf;
-pub mod queue;
+pub mod quantity;
 mod reading;
 pub mod response;
 pub mod route;
 pub mod rules;
 pub mod span;
+mod text;
 pub mod trace;
-pub mod transport;
+pub mod tracer;
+pub mod worker;
 
 #[cfg(test)]
 mod fixtures;

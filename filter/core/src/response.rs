@@ -18,6 +18,7 @@ use crate::headers::{
     trim, HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, BAGGAGE,
     CONTENT_TYPE, SENTRY_TRACE, SERVER_TIMING, STATUS, TRACEPARENT,
 };
+use crate::host::HostCalls;
 use crate::live::HeapBytes;
 use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::traceparent::Traceparent;
@@ -80,36 +81,30 @@ pub struct PendingResponse {
     pub is_authorized: bool,
 }
 
-/// The answer. Each part is asked for only if it is needed, since the host charges for it: a header
-/// that is not there costs a tenth of reading all lines (envoy-wasm.md §1).
-pub struct Answer<'a> {
-    has: &'a mut dyn FnMut(&'static str) -> bool,
-    read: &'a mut dyn FnMut() -> Headers,
+/// The response. Each part is asked for only if it is needed, since the host charges for it: a
+/// header that is not there costs a tenth of reading all lines (docs/spec/envoy-wasm.md §1).
+pub struct ResponseReader<'a, 'h> {
+    calls: &'a mut HostCalls<'h>,
     lines: Option<Headers>,
 }
 
-impl<'a> Answer<'a> {
-    /// An answer by what tells whether there is a header, and by what reads all lines.
-    pub fn new(
-        has: &'a mut dyn FnMut(&'static str) -> bool,
-        read: &'a mut dyn FnMut() -> Headers,
-    ) -> Self {
-        Self {
-            has,
-            read,
-            lines: None,
-        }
+impl<'a, 'h> ResponseReader<'a, 'h> {
+    /// Reads by these calls.
+    pub fn new(calls: &'a mut HostCalls<'h>) -> Self {
+        Self { calls, lines: None }
     }
 
     fn has(&mut self, name: &'static str) -> bool {
         match &self.lines {
             Some(lines) => lines.value(name).is_some(),
-            None => (self.has)(name),
+            None => self.calls.has_response_header(name),
         }
     }
 
     fn lines(&mut self) -> &Headers {
-        self.lines.get_or_insert_with(&mut self.read)
+        let calls = &mut self.calls;
+        self.lines
+            .get_or_insert_with(|| calls.response_headers().unwrap_or_default())
     }
 }
 
@@ -127,7 +122,7 @@ impl HeapBytes for PendingResponse {
 }
 
 impl PendingResponse {
-    /// What the answer to a request depends on; `None` if nothing is done about any answer.
+    /// What the answer to a request depends on; `None` if nothing is done about any response.
     pub fn new(request: &Headers, decision: &TraceDecision, config: &FilterConfig) -> Option<Self> {
         let tells = decision.context.is_some()
             && (decision.carried.server_timing || config.response_headers != ResponseHeaders::NONE);
@@ -141,16 +136,20 @@ impl PendingResponse {
         })
     }
 
-    /// What to add to the answer.
-    pub fn additions(&self, answer: &mut Answer<'_>, config: &FilterConfig) -> Vec<HeaderAddition> {
+    /// What to add to the response.
+    pub fn additions(
+        &self,
+        response: &mut ResponseReader<'_, '_>,
+        config: &FilterConfig,
+    ) -> Vec<HeaderAddition> {
         let mut additions = Vec::new();
-        if self.cors != CorsRequest::SameOrigin && answer.has(ACCESS_CONTROL_ALLOW_ORIGIN) {
-            additions.extend(self.cors.addition(answer.lines(), config));
+        if self.cors != CorsRequest::SameOrigin && response.has(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            additions.extend(self.cors.addition(response.lines(), config));
         }
         if let Some(context) = self.context {
-            self.trace_headers(context, answer, config.response_headers, &mut additions);
-            if self.server_timing && is_private_document(answer.lines(), self.is_authorized) {
-                additions.extend(self.server_timing(context, answer.lines()));
+            self.trace_headers(context, response, config.response_headers, &mut additions);
+            if self.server_timing && is_private_document(response.lines(), self.is_authorized) {
+                additions.extend(self.server_timing(context, response.lines()));
             }
         }
         additions
@@ -161,7 +160,7 @@ impl PendingResponse {
     fn trace_headers(
         &self,
         context: SentryTrace,
-        answer: &mut Answer<'_>,
+        response: &mut ResponseReader<'_, '_>,
         wanted: ResponseHeaders,
         additions: &mut Vec<HeaderAddition>,
     ) {
@@ -170,26 +169,26 @@ impl PendingResponse {
             baggage,
             traceparent,
         } = wanted;
-        if (sentry_trace || baggage) && !answer.has(SENTRY_TRACE) && !answer.has(BAGGAGE) {
+        if (sentry_trace || baggage) && !response.has(SENTRY_TRACE) && !response.has(BAGGAGE) {
             additions.extend(sentry_trace.then(|| append(SENTRY_TRACE, context.to_value())));
             let has_members = baggage && !self.baggage.is_empty();
             additions.extend(has_members.then(|| append(BAGGAGE, self.baggage.clone())));
         }
-        if traceparent && !answer.has(TRACEPARENT) {
+        if traceparent && !response.has(TRACEPARENT) {
             let value = Traceparent::from(context).to_value();
             additions.push(append(TRACEPARENT, value));
         }
     }
 
-    fn server_timing(&self, context: SentryTrace, answer: &Headers) -> Option<HeaderAddition> {
-        server_timing::has_room(answer)
+    fn server_timing(&self, context: SentryTrace, response: &Headers) -> Option<HeaderAddition> {
+        server_timing::has_room(response)
             .then(|| append(SERVER_TIMING, server_timing::value(context, &self.baggage)))
     }
 }
 
 /// An HTML page that a browser shows and no cache gives to another visitor.
-fn is_private_document(answer: &Headers, is_authorized: bool) -> bool {
-    let media_type = answer
+fn is_private_document(response: &Headers, is_authorized: bool) -> bool {
+    let media_type = response
         .value(CONTENT_TYPE)
         .and_then(|value| value.split(|byte| *byte == b';').next())
         .map(trim)
@@ -197,8 +196,8 @@ fn is_private_document(answer: &Headers, is_authorized: bool) -> bool {
     let is_html = media_type.eq_ignore_ascii_case(b"text/html")
         || media_type.eq_ignore_ascii_case(b"application/xhtml+xml");
     // A redirection is no document, and what follows it has a trace of its own.
-    let is_final = matches!(answer.value(STATUS), Some([b'2' | b'4' | b'5', _, _]));
-    is_html && is_final && cache_control::is_private(answer, is_authorized)
+    let is_final = matches!(response.value(STATUS), Some([b'2' | b'4' | b'5', _, _]));
+    is_html && is_final && cache_control::is_private(response, is_authorized)
 }
 
 fn append(name: &'static str, value: Vec<u8>) -> HeaderAddition {

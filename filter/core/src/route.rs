@@ -4,7 +4,7 @@ use crate::dsn::Dsn;
 use crate::headers::{Headers, AUTHORITY, METHOD, PATH};
 use crate::pattern::{Pattern, PatternSet, MAX_TEXT, WORK};
 use crate::reading::{self, RequestPath};
-use crate::span::attributes::{shortened, MAX_NAME};
+use crate::text::{shortened, MAX_NAME};
 
 /// Whether a trace may begin and a span be recorded with a request. Not with `OPTIONS`, which
 /// nobody is interested in as a span, and not with requests to the receiver of the spans.

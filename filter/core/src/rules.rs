@@ -9,9 +9,9 @@
 
 mod matching;
 
-use crate::attribute::Attribute;
 use crate::decimal::number;
 use crate::headers::Headers;
+use crate::host::HostCalls;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Source, TransactionName};
 use crate::span::data::DataConfig;
@@ -121,43 +121,44 @@ pub struct Settings {
 
 impl Settings {
     /// What the rules say about a request.
-    pub fn new(
-        rules: &RuleSet,
-        headers: &Headers,
-        attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
-    ) -> Self {
+    pub fn new(rules: &RuleSet, headers: &Headers, calls: &mut HostCalls<'_>) -> Self {
         let mut settings = Self::default();
-        rules.each_match(headers, attribute, &mut |rule, verdict, find_groups| {
-            let Rule {
-                matching: _,
-                traces_sample_rate,
-                transaction,
-                ignore,
-                incoming_trace,
-                incoming_sampled,
-                propagate,
-                server_timing,
-            } = rule;
-            let trusts_less = |is_less: bool| match is_less {
-                true => verdict.is_possible,
-                false => verdict.is_certain,
-            };
-            let trace = incoming_trace.filter(|it| trusts_less(*it == IncomingTrace::Restart));
-            let sampled = incoming_sampled.filter(|it| trusts_less(*it == IncomingSampled::Ignore));
-            let propagate = propagate.filter(|it| trusts_less(!*it));
-            settings.incoming_trace = settings.incoming_trace.or(trace);
-            settings.incoming_sampled = settings.incoming_sampled.or(sampled);
-            settings.propagate = settings.propagate.or(propagate);
-            if !verdict.is_usual {
-                return;
-            }
-            if let (None, Some(template)) = (&settings.transaction, transaction) {
-                settings.transaction = name(template, find_groups);
-            }
-            settings.traces_sample_rate = settings.traces_sample_rate.or(*traces_sample_rate);
-            settings.ignore = settings.ignore.or(*ignore);
-            settings.server_timing = settings.server_timing.or(*server_timing);
-        });
+        rules.each_match(
+            headers,
+            &mut |attribute| calls.text(attribute),
+            &mut |rule, verdict, find_groups| {
+                let Rule {
+                    matching: _,
+                    traces_sample_rate,
+                    transaction,
+                    ignore,
+                    incoming_trace,
+                    incoming_sampled,
+                    propagate,
+                    server_timing,
+                } = rule;
+                let trusts_less = |is_less: bool| match is_less {
+                    true => verdict.is_possible,
+                    false => verdict.is_certain,
+                };
+                let trace = incoming_trace.filter(|it| trusts_less(*it == IncomingTrace::Restart));
+                let sampled =
+                    incoming_sampled.filter(|it| trusts_less(*it == IncomingSampled::Ignore));
+                let propagate = propagate.filter(|it| trusts_less(!*it));
+                settings.incoming_trace = settings.incoming_trace.or(trace);
+                settings.incoming_sampled = settings.incoming_sampled.or(sampled);
+                settings.propagate = settings.propagate.or(propagate);
+                if !verdict.is_usual {
+                    return;
+                }
+                if let (None, Some(template)) = (&settings.transaction, transaction) {
+                    settings.transaction = name(template, find_groups);
+                }
+                settings.traces_sample_rate = settings.traces_sample_rate.or(*traces_sample_rate);
+                settings.ignore = settings.ignore.or(*ignore);
+                settings.server_timing = settings.server_timing.or(*server_timing);
+            },
+        );
         settings
     }
 }
@@ -191,48 +192,52 @@ pub struct RouteMetadata {
 }
 
 impl RouteMetadata {
-    /// Reads the attribute: a map in the form of header maps, whose values are a text, a double of
-    /// 8 bytes or a boolean of one (seen on Envoy 1.40). What is something else is as if it were
-    /// absent. A `null` among them makes Envoy refuse the whole attribute.
-    pub fn read(attribute: Option<Vec<u8>>) -> Self {
-        let values = attribute
-            .and_then(|bytes| Headers::from_serialized(bytes).ok())
-            .unwrap_or_default();
+    /// The keys that it may have.
+    pub const KEYS: [&'static str; 3] = ["traces_sample_rate", "transaction", "ignore"];
+
+    /// Reads it, by what gives the value of a key. A value of another type is ignored, but a number
+    /// and a boolean may be texts: Envoy's YAML reader makes a text of every number with a point.
+    pub fn read(mut value: impl FnMut(&'static str) -> Option<MetadataValue>) -> Self {
+        let [rate, transaction, ignore] = Self::KEYS.map(&mut value);
         Self {
-            traces_sample_rate: values.value("traces_sample_rate").and_then(read_rate),
-            transaction: values
-                .value("transaction")
-                .and_then(read_text)
-                .map(|name| TransactionName::new(name, Source::Route)),
-            ignore: values.value("ignore").and_then(read_flag),
+            traces_sample_rate: match rate {
+                Some(MetadataValue::Number(rate)) => SampleRate::new(rate),
+                Some(MetadataValue::Text(text)) => number(text.trim()).and_then(SampleRate::new),
+                _ => None,
+            },
+            transaction: match transaction {
+                Some(MetadataValue::Text(name)) if is_name(&name) => {
+                    Some(TransactionName::new(&name, Source::Route))
+                }
+                _ => None,
+            },
+            ignore: match ignore {
+                Some(MetadataValue::Flag(flag)) => Some(flag),
+                Some(MetadataValue::Text(text)) => match text.as_str() {
+                    "true" => Some(true),
+                    "false" => Some(false),
+                    _ => None,
+                },
+                _ => None,
+            },
         }
     }
 }
 
-/// A text that says something. Doubles, booleans, lists and objects have control characters in
-/// them.
-fn read_text(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
+/// A value of metadata: those of `google.protobuf.Value` that the filter knows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetadataValue {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// A boolean.
+    Flag(bool),
 }
 
-/// A boolean, or the text that a quoted one is.
-fn read_flag(value: &[u8]) -> Option<bool> {
-    match value {
-        [1] | b"true" => Some(true),
-        [0] | b"false" => Some(false),
-        _ => None,
-    }
-}
-
-/// A double, or a number as text: Envoy's YAML reader makes a text of every number with a point.
-/// Eight bytes that are text are no double.
-fn read_rate(value: &[u8]) -> Option<SampleRate> {
-    let rate = match read_text(value) {
-        Some(text) => number(text.trim())?,
-        None => f64::from_le_bytes(value.try_into().ok()?),
-    };
-    SampleRate::new(rate)
+/// A text that says something.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
 }
 
 #[cfg(test)]

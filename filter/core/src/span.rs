@@ -16,9 +16,10 @@ pub mod stream_info;
 
 use std::borrow::Cow;
 
-use crate::envelope::Quantity;
 use crate::live::{piece, sum, HeapBytes};
+use crate::quantity::Quantity;
 use crate::route::TransactionName;
+use crate::text::{shortened, MAX_NAME, MAX_TEXT};
 use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
@@ -338,8 +339,8 @@ impl OpenSpan {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: SpanKind::Client,
-            name: attributes::shortened(name, attributes::MAX_NAME),
-            description: attributes::shortened(description, attributes::MAX_TEXT),
+            name: shortened(name, MAX_NAME),
+            description: shortened(description, MAX_TEXT),
             status,
             times,
             attributes: attributes::of_upstream_span(

@@ -6,6 +6,7 @@ pub mod continuation;
 pub mod dsc;
 pub mod id;
 pub mod redirect;
+pub mod request_start;
 pub mod sampling;
 pub mod sentry_trace;
 pub mod throttle;
@@ -17,9 +18,9 @@ mod sampler;
 
 use std::fmt;
 
-use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use crate::host::HostCalls;
 use crate::live::HeapBytes;
 use crate::route::{self, TransactionName};
 use crate::rules::{IncomingSampled, IncomingTrace, Settings};
@@ -141,20 +142,6 @@ impl HeapBytes for SpanContext {
     }
 }
 
-/// What a decision may use besides the headers. Each is asked for only if it is needed, since the
-/// host charges for it.
-pub struct Sources<'a> {
-    /// Fills a buffer with random bytes; `false` if there are none to be had.
-    pub entropy: &'a mut dyn FnMut(&mut [u8]) -> bool,
-    /// The time in nanoseconds since the epoch.
-    pub now_ns: &'a mut dyn FnMut() -> u64,
-    /// An attribute of the request.
-    pub attribute: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
-    /// The token that [`crate::pipeline::Pipeline::on_stream_end`] gave for the request that Envoy
-    /// has turned into this one. It must come from where no caller can write.
-    pub redirect_token: &'a mut dyn FnMut() -> Option<u64>,
-}
-
 /// What limits how many requests are recorded.
 #[derive(Debug)]
 pub struct Limits<'a> {
@@ -194,7 +181,7 @@ pub fn decide(
     config: &FilterConfig,
     limits: Limits<'_>,
     before: Option<Before<'_>>,
-    sources: &mut Sources<'_>,
+    calls: &mut HostCalls<'_>,
 ) -> TraceDecision {
     let baggage = Baggage::read(headers.values(BAGGAGE));
     let mut rejections = HeaderRejections::default();
@@ -208,7 +195,7 @@ pub fn decide(
         .map_err(|error| rejections.traceparent = Some(error))
         .unwrap_or_default()
         .flatten();
-    let settings = Settings::new(&config.rules, headers, sources.attribute);
+    let settings = Settings::new(&config.rules, headers, calls);
     let starts = config.dsn.as_ref().filter(|dsn| {
         limits.can_send && route::may_start(headers, dsn, config.transport.path.as_deref())
     });
@@ -233,7 +220,7 @@ pub fn decide(
         baggage: &baggage,
         starts,
         limits,
-        sources,
+        calls,
         metadata: None,
     };
     let arrived = match (sentry_trace, traceparent) {

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{any_value, KeyValue};
 use prost::Message;
-use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
+use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::pipeline::Pipeline;
-use sentry_filter_core::span::StreamInfo;
-use sentry_filter_core::trace::Sources;
+use sentry_filter_core::host::{HostError, RequestHost};
+use sentry_filter_core::tracer::StreamState;
+use sentry_filter_core::worker::Worker;
 use serde_json::Value;
 
 /// What a text of that name may have, in bytes. Names that are not here may have as much as an
@@ -119,45 +120,67 @@ fn config(format: &str, more: &str) -> FilterConfig {
     FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).expect("a configuration")
 }
 
+/// Random bytes that count up, a clock that stands still, attributes at will and the headers of
+/// the request as those of its response.
+struct Host<'a> {
+    next: u8,
+    number: &'a dyn Fn(Attribute) -> Option<i64>,
+    text: &'a dyn Fn(Attribute) -> Option<Vec<u8>>,
+    headers: Headers,
+}
+
+impl RequestHost for Host<'_> {
+    fn now_ns(&mut self) -> Result<u64, HostError> {
+        Ok(1)
+    }
+
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        for byte in buffer {
+            self.next = self.next.wrapping_add(1);
+            *byte = self.next;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, attribute: Attribute) -> Result<Option<i64>, HostError> {
+        Ok((self.number)(attribute))
+    }
+
+    fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
+        Ok((self.text)(attribute))
+    }
+
+    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(Some(self.headers.clone()))
+    }
+}
+
 /// What is posted for a request with these headers, which its response has, too.
 fn post(
     config: &FilterConfig,
     pairs: &[(String, String)],
-    attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
+    number: &dyn Fn(Attribute) -> Option<i64>,
+    text: &dyn Fn(Attribute) -> Option<Vec<u8>>,
 ) -> Vec<u8> {
-    let lines = || {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+    let lines = pairs
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let mut host = Host {
+        next: 0,
+        number,
+        text,
+        headers: Headers::from_pairs(lines),
     };
-    let headers = || Headers::from_pairs(lines());
-    let mut pipeline = Pipeline::new(config.clone());
-    let mut next = 0_u8;
-    let outcome = pipeline.on_request_headers(
-        &headers(),
-        &mut Sources {
-            entropy: &mut |bytes| {
-                next = next.wrapping_add(1);
-                bytes.fill(next);
-                true
-            },
-            now_ns: &mut || 1,
-            attribute,
-            redirect_token: &mut || None,
-        },
-    );
-    let request = outcome.request;
-    let span = request.span.as_deref().expect("a span");
-    let end = StreamInfo::read(
-        span,
-        true,
-        &PrefetchedAttributes::default(),
-        attribute,
-        &mut || 1,
-    );
-    pipeline.on_stream_end(request, end, || Some(headers()));
-    let callout = pipeline.next_callout(u64::MAX / 2).expect("a callout");
-    callout.body
+    let mut worker = Worker::alone(config.clone());
+    let headers = host.headers.clone();
+    let outcome = worker.on_request(&headers, &mut host);
+    assert!(outcome.request.span.is_some(), "a span");
+    worker.on_end(&mut StreamState::Live(outcome.request), &mut host);
+    worker.handle(Event::Shutdown, u64::MAX / 2);
+    match worker.exporter().poll(u64::MAX / 2) {
+        Some(Command::Post(callout)) => callout.body,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn texts(format: &str, body: &[u8]) -> Vec<(String, String)> {
@@ -196,18 +219,15 @@ fn no_text_is_longer_than_its_bound() {
         if method.is_empty() {
             pairs[0].1 = giant("");
         }
-        let mut attribute = |wanted: Attribute| {
-            let number = |number: i64| Some(number.to_le_bytes().to_vec());
-            match wanted {
-                Attribute::RequestTime => number(1_787_306_400_000_000_000),
-                Attribute::RequestDuration => number(1_000_000),
-                Attribute::ResponseCode => number(503),
-                Attribute::ResponseFlags => number(i64::MAX),
-                Attribute::RouteMetadata => None,
-                _ => Some(giant("/").into_bytes()),
-            }
+        let number = |wanted: Attribute| match wanted {
+            Attribute::RequestTime => Some(1_787_306_400_000_000_000),
+            Attribute::RequestDuration => Some(1_000_000),
+            Attribute::ResponseCode => Some(503),
+            Attribute::ResponseFlags => Some(i64::MAX),
+            _ => None,
         };
-        let found = texts(format, &post(&config, &pairs, &mut attribute));
+        let text = |_| Some(giant("/").into_bytes());
+        let found = texts(format, &post(&config, &pairs, &number, &text));
         assert!(found.len() > 25, "{format}: {found:?}");
         for (name, text) in found {
             let bound = bounds.get(name.as_str()).copied().unwrap_or(MAX_TEXT);
@@ -245,7 +265,7 @@ fn a_dsc_that_arrived_has_no_more_than_baggage_may_have() {
                 (":path", "/".to_owned()),
             ];
             let pairs = pairs.map(|(name, value)| (name.to_owned(), value));
-            let body = post(&config(format, ""), &pairs, &mut |_| None);
+            let body = post(&config(format, ""), &pairs, &|_| None, &|_| None);
             let header = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let header: Value = serde_json::from_slice(header).expect("a header");
             let mut found = Vec::new();

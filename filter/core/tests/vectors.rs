@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway::Gateway;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::{Dsn, ParseDsnError};
+use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
 use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
-use sentry_filter_core::transport::rate_limit::limit_s;
 use vectors::{expand, none_of, Header};
 
 /// What a reader made of the lines of a header: what it writes, or its reason.
@@ -68,7 +68,7 @@ fn requests() {
 
 #[test]
 fn responses() {
-    vectors::judge_responses(|row| Gateway::new(&row.config()).answer(row));
+    vectors::judge_responses(|row| Gateway::new(&row.config()).respond(row));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::root::Root;
+use crate::root::{self, Root, SharedRoot};
 use crate::stream::Stream;
 
 /// The ABI's `Action::Continue`: no callback ever holds a stream.
@@ -21,7 +21,7 @@ const CONTINUE: u32 = 0;
 
 #[derive(Clone)]
 enum Context {
-    Root(Rc<Root>),
+    Root(SharedRoot),
     Stream(Rc<RefCell<Stream>>),
 }
 
@@ -40,11 +40,27 @@ fn context(id: u32) -> Option<Context> {
     contexts(|all| all.get(&id).cloned()).flatten()
 }
 
-fn root(id: u32) -> Option<Rc<Root>> {
+fn root(id: u32) -> Option<SharedRoot> {
     match context(id)? {
         Context::Root(root) => Some(root),
         Context::Stream(_) => None,
     }
+}
+
+/// All other root contexts, the oldest first: several plugins, and several generations of one, may
+/// share a VM. The host makes each a context of its own and tells none of the others.
+pub fn other_roots(root: &SharedRoot) -> Vec<SharedRoot> {
+    let others = contexts(|all| {
+        let roots = all.values().filter_map(|context| match context {
+            Context::Root(root) => Some(root),
+            Context::Stream(_) => None,
+        });
+        roots
+            .filter(|other| !Rc::ptr_eq(other, root))
+            .cloned()
+            .collect()
+    });
+    others.unwrap_or_default()
 }
 
 /// Lets a stream act, unless it is at work already.
@@ -61,8 +77,8 @@ fn on_stream(id: u32, act: impl FnOnce(&mut Stream)) {
 #[no_mangle]
 extern "C" fn proxy_on_context_create(id: u32, root_id: u32) {
     let context = match (root_id, root(root_id)) {
-        (0, _) => Context::Root(Rc::new(Root::new(id))),
-        (_, Some(root)) => Context::Stream(Rc::new(RefCell::new(root.stream(id)))),
+        (0, _) => Context::Root(Rc::new(RefCell::new(Root::new(id)))),
+        (_, Some(root)) => Context::Stream(Rc::new(RefCell::new(Stream::new(id, root)))),
         (_, None) => return,
     };
     let replaced = contexts(|all| all.insert(id, context));
@@ -76,13 +92,13 @@ extern "C" fn proxy_on_vm_start(_root_id: u32, _size: usize) -> bool {
 
 #[no_mangle]
 extern "C" fn proxy_on_configure(root_id: u32, _size: usize) -> bool {
-    root(root_id).is_some_and(|root| root.on_configure())
+    root(root_id).is_some_and(|root| root::on_configure(&root))
 }
 
 #[no_mangle]
 extern "C" fn proxy_on_tick(root_id: u32) {
     if let Some(root) = root(root_id) {
-        root.on_tick();
+        root::on_tick(&root);
     }
 }
 
@@ -95,7 +111,7 @@ extern "C" fn proxy_on_http_call_response(
     _trailers: usize,
 ) {
     if let Some(root) = root(root_id) {
-        root.on_http_call_response(token);
+        root::on_http_call_response(&root, token);
     }
 }
 
@@ -119,7 +135,7 @@ extern "C" fn proxy_on_log(id: u32) {
 /// Whether the context has ended. One that has not says so with `proxy_done`.
 #[no_mangle]
 extern "C" fn proxy_on_done(id: u32) -> bool {
-    root(id).is_none_or(|root| root.on_done())
+    root(id).is_none_or(|root| root::on_done(&root))
 }
 
 #[no_mangle]

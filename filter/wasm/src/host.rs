@@ -2,44 +2,22 @@
 //!
 //! The calls go to the ABI's imports and not through `proxy_wasm::hostcalls`, which panics on every
 //! status that it did not expect and on texts that are not UTF-8. The status is a plain number
-//! here, since a host may answer with one that the SDK's enum does not have.
+//! here, since a host may give one that the SDK's enum does not have.
 #![allow(unsafe_code)]
 
-use std::fmt;
+mod imports;
+
 use std::ptr;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use sentry_filter_core::attribute::Attribute;
+use sentry_filter_codec::{attributes, header_map, lifetime, shared_number};
 use sentry_filter_core::config::EnvDefaults;
-use sentry_filter_core::headers::{self, HeaderAddition, HeaderMutation, Headers};
-use sentry_filter_core::metrics::MetricKind;
-use sentry_filter_core::protobuf::Message;
-use sentry_filter_core::transport::Callout;
+use sentry_filter_core::export::metrics::MetricKind;
+use sentry_filter_core::export::transport::Callout;
+use sentry_filter_core::headers::{HeaderAddition, HeaderMutation, Headers};
+use sentry_filter_core::host::HostError;
 
-/// The host's answer to a call that it did not carry out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostError {
-    /// The ABI's status.
-    Status(u32),
-    /// The call succeeded, but what came back is not what the ABI promises.
-    Malformed,
-}
-
-impl fmt::Display for HostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::Malformed => f.write_str("malformed data"),
-        }
-    }
-}
-
-impl HostError {
-    /// Whether the host does not have such a call at all, and not only now.
-    pub fn is_for_good(self) -> bool {
-        self == Self::Status(UNIMPLEMENTED)
-    }
-}
+use imports::*;
 
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
@@ -52,99 +30,6 @@ const HTTP_RESPONSE_HEADERS: u32 = 2;
 const HTTP_CALL_RESPONSE_HEADERS: u32 = 6;
 const HTTP_CALL_RESPONSE_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
-
-#[link(wasm_import_module = "env")]
-extern "C" {
-    fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
-    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
-    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
-    fn proxy_get_buffer_bytes(
-        buffer: u32,
-        start: usize,
-        max_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-    fn proxy_get_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_add_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_replace_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_property(
-        path: *const u8,
-        path_size: usize,
-        value: *const u8,
-        value_size: usize,
-    ) -> u32;
-    fn proxy_http_call(
-        upstream: *const u8,
-        upstream_size: usize,
-        headers: *const u8,
-        headers_size: usize,
-        body: *const u8,
-        body_size: usize,
-        trailers: *const u8,
-        trailers_size: usize,
-        timeout_ms: u32,
-        token: *mut u32,
-    ) -> u32;
-    fn proxy_get_shared_data(
-        key: *const u8,
-        key_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-        cas: *mut u32,
-    ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        value_size: usize,
-        cas: u32,
-    ) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_size: usize,
-        argument: *const u8,
-        argument_size: usize,
-        data: *mut *mut u8,
-        size: *mut usize,
-    ) -> u32;
-    fn proxy_set_effective_context(context_id: u32) -> u32;
-    fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
-    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
-    fn proxy_done() -> u32;
-}
-
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-extern "C" {
-    fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u32;
-    fn environ_get(pointers: *mut *mut u8, texts: *mut u8) -> u32;
-}
 
 /// More variables than anybody passes to a VM.
 const MAX_VARIABLES: usize = 4_096;
@@ -175,25 +60,17 @@ pub fn plugin_configuration() -> Result<Vec<u8>, HostError> {
 }
 
 /// The environment variables of the VM and the node, as far as the filter is interested.
-pub fn env() -> EnvDefaults {
+pub fn env_defaults() -> EnvDefaults {
     let environment = environment().unwrap_or_default();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let variable = |name: &str| {
-        environment
+        let mut values = environment
             .iter()
-            .filter_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-            .map(|value| String::from_utf8_lossy(value).into_owned())
-            .next()
+            .filter_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+        values.next().map(text)
     };
-    EnvDefaults {
-        dsn: variable("SENTRY_DSN"),
-        environment: variable("SENTRY_ENVIRONMENT"),
-        release: variable("SENTRY_RELEASE"),
-        traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
-        node_id: property(Attribute::NodeId)
-            .ok()
-            .flatten()
-            .map(|id| String::from_utf8_lossy(&id).into_owned()),
-    }
+    let node_id = property(attributes::NODE_ID).ok().flatten();
+    EnvDefaults::read(variable, node_id.as_deref().map(text))
 }
 
 /// The environment of the VM, each variable as `name=value`. The standard library is of no use
@@ -236,13 +113,13 @@ pub fn has_response_header(name: &str) -> Result<bool, HostError> {
     Ok(value.is_some())
 }
 
-/// The headers of the answer to a callout; only while it is being delivered. None if the callout
+/// The headers of the response to a callout; only while it is being delivered. None if the callout
 /// failed.
 pub fn callout_response_headers() -> Result<Headers, HostError> {
     Ok(header_map(HTTP_CALL_RESPONSE_HEADERS)?.unwrap_or_default())
 }
 
-/// The beginning of the answer to a callout; only while it is being delivered.
+/// The beginning of the response to a callout; only while it is being delivered.
 pub fn callout_response_body(max_size: usize) -> Result<Vec<u8>, HostError> {
     let bytes = returned(|data, size| {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
@@ -259,13 +136,13 @@ pub fn shared_number(key: &str) -> Result<Option<(u64, u32)>, HostError> {
         // the host makes during the call.
         unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut version) }
     })?;
-    let number = bytes.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let number = bytes.and_then(|bytes| shared_number::read(&bytes));
     Ok(number.map(|number| (number, version)))
 }
 
 /// Sets a shared number, unless it has another version by now: `false`. Version 0 is any.
 pub fn set_shared_number(key: &str, number: u64, version: u32) -> Result<bool, HostError> {
-    let value = number.to_le_bytes();
+    let value = shared_number::write(number);
     // SAFETY: both slices live until the call returns, and the host only reads them.
     let status = unsafe {
         proxy_set_shared_data(
@@ -331,38 +208,21 @@ pub fn set_filter_state(name: &str, value: &[u8]) -> Result<(), HostError> {
     check(unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
-/// A value of the stream's filter state; `None` where there is none.
-pub fn filter_state(name: &str) -> Result<Option<Vec<u8>>, HostError> {
-    returned(|data, size| {
-        // SAFETY: the name lives until the call returns, the pointers are valid for the writes that
-        // the host makes during the call.
-        unsafe { proxy_get_property(name.as_ptr(), name.len(), data, size) }
-    })
-}
-
 /// Lets a value of filter state live as long as the client's request, so that it outlives internal
-/// redirects (Envoy's own function `declare_property`). A host that does not have it has no
-/// internal redirects either.
+/// redirects. A host that does not have this has no internal redirects either.
 pub fn keep_filter_state(name: &str) -> Result<(), HostError> {
-    /// `LifeSpan.DownstreamRequest` of Envoy's `DeclarePropertyArguments`, where `WasmType` has
-    /// `Bytes` as 0.
-    const DOWNSTREAM_REQUEST: i64 = 1;
-    let mut arguments = Message::default();
-    arguments
-        .bytes(1, name.as_bytes())
-        .number(5, DOWNSTREAM_REQUEST);
-    match call_by_name("declare_property", &arguments.into_bytes()) {
-        Err(refused) if refused.is_for_good() => Ok(()),
+    match call_by_name(lifetime::FUNCTION, &lifetime::of_request(name)) {
+        Err(HostError::Unavailable) => Ok(()),
         declared => declared.map(|_| ()),
     }
 }
 
-/// An attribute of the stream; `None` where the host does not have it.
-pub fn property(attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
-    let path = attribute.path();
+/// A property by its path: an attribute of the stream, or a value of its filter state; `None` where
+/// the host does not have it.
+pub fn property(path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
     returned(|data, size| {
-        // SAFETY: the path is static, the pointers are valid for the writes that the host makes
-        // during the call.
+        // SAFETY: the path lives until the call returns, the pointers are valid for the writes that
+        // the host makes during the call.
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
     })
 }
@@ -380,8 +240,8 @@ impl Expression {
                 .map(|token| token.try_into().map(Self))
                 .transpose()
                 .map_err(|_| HostError::Malformed),
-            Err(refused) if refused.is_for_good() => Ok(None),
-            Err(refused) => Err(refused),
+            Err(HostError::Unavailable) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -415,7 +275,7 @@ fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, HostErro
     })
 }
 
-/// Makes a callout and returns the token that its answer will have.
+/// Makes a callout and returns the token that its response will have.
 pub fn dispatch(callout: &Callout) -> Result<u32, HostError> {
     let Callout {
         cluster,
@@ -425,12 +285,12 @@ pub fn dispatch(callout: &Callout) -> Result<u32, HostError> {
         segments: _,
         report: _,
     } = callout;
-    let headers = headers::serialize(
+    let headers = header_map::write(
         headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
     );
-    let trailers = headers::serialize(std::iter::empty());
+    let trailers = header_map::write(std::iter::empty());
     let mut token = 0;
     // SAFETY: all slices live until the call returns and the host only reads them; the token is
     // valid for the one write it makes.
@@ -470,52 +330,15 @@ pub fn change_metric(id: u32, change: i64) -> Result<(), HostError> {
     check(unsafe { proxy_increment_metric(id, change) })
 }
 
-/// Tells the host that a root context whose `on_done` answered "not yet" has ended.
+/// Tells the host that a root context whose `on_done` said "not yet" has ended.
 pub fn done() -> Result<(), HostError> {
     // SAFETY: nothing is passed.
     check(unsafe { proxy_done() })
 }
 
-/// A random number; 0 if the host has none.
-pub fn random_number() -> u64 {
-    getrandom::u64().unwrap_or_default()
-}
-
-/// Random bytes, fetched for many requests at once: a call to the host costs more than the bytes.
-#[derive(Default)]
-pub struct Entropy {
-    stock: Vec<u8>,
-}
-
-impl Entropy {
-    const STOCK: usize = 768;
-
-    /// A random number; 0 if the host has none.
-    pub fn number(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        match self.fill(&mut bytes) {
-            true => u64::from_le_bytes(bytes),
-            false => 0,
-        }
-    }
-
-    /// Fills a buffer; `false` if the host has no random bytes.
-    pub fn fill(&mut self, buffer: &mut [u8]) -> bool {
-        if self.stock.len() < buffer.len() {
-            self.stock.resize(Self::STOCK, 0);
-            if getrandom::fill(&mut self.stock).is_err() {
-                self.stock.clear();
-                return false;
-            }
-        }
-        for byte in buffer {
-            let Some(random) = self.stock.pop() else {
-                return false;
-            };
-            *byte = random;
-        }
-        true
-    }
+/// Fills a buffer with random bytes.
+pub fn fill_random(buffer: &mut [u8]) -> Result<(), HostError> {
+    getrandom::fill(buffer).map_err(|_| HostError::Malformed)
 }
 
 /// The lines of a header map; `None` if there are none.
@@ -524,15 +347,22 @@ fn header_map(map: u32) -> Result<Option<Headers>, HostError> {
         // SAFETY: the pointers are valid for the writes that the host makes during the call.
         unsafe { proxy_get_header_map_pairs(map, data, size) }
     })?;
-    let headers = Headers::from_serialized(bytes.unwrap_or_default());
+    let headers = header_map::read(bytes.unwrap_or_default());
     let headers = headers.map_err(|_| HostError::Malformed)?;
     Ok(Some(headers).filter(|headers| !headers.is_empty()))
+}
+
+fn refused(status: u32) -> HostError {
+    match status {
+        UNIMPLEMENTED => HostError::Unavailable,
+        status => HostError::Refused(status),
+    }
 }
 
 fn check(status: u32) -> Result<(), HostError> {
     match status {
         OK => Ok(()),
-        status => Err(HostError::Status(status)),
+        status => Err(refused(status)),
     }
 }
 
@@ -548,7 +378,7 @@ fn returned(
         // which gives it away as a boxed slice of exactly this size.
         OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
         NOT_FOUND => Ok(None),
-        status => Err(HostError::Status(status)),
+        status => Err(refused(status)),
     }
 }
 

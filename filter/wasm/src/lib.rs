@@ -26,7 +26,6 @@ mod exports;
 mod host;
 mod root;
 mod stream;
-mod workers;
 
 proxy_wasm::main! {{
     host::install_logger();

@@ -1,238 +1,191 @@
-//! One request: its headers on the way in, those of its answer on the way out, its end.
-
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+//! One request: its headers on the way in, those of its response on the way out, its end.
 
 use log::{info, warn};
-use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
-use sentry_filter_core::cors::filter_order::FilterOrder;
+use sentry_filter_codec::attributes::{self, PrefetchedAttributes};
+use sentry_filter_codec::{route_metadata, shared_number};
+use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::filter_state::FilterState;
-use sentry_filter_core::pipeline::{LiveRequest, RequestOutcome};
-use sentry_filter_core::response::{Answer, PendingResponse};
-use sentry_filter_core::span::StreamInfo;
-use sentry_filter_core::trace::Sources;
+use sentry_filter_core::headers::Headers;
+use sentry_filter_core::host::{HostError, RequestHost};
+use sentry_filter_core::rules::RouteMetadata;
+use sentry_filter_core::tracer::StreamState;
 
 use crate::host;
-use crate::root::Worker;
+use crate::root::{Configured, SharedRoot};
 
 /// The stream context.
 pub struct Stream {
     id: u32,
-    worker: Rc<RefCell<Worker>>,
-    request: Option<LiveRequest>,
-    /// Whether the request's headers came here: a filter in front of this one may have answered.
-    saw_request: bool,
+    root: SharedRoot,
+    state: StreamState,
 }
 
 impl Stream {
-    /// A stream of a worker, which the host calls by a number.
-    pub fn new(id: u32, worker: Rc<RefCell<Worker>>) -> Self {
+    /// A stream of a root context, which the host calls by a number.
+    pub fn new(id: u32, root: SharedRoot) -> Self {
         Self {
             id,
-            worker,
-            request: None,
-            saw_request: false,
+            root,
+            state: StreamState::default(),
         }
     }
 
     /// The request's headers have arrived.
     pub fn on_request_headers(&mut self) {
-        self.saw_request = true;
-        if let Ok(mut worker) = self.worker.try_borrow_mut() {
-            let outcome = worker.on_request_headers();
-            // Whatever an earlier call left belongs to no request any more.
-            self.request = outcome.map(|outcome| outcome.request);
+        // Whatever an earlier call left belongs to no request any more.
+        self.state = StreamState::Unread;
+        let Ok(mut root) = self.root.try_borrow_mut() else {
+            return;
+        };
+        if let Some(configured) = &mut root.configured {
+            self.state = configured.on_request_headers();
         }
     }
 
-    /// The headers of its answer have arrived.
+    /// The headers of its response have arrived.
     pub fn on_response_headers(&mut self) {
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+        let Ok(mut root) = self.root.try_borrow_mut() else {
             return;
         };
-        let Some(request) = &mut self.request else {
-            return;
-        };
-        request.set_answered();
-        if let Some(response) = &request.response {
-            worker.on_response_headers(response);
-        }
-        if let Some(span) = &mut request.span {
-            span.answered_ns = span.sent_ns.map(|_| worker.now_ns());
-            if span.wants_passing_code() {
-                span.passing_code = worker.response_code();
-            }
+        if let Some(configured) = &mut root.configured {
+            configured.on_response_headers(&mut self.state);
         }
     }
 
     /// The stream has ended.
     pub fn on_log(&mut self) {
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+        let Ok(mut root) = self.root.try_borrow_mut() else {
             return;
         };
-        let request = self.request.take();
-        let response = request.as_ref().and_then(|one| one.response.as_deref());
-        if response.is_some() || !self.saw_request {
-            worker.check_filter_order(response);
+        if let Some(configured) = &mut root.configured {
+            configured.on_stream_end(&mut self.state);
+            configured.flush_full_batch(self.id);
         }
-        let Some(request) = request else {
-            return;
-        };
-        let is_recorded = request.span.is_some();
-        if is_recorded || request.may_be_redirected() {
-            worker.on_stream_end(request);
-        }
-        if is_recorded {
-            worker.flush_full_batch(self.id);
-        }
+        self.state = StreamState::Unread;
     }
 }
 
-impl Worker {
-    fn on_request_headers(&mut self) -> Option<RequestOutcome> {
+impl Configured {
+    fn on_request_headers(&mut self) -> StreamState {
         // Without the headers nothing is known about the request, so nothing is done about it.
         let headers = host::request_headers();
-        let headers = self.accept(headers)?;
-        let Self {
-            pipeline,
-            entropy,
-            redirect_state,
-            ..
-        } = self;
-        let refused = Refusals::default();
-        let mut sources = Sources {
-            entropy: &mut |bytes| {
-                let filled = entropy.fill(bytes);
-                refused.count(!filled);
-                filled
-            },
-            now_ns: &mut || refused.accept(host::now_ns()).unwrap_or_default(),
-            attribute: &mut |attribute| refused.accept(host::property(attribute))?,
-            redirect_token: &mut || {
-                let token = refused.accept(host::filter_state(redirect_state))??;
-                Some(u64::from_le_bytes(token.try_into().ok()?))
-            },
+        let Some(headers) = self.accept(headers) else {
+            return StreamState::Unread;
         };
-        let pipeline = pipeline.as_mut()?;
-        let outcome = pipeline.on_request_headers(&headers, &mut sources);
-        refused.tell(self);
+        let mut host = StreamHost::new(&self.redirect_state);
+        let outcome = self.worker.on_request(&headers, &mut host);
         if let Some(line) = &outcome.log {
             info!("{line}");
         }
         for mutation in &outcome.mutations {
-            let result = host::mutate_request_headers(mutation);
-            self.accept(result);
+            self.accept(host::mutate_request_headers(mutation));
         }
         if let Some(state) = outcome.context.map(FilterState::new) {
             for (name, value) in state.iter() {
-                let result = host::set_filter_state(name, value.as_bytes());
-                self.accept(result);
+                self.accept(host::set_filter_state(name, value.as_bytes()));
             }
         }
-        Some(outcome)
+        StreamState::Live(outcome.request)
     }
 
-    fn on_response_headers(&mut self, response: &PendingResponse) {
-        let Some(pipeline) = &self.pipeline else {
-            return;
-        };
-        let refused = Refusals::default();
-        // What cannot be read is there, for all we know: nothing of ours is put beside it.
-        let mut has = |name| {
-            refused
-                .accept(host::has_response_header(name))
-                .unwrap_or(true)
-        };
-        let mut read = || {
-            refused
-                .accept(host::response_headers())
-                .flatten()
-                .unwrap_or_default()
-        };
-        let additions =
-            pipeline.on_response_headers(response, &mut Answer::new(&mut has, &mut read));
-        refused.tell(self);
+    fn on_response_headers(&mut self, state: &mut StreamState) {
+        let mut host = StreamHost::new(&self.redirect_state);
+        let additions = self.worker.on_response(state, &mut host);
         for addition in &additions {
-            let result = host::add_response_header(addition);
-            self.accept(result);
+            self.accept(host::add_response_header(addition));
         }
     }
 
-    /// The code of the answer as it is now.
-    fn response_code(&mut self) -> Option<u16> {
-        let code = host::property(Attribute::ResponseCode);
-        let code = i64::from_le_bytes(self.accept(code)??.try_into().ok()?);
-        u16::try_from(code).ok()
-    }
-
-    /// `response` is `None` if the request's headers never came here.
-    fn check_filter_order(&mut self, response: Option<&PendingResponse>) {
-        let Some(pipeline) = &mut self.pipeline else {
-            return;
+    fn on_stream_end(&mut self, state: &mut StreamState) {
+        let mut host = StreamHost {
+            // For a single attribute it would cost more than that.
+            expression: self.expression.as_ref().filter(|_| state.is_recorded()),
+            ..StreamHost::new(&self.redirect_state)
         };
-        let refused = Refusals::default();
-        let is_wrong = pipeline.is_out_of_order(
-            response.map(|response| &response.cors),
-            || refused.accept(host::request_headers()),
-            || refused.accept(host::response_headers())?,
-        );
-        refused.tell(self);
-        if is_wrong {
-            warn!("{}", FilterOrder::WARNING);
+        let outcome = self.worker.on_end(state, &mut host);
+        if let Some(token) = outcome.redirect_token {
+            let token = shared_number::write(token);
+            self.accept(host::set_filter_state(&self.redirect_state, &token));
         }
-    }
-
-    fn on_stream_end(&mut self, request: LiveRequest) {
-        let Some(pipeline) = &mut self.pipeline else {
-            return;
-        };
-        let refused = Refusals::default();
-        let mut attribute = |attribute| refused.accept(host::property(attribute))?;
-        let mut now_ns = || refused.accept(host::now_ns()).unwrap_or_default();
-        let Some(span) = &request.span else {
-            let details = attribute(Attribute::ResponseCodeDetails);
-            let token = pipeline.on_unrecorded_end(request, details.as_deref(), now_ns());
-            refused.tell(self);
-            return self.mark_redirected(token);
-        };
-        let told = self.at_end.as_ref().and_then(host::Expression::evaluate);
-        let end = StreamInfo::read(
-            span,
-            pipeline.config().data.send_default_pii,
-            &told.map(PrefetchedAttributes::read).unwrap_or_default(),
-            &mut attribute,
-            &mut now_ns,
-        );
-        let answer = || refused.accept(host::response_headers())?;
-        let token = pipeline.on_stream_end(request, end, answer);
-        refused.tell(self);
-        self.mark_redirected(token);
-    }
-
-    /// Leaves a token with a request that Envoy redirects, where only this filter can have put it.
-    fn mark_redirected(&mut self, token: Option<u64>) {
-        if let Some(token) = token {
-            let set = host::set_filter_state(&self.redirect_state, &token.to_le_bytes());
-            self.accept(set);
+        if let Some(warning) = outcome.warning {
+            warn!("{warning}");
         }
     }
 }
 
-/// Counts host calls that were refused while the pipeline is busy and cannot be told.
-#[derive(Default)]
-struct Refusals(Cell<i64>);
+/// The host of the current stream.
+struct StreamHost<'a> {
+    redirect_state: &'a str,
+    /// What gives many attributes at once; gone once it was evaluated.
+    expression: Option<&'a host::Expression>,
+    prefetched: PrefetchedAttributes,
+}
 
-impl Refusals {
-    fn accept<T>(&self, result: Result<T, host::HostError>) -> Option<T> {
-        self.count(result.is_err());
-        result.ok()
+impl<'a> StreamHost<'a> {
+    fn new(redirect_state: &'a str) -> Self {
+        Self {
+            redirect_state,
+            expression: None,
+            prefetched: PrefetchedAttributes::default(),
+        }
     }
 
-    fn count(&self, is_refused: bool) {
-        self.0.set(self.0.get().saturating_add(is_refused.into()));
+    /// The bytes of an attribute.
+    fn attribute<T>(
+        &mut self,
+        attribute: Attribute,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, HostError> {
+        if PrefetchedAttributes::includes(attribute) {
+            if let Some(expression) = self.expression.take() {
+                let list = expression.evaluate();
+                self.prefetched = list.map(PrefetchedAttributes::read).unwrap_or_default();
+            }
+        }
+        if let Some(bytes) = self.prefetched.get(attribute) {
+            return Ok(Some(read(bytes)));
+        }
+        let bytes = host::property(attributes::path(attribute))?;
+        Ok(bytes.map(|bytes| read(&bytes)))
+    }
+}
+
+impl RequestHost for StreamHost<'_> {
+    fn now_ns(&mut self) -> Result<u64, HostError> {
+        host::now_ns()
     }
 
-    fn tell(&self, worker: &mut Worker) {
-        worker.count_refused(self.0.get());
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        host::fill_random(buffer)
+    }
+
+    fn number(&mut self, attribute: Attribute) -> Result<Option<i64>, HostError> {
+        Ok(self.attribute(attribute, attributes::number)?.flatten())
+    }
+
+    fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
+        self.attribute(attribute, <[u8]>::to_vec)
+    }
+
+    fn route_metadata(&mut self) -> Result<RouteMetadata, HostError> {
+        let metadata = host::property(attributes::ROUTE_METADATA)?;
+        Ok(metadata.map(route_metadata::read).unwrap_or_default())
+    }
+
+    fn redirect_token(&mut self) -> Result<Option<u64>, HostError> {
+        let token = host::property(self.redirect_state.as_bytes())?;
+        Ok(token.and_then(|token| shared_number::read(&token)))
+    }
+
+    fn request_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        host::request_headers().map(Some)
+    }
+
+    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        host::response_headers()
+    }
+
+    fn has_response_header(&mut self, name: &'static str) -> Result<bool, HostError> {
+        host::has_response_header(name)
     }
 }

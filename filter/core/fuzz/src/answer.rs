@@ -10,10 +10,11 @@ use std::sync::OnceLock;
 
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::headers::{HeaderAddition, Headers};
-use sentry_filter_core::pipeline::Pipeline;
-use sentry_filter_core::response::{Answer, PendingResponse};
+use sentry_filter_core::tracer::StreamState;
+use sentry_filter_core::worker::Worker;
 
-use super::request::{self, Host};
+use super::host::Host;
+use super::request;
 use super::{input, strict};
 
 const CONFIGURATIONS: [&str; 6] = [
@@ -53,14 +54,19 @@ pub fn check(data: &[u8]) {
     let mut lines: Vec<_> = pairs.collect();
     let asked = headers(&asked);
 
-    let mut pipeline = Pipeline::new(config.clone());
-    let outcome = host.serve(|sources| pipeline.on_request_headers(&asked, sources));
-    let Some(response) = outcome.request.response else {
+    let mut worker = Worker::alone(config.clone());
+    let outcome = worker.on_request(&asked, &mut host);
+    if outcome.request.response.is_none() {
         return;
-    };
+    }
+    let mut state = StreamState::Live(outcome.request);
     let before = headers(&lines);
-    let additions = answered(&pipeline, &response, &before);
-    for HeaderAddition { name, value } in &additions {
+    let mut additions = |response: &Headers| {
+        host.response = Some(response.clone());
+        worker.on_response(&mut state, &mut host)
+    };
+    let added = additions(&before);
+    for HeaderAddition { name, value } in &added {
         assert!(
             name == &ALLOW || name == &EXPOSE || TELLING.contains(name),
             "{name}"
@@ -71,33 +77,23 @@ pub fn check(data: &[u8]) {
         );
     }
     lines.extend(
-        additions
+        added
             .iter()
             .map(|HeaderAddition { name, value }| (name.as_bytes().to_vec(), value.clone())),
     );
     let after = headers(&lines);
-    assert_eq!(answered(&pipeline, &response, &after), [], "said again");
+    assert_eq!(additions(&after), [], "said again");
 
     lists(config, &asked, &before, &after);
     told(
         &outcome.context.map(|context| context.to_value()),
         &before,
-        &additions,
+        &added,
     );
 }
 
 fn headers(lines: &[(Vec<u8>, Vec<u8>)]) -> Headers {
     Headers::from_pairs(lines.iter().map(|(name, value)| (&name[..], &value[..])))
-}
-
-fn answered(
-    pipeline: &Pipeline,
-    response: &PendingResponse,
-    answer: &Headers,
-) -> Vec<HeaderAddition> {
-    let mut has = |name: &str| answer.value(name).is_some();
-    let mut read = || answer.clone();
-    pipeline.on_response_headers(response, &mut Answer::new(&mut has, &mut read))
 }
 
 /// The two lists: what was there stays in front, what is added is new, and nothing is added where

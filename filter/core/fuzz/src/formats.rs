@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use sentry_filter_codec::header_map as map;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::Dsn;
-use sentry_filter_core::headers::{serialize, Headers};
-use sentry_filter_core::metrics::Metric;
-use sentry_filter_core::pipeline::Pipeline;
+use sentry_filter_core::export::delivery::CalloutResponse;
+use sentry_filter_core::export::metrics::Metric;
+use sentry_filter_core::exporter::{Command, Event};
+use sentry_filter_core::headers::Headers;
 use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use sentry_filter_core::trace::tracestate as state;
-use sentry_filter_core::transport::Answer;
+use sentry_filter_core::worker::Worker;
 use serde_json::Value;
 
+use super::host::Host;
 use super::input::{self, lines};
-use super::request::{self, Host};
+use super::request::{self, next_callout};
+use super::strict::conserved;
 use super::{readers, strict};
 
 /// `sentry-trace`: what is accepted is written in the strict form, and the strict form is accepted
@@ -161,35 +165,6 @@ fn reads_alike(lines: &[&[u8]], baggage: &Baggage<'_>) {
     assert!(!fits || read == ours, "{:?}", text());
 }
 
-/// Whether a written `baggage` keeps the limits, and of others' members all that fit, from the
-/// left, byte for byte.
-pub(super) fn conserved(usable: &[strict::Member<'_>], written: &[u8]) {
-    let written = strict::members([written]);
-    assert!(strict::fits(&written), "{} members", written.len());
-    assert!(written.iter().all(|member| member.pair.is_some()));
-    let theirs = |members: &[strict::Member<'_>]| -> Vec<Vec<u8>> {
-        let others = members.iter().filter(|member| !member.is_sentry());
-        others.map(|member| member.raw.to_vec()).collect()
-    };
-    let (before, after) = (theirs(usable), theirs(&written));
-    assert!(before.starts_with(&after), "{after:?} of {before:?}");
-    if let Some(next) = before.get(after.len()) {
-        // Ours have their room first: those that are written, or those that arrived.
-        let is_full = |ours: &[strict::Member<'_>]| {
-            let ours = ours.iter().filter(|member| member.is_sentry());
-            let theirs = written.iter().filter(|member| !member.is_sentry());
-            let mut all: Vec<_> = ours.chain(theirs).copied().collect();
-            all.extend(strict::members([next.as_slice()]));
-            !strict::fits(&all)
-        };
-        assert!(
-            is_full(&written) || is_full(usable),
-            "{:?} would have fitted",
-            String::from_utf8_lossy(next)
-        );
-    }
-}
-
 /// The host's header map: what is read is written as it was, and a map never holds more than its
 /// buffer.
 pub fn header_map(data: &[u8]) {
@@ -199,12 +174,12 @@ pub fn header_map(data: &[u8]) {
             .iter()
             .map(|(name, value)| (name.as_slice(), value.as_slice()))
     };
-    let written = serialize(pairs());
-    let headers = Headers::from_serialized(written.clone()).expect("what is written reads");
+    let written = map::write(pairs());
+    let headers = map::read(written.clone()).expect("what is written reads");
     assert!(headers.iter().eq(pairs()));
-    assert_eq!(serialize(headers.iter()), written);
+    assert_eq!(map::write(headers.iter()), written);
 
-    let Ok(headers) = Headers::from_serialized(data.to_vec()) else {
+    let Ok(headers) = map::read(data.to_vec()) else {
         return;
     };
     let held: usize = headers
@@ -212,8 +187,8 @@ pub fn header_map(data: &[u8]) {
         .map(|(name, value)| name.len() + value.len() + 8)
         .sum();
     assert!(held <= data.len());
-    let written = serialize(headers.iter());
-    let again = Headers::from_serialized(written).expect("what is written reads");
+    let written = map::write(headers.iter());
+    let again = map::read(written).expect("what is written reads");
     assert!(again.iter().eq(headers.iter()));
     let names: BTreeMap<&[u8], ()> = headers.iter().map(|(name, _)| (name, ())).collect();
     for name in names
@@ -245,14 +220,11 @@ pub fn config(data: &[u8]) {
         }
     }
     if let Ok(config) = &parsed {
-        let mut pipeline = Pipeline::new(config.clone());
-        Host::new(0).serve(|sources| {
-            let headers = Headers::from_pairs([
-                (b":path".as_slice(), b"/shops/1?q".as_slice()),
-                (b":method", b"GET"),
-            ]);
-            pipeline.on_request_headers(&headers, sources)
-        });
+        let headers = Headers::from_pairs([
+            (b":path".as_slice(), b"/shops/1?q".as_slice()),
+            (b":method", b"GET"),
+        ]);
+        Worker::alone(config.clone()).on_request(&headers, &mut Host::new(0));
     }
     let Ok(Value::Object(mut object)) = serde_json::from_slice(data) else {
         return;
@@ -363,31 +335,39 @@ pub fn dsn(data: &[u8]) {
 pub fn rate_limits(data: &[u8]) {
     const NOW_NS: u64 = 1_445_412_480_000_000_000; // Wed, 21 Oct 2015 07:28:00 GMT
     const DAY_NS: u64 = 24 * 3_600 * 1_000_000_000;
-    let mut pipeline = Pipeline::new(request::configuration(b'd').clone());
+    let mut worker = Worker::alone(request::configuration(b'd').clone());
     let mut host = Host::new(0);
-    let mut record = |pipeline: &mut Pipeline, now_ns: u64| {
-        let outcome =
-            host.serve(|sources| pipeline.on_request_headers(&Headers::default(), sources));
+    let mut record = |worker: &mut Worker, now_ns: u64| {
+        let outcome = worker.on_request(&Headers::default(), &mut host);
         let end = StreamInfo {
             start_ns: Some(now_ns),
             duration_ns: Some(0),
             ..StreamInfo::default()
         };
         assert!(outcome.request.span.is_some(), "everything is sampled");
-        pipeline.on_stream_end(outcome.request, end, || None);
+        let tracer = worker.tracer();
+        tracer.on_stream_info(outcome.request, end, || None);
     };
-    record(&mut pipeline, NOW_NS);
-    let callout = pipeline.next_callout(NOW_NS).expect("a span waits");
-    pipeline.on_dispatched(callout, 1, NOW_NS);
+    record(&mut worker, NOW_NS);
+    let callout = next_callout(&mut worker, NOW_NS).expect("a span waits");
+    worker.handle(Event::Posted(callout, 1), NOW_NS);
+    // What was counted until here is told.
+    while worker.exporter().poll(NOW_NS).is_some() {}
 
     let pairs = input::headers(data);
     let pairs = pairs.iter().map(|(name, value)| (&name[..], &value[..]));
     let headers = Headers::from_pairs(pairs);
     let mut body = Vec::new;
-    pipeline.on_answer(1, &mut Answer::new(&headers, &mut body), NOW_NS, 0);
-    assert!(pipeline.is_idle());
+    let response = CalloutResponse::new(&headers, &mut body);
+    worker.handle(Event::Response(1, response), NOW_NS);
+    assert!(worker.exporter().is_idle());
     let metrics: Vec<Metric> = Metric::all().collect();
-    let changes = pipeline.metrics().take();
+    let mut changes = Vec::new();
+    while let Some(command) = worker.exporter().poll(NOW_NS) {
+        if let Command::ChangeMetric(index, change) = command {
+            changes.push((index, change));
+        }
+    }
     let fate: i64 = changes
         .iter()
         .filter(|(index, _)| {
@@ -398,8 +378,8 @@ pub fn rate_limits(data: &[u8]) {
         .sum();
     assert_eq!(fate, 1, "{changes:?}");
 
-    record(&mut pipeline, NOW_NS);
-    let is_open = pipeline.next_callout(NOW_NS).is_some();
+    record(&mut worker, NOW_NS);
+    let is_open = next_callout(&mut worker, NOW_NS).is_some();
     let has_quotas = headers.value("x-sentry-rate-limits").is_some();
     // The three digits of it, not `0429`.
     let is_429 = headers.value(":status") == Some(b"429");
@@ -408,7 +388,7 @@ pub fn rate_limits(data: &[u8]) {
         assert_eq!(is_open, !must_close);
     }
     let tomorrow_ns = NOW_NS + DAY_NS;
-    record(&mut pipeline, tomorrow_ns);
-    let callout = pipeline.next_callout(tomorrow_ns);
+    record(&mut worker, tomorrow_ns);
+    let callout = next_callout(&mut worker, tomorrow_ns);
     strict::envelope(&callout.expect("nothing lasts longer than a day").body);
 }

@@ -8,6 +8,7 @@
 //! segment      the end of a request: what leaves of it, in every format
 //! operations   the whole line: requests, ends of streams, callouts, answers, clocks in any order
 //! readers      how Sentry's SDKs read `baggage`
+//! host         a host whose every value an input may decide
 //! strict       independent readers, as strict as the strictest service of a header or an envelope
 //! input        how bytes become header lines
 //! ```
@@ -22,6 +23,7 @@
 
 pub mod answer;
 pub mod formats;
+pub mod host;
 pub mod input;
 pub mod operations;
 pub mod readers;

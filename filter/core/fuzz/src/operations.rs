@@ -10,16 +10,20 @@ use std::sync::OnceLock;
 
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::envelope::{EncodedSegment, Format};
+use sentry_filter_core::export::delivery::CalloutResponse;
+use sentry_filter_core::export::metrics::{Metric, MetricKind};
+use sentry_filter_core::export::shared_limit::SharedLimit;
+use sentry_filter_core::export::transport::Callout;
+use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::metrics::{Metric, MetricKind};
-use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
+use sentry_filter_core::host::HostError;
 use sentry_filter_core::span::{StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::transport::shared_limit::SharedLimit;
-use sentry_filter_core::transport::{Answer, Callout};
+use sentry_filter_core::tracer::LiveRequest;
+use sentry_filter_core::worker::Worker;
 
+use super::host::Host;
 use super::input::{self, Bytes};
-use super::request::Host;
 use super::strict;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -39,7 +43,7 @@ const CONFIGURATIONS: [&str; 7] = [
 /// Whether everything holds after each operation.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let mut worker = Worker::new(bytes.byte());
+    let mut worker = Driven::new(bytes.byte());
     while let Some(operation) = bytes.take() {
         worker.step(operation, &mut bytes);
         worker.balance();
@@ -48,8 +52,9 @@ pub fn check(data: &[u8]) {
 }
 
 /// One worker with what its host knows.
-struct Worker {
-    pipeline: Pipeline,
+struct Driven {
+    config: &'static FilterConfig,
+    worker: Worker,
     host: Host,
     now_ns: u64,
     next_token: u32,
@@ -63,13 +68,14 @@ struct Worker {
     stats: Vec<(Metric, i64)>,
 }
 
-impl Worker {
+impl Driven {
     fn new(configuration: u8) -> Self {
         static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
         let all = ALL.get_or_init(|| CONFIGURATIONS.iter().map(|more| read(more)).collect());
         let config = &all[usize::from(configuration) % all.len()];
         Self {
-            pipeline: Pipeline::new(config.clone()),
+            config,
+            worker: Worker::alone(config.clone()),
             host: Host::new(0),
             now_ns: 1_787_306_400 * NS_PER_S,
             next_token: 1,
@@ -86,7 +92,7 @@ impl Worker {
             2 | 3 => self.end_stream(bytes.byte(), bytes.byte()),
             4 | 5 => {
                 if self.held.is_none() {
-                    self.held = self.pipeline.next_callout(self.now_ns);
+                    self.held = self.next_callout();
                 }
                 if let Some(callout) = &self.held {
                     self.reads(callout);
@@ -94,13 +100,13 @@ impl Worker {
             }
             6 => {
                 if let Some(callout) = self.held.take() {
-                    self.dispatched(callout);
+                    self.posted(callout);
                 }
             }
             7 => {
                 if let Some(callout) = self.held.take() {
-                    self.pipeline
-                        .on_not_dispatched(callout, self.now_ns, u64::from(bytes.byte()));
+                    let error = HostError::Refused(u32::from(bytes.byte()));
+                    self.handle(Event::NotPosted(callout, error));
                 }
             }
             8 => self.answer(bytes.byte(), &[(b":status".to_vec(), b"200".to_vec())]),
@@ -110,13 +116,14 @@ impl Worker {
             }
             10 => self.now_ns = self.now_ns.saturating_add(jump(bytes.byte())),
             11 => self.now_ns = self.now_ns.saturating_sub(jump(bytes.byte())),
-            12 => {
-                self.pipeline.on_tick(self.now_ns);
+            12 => self.handle(Event::Tick),
+            13 => {
+                let others: [&mut Worker; 0] = [];
+                self.worker.begin_shutdown(&others, self.now_ns);
             }
-            13 => self.pipeline.end(),
             // A stream that the host forgets without a word.
             14 => drop(self.streams.pop()),
-            // As the plugin does on a tick; sometimes another worker knows more.
+            // As the door does on a tick; sometimes another worker knows more.
             _ => {
                 let limit = bytes.byte();
                 if limit > 200 {
@@ -124,14 +131,39 @@ impl Worker {
                         0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000).number(),
                         _ => jump(limit),
                     };
-                    self.pipeline.on_shared_limit(limit, self.now_ns);
+                    self.handle(Event::SharedLimit(limit));
                 }
-                self.pipeline.on_tick(self.now_ns);
-                while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
-                    self.dispatched(callout);
+                self.handle(Event::Tick);
+                while let Some(callout) = self.next_callout() {
+                    self.posted(callout);
                 }
             }
         }
+    }
+
+    fn handle(&mut self, event: Event<'_>) {
+        self.worker.handle(event, self.now_ns);
+    }
+
+    /// Carries out commands until one is a callout.
+    fn next_callout(&mut self) -> Option<Callout> {
+        self.worker.exporter().flush();
+        loop {
+            match self.worker.exporter().poll(self.now_ns)? {
+                Command::Post(callout) => return Some(callout),
+                Command::ChangeMetric(index, change) => self.count(index, change),
+                Command::ShareLimit(_) | Command::Log(..) | Command::Finished => {}
+            }
+        }
+    }
+
+    fn count(&mut self, index: usize, change: i64) {
+        let (metric, value) = &mut self.stats[index];
+        assert!(
+            change > 0 || metric.kind() == MetricKind::Gauge,
+            "{metric:?} {change}"
+        );
+        *value += change;
     }
 
     fn request(&mut self, length: u8) {
@@ -141,10 +173,7 @@ impl Worker {
         let path = format!("/{}", "x".repeat(usize::from(length)));
         let headers =
             Headers::from_pairs([(b":path".as_slice(), path.as_bytes()), (b":method", b"GET")]);
-        let pipeline = &mut self.pipeline;
-        let outcome = self
-            .host
-            .serve(|sources| pipeline.on_request_headers(&headers, sources));
+        let outcome = self.worker.on_request(&headers, &mut self.host);
         if outcome.request.span.is_some() {
             self.streams.push(outcome.request);
         }
@@ -187,16 +216,15 @@ impl Worker {
             span_id: span.context.upstream_parent(),
             sampled: Some(true),
         };
-        let token = self.pipeline.on_stream_end(request, end, || None);
+        let tracer = self.worker.tracer();
+        let token = tracer.on_stream_info(request, end, || None);
+        self.worker.collect();
         if token.is_some() {
             // Envoy runs the filters for the next request at once.
             let value = sent.to_value();
             let headers = Headers::from_pairs([(b"sentry-trace".as_slice(), value.as_slice())]);
             self.host.redirect_token = token;
-            let pipeline = &mut self.pipeline;
-            let outcome = self
-                .host
-                .serve(|sources| pipeline.on_request_headers(&headers, sources));
+            let outcome = self.worker.on_request(&headers, &mut self.host);
             let resumed = outcome.request.span.as_ref().expect("the span goes on");
             assert_eq!(resumed.context.trace_id, sent.trace_id);
             self.streams.push(outcome.request);
@@ -209,7 +237,7 @@ impl Worker {
             let end = callout.body.iter().position(|byte| *byte == b'\n');
             return strict::reports(&callout.body[end.expect("a header") + 1..]);
         }
-        let spans = match self.pipeline.config().transport.format {
+        let spans = match self.config.transport.format {
             Format::Transaction => {
                 let (_, event) = strict::envelope(&callout.body);
                 1 + event["spans"].as_array().expect("spans").len()
@@ -220,9 +248,8 @@ impl Worker {
         assert_eq!(spans, callout.quantity().spans as usize);
     }
 
-    fn dispatched(&mut self, callout: Callout) {
-        self.pipeline
-            .on_dispatched(callout, self.next_token, self.now_ns);
+    fn posted(&mut self, callout: Callout) {
+        self.handle(Event::Posted(callout, self.next_token));
         self.tokens.push(self.next_token);
         self.next_token += 1;
     }
@@ -242,21 +269,17 @@ impl Worker {
             "connection termination"
         };
         let mut body = || format!("reset reason: {reason}").into_bytes();
-        let mut answer = Answer::new(&headers, &mut body);
-        let random = u64::from(which) << 32;
-        self.pipeline
-            .on_answer(token, &mut answer, self.now_ns, random);
+        self.handle(Event::Response(
+            token,
+            CalloutResponse::new(&headers, &mut body),
+        ));
     }
 
     /// Every span is accounted for, at any moment.
     fn balance(&mut self) {
-        for (index, change) in self.pipeline.metrics().take() {
-            let (metric, value) = &mut self.stats[index];
-            assert!(
-                change > 0 || metric.kind() == MetricKind::Gauge,
-                "{metric:?} {change}"
-            );
-            *value += change;
+        self.worker.collect();
+        while let Some((index, change)) = self.worker.exporter().next_change() {
+            self.count(index, change);
         }
         let queued = self.stat(Metric::SpansQueued);
         let in_flight = self.stat(Metric::SpansInFlight);
@@ -284,26 +307,26 @@ impl Worker {
     /// In the end everything leaves, and what had waited was no more than may wait.
     fn finish(mut self) {
         if let Some(callout) = self.held.take() {
-            self.dispatched(callout);
+            self.posted(callout);
         }
         self.now_ns = u64::MAX;
-        self.pipeline.on_tick(self.now_ns);
-        let max_bytes = self.pipeline.config().transport.max_queue_bytes;
+        self.handle(Event::Tick);
+        let max_bytes = self.config.transport.max_queue_bytes;
         let mut bytes = 0;
-        while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
+        while let Some(callout) = self.next_callout() {
             self.reads(&callout);
             bytes += callout
                 .segments
                 .iter()
                 .map(EncodedSegment::weight)
                 .sum::<usize>();
-            self.dispatched(callout);
+            self.posted(callout);
             self.answer(0, &[(b":status".to_vec(), b"200".to_vec())]);
             self.balance();
         }
         assert!(bytes <= max_bytes, "{bytes} of {max_bytes} bytes");
         self.balance();
-        assert!(self.pipeline.is_idle());
+        assert!(self.worker.exporter().is_idle());
         let recorded = self.stat(Metric::SpansRecorded);
         assert_eq!(recorded, self.stat(Metric::SpansSent) + self.discarded());
     }

@@ -9,22 +9,26 @@
 
 use std::sync::OnceLock;
 
+use sentry_filter_codec::header_map;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::export::delivery::CalloutResponse;
+use sentry_filter_core::export::transport::Callout;
+use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::{
-    serialize, HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
+    HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
 };
-use sentry_filter_core::pipeline::{LiveRequest, Pipeline};
 use sentry_filter_core::rules::IncomingTrace;
 use sentry_filter_core::span::{OpenSpan, StreamInfo};
-use sentry_filter_core::trace::Sources;
-use sentry_filter_core::transport::Answer;
+use sentry_filter_core::tracer::LiveRequest;
+use sentry_filter_core::worker::Worker;
 
-use super::formats::conserved;
+use super::host::Host;
+use super::strict::conserved;
 use super::{input, readers, strict};
 
 /// When every request takes place.
-const NOW_NS: u64 = 1_787_306_400_123_456_789;
+pub(super) const NOW_NS: u64 = 1_787_306_400_123_456_789;
 
 const DSN: &str = r#""dsn": "https://49d0f7386ad645858ae85020e393bef3@o1.ingest.sentry.io/42""#;
 
@@ -83,58 +87,6 @@ const CONFIGURATIONS: [(bool, &str); 15] = [
     ),
 ];
 
-/// What a request meets: randomness, a clock that stands still, and attributes.
-pub struct Host {
-    seed: u8,
-    calls: u64,
-    attributes: Vec<(Attribute, Vec<u8>)>,
-    /// What the end of the stream before a redirect left.
-    pub redirect_token: Option<u64>,
-}
-
-impl Host {
-    /// A host whose randomness a byte decides: of eight, six have it, one has only zeros, one has
-    /// none.
-    pub fn new(seed: u8) -> Self {
-        Self {
-            seed,
-            calls: 0,
-            attributes: Vec::new(),
-            redirect_token: None,
-        }
-    }
-
-    /// Hands out the sources for one request.
-    pub fn serve<T>(&mut self, request: impl FnOnce(&mut Sources<'_>) -> T) -> T {
-        let Self {
-            seed,
-            calls,
-            attributes,
-            redirect_token,
-        } = self;
-        request(&mut Sources {
-            entropy: &mut |bytes| {
-                for byte in bytes.iter_mut() {
-                    *calls += 1;
-                    // Knuth's multiplicative generator: neighbours differ, and a finding comes
-                    // again.
-                    let mixed = (*calls + (u64::from(*seed) << 32))
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .rotate_left(17);
-                    *byte = if *seed % 8 == 7 { 0 } else { mixed as u8 };
-                }
-                *seed % 8 != 6
-            },
-            now_ns: &mut || NOW_NS,
-            attribute: &mut |wanted| {
-                let known = attributes.iter().find(|(known, _)| *known == wanted);
-                known.map(|(_, value)| value.clone())
-            },
-            redirect_token: &mut || redirect_token.take(),
-        })
-    }
-}
-
 /// A configuration from the table, read once.
 pub fn configuration(byte: u8) -> &'static FilterConfig {
     static ALL: OnceLock<Vec<FilterConfig>> = OnceLock::new();
@@ -164,11 +116,11 @@ pub fn check(data: &[u8]) {
     let (attributes, pairs): (Vec<_>, Vec<_>) = input::headers(bytes.0)
         .into_iter()
         .partition(|(name, _)| name.starts_with(b"@"));
-    host.attributes = read_attributes(&attributes);
+    (host.attributes, host.metadata) = read_attributes(&attributes);
 
     let before = Headers::from_pairs(pairs.iter().map(|(name, value)| (&name[..], &value[..])));
-    let mut pipeline = Pipeline::new(config.clone());
-    let outcome = host.serve(|sources| pipeline.on_request_headers(&before, sources));
+    let mut worker = Worker::alone(config.clone());
+    let outcome = worker.on_request(&before, &mut host);
     let after = applied(&before, &outcome.mutations);
     let request = Request {
         config,
@@ -180,8 +132,8 @@ pub fn check(data: &[u8]) {
     request.check();
 
     // What leaves us is what a gateway behind us that only forwards leaves alone.
-    let mut next = Pipeline::new(configuration(b'a').clone());
-    let forwarded = host.serve(|sources| next.on_request_headers(&after, sources));
+    let mut next = Worker::alone(configuration(b'a').clone());
+    let forwarded = next.on_request(&after, &mut host);
     // It may read W3C Trace Context where the first one does not, and then has more names.
     let repairs = forwarded.mutations.iter();
     let repairs: Vec<_> = repairs.filter(|one| one.name() != ASKS).collect();
@@ -191,19 +143,22 @@ pub fn check(data: &[u8]) {
     );
 
     if outcome.request.span.is_some() {
-        reported(&mut pipeline, outcome.request);
+        reported(&mut worker, outcome.request);
     }
 }
 
-/// The attributes that an input gives its request.
-fn read_attributes(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Attribute, Vec<u8>)> {
+/// Attributes by their bytes.
+type Attributes = Vec<(Attribute, Vec<u8>)>;
+
+/// The attributes that an input gives its request, and its route's metadata.
+fn read_attributes(lines: &[(Vec<u8>, Vec<u8>)]) -> (Attributes, Option<Vec<u8>>) {
     let mut attributes = Vec::new();
-    let mut metadata = Vec::new();
+    let (mut whole, mut metadata) = (None, Vec::new());
     for (name, value) in lines {
         match &name[..] {
             b"@route" => attributes.push((Attribute::RouteName, value.clone())),
             b"@cluster" => attributes.push((Attribute::ClusterName, value.clone())),
-            b"@metadata" => attributes.push((Attribute::RouteMetadata, value.clone())),
+            b"@metadata" => whole = whole.or(Some(value.clone())),
             _ => {
                 if let Some(key) = name.strip_prefix(b"@metadata.") {
                     metadata.push((key, value.as_slice()));
@@ -212,10 +167,9 @@ fn read_attributes(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Attribute, Vec<u8>)> {
         }
     }
     if !metadata.is_empty() {
-        let map = serialize(metadata.into_iter());
-        attributes.push((Attribute::RouteMetadata, map));
+        whole = whole.or_else(|| Some(header_map::write(metadata.into_iter())));
     }
-    attributes
+    (attributes, whole)
 }
 
 /// The headers as the upstream gets them.
@@ -470,7 +424,7 @@ impl Request<'_> {
 }
 
 /// The rest of the line: the span becomes an envelope that names it.
-fn reported(pipeline: &mut Pipeline, request: LiveRequest) {
+fn reported(worker: &mut Worker, request: LiveRequest) {
     let span = request.span.as_ref().expect("a recorded span");
     let context = span.context.clone();
     let end = StreamInfo {
@@ -479,8 +433,9 @@ fn reported(pipeline: &mut Pipeline, request: LiveRequest) {
         response_code: Some(200),
         ..StreamInfo::default()
     };
-    pipeline.on_stream_end(request, end, || None);
-    let callout = pipeline.next_callout(NOW_NS).expect("a span to send");
+    let tracer = worker.tracer();
+    tracer.on_stream_info(request, end, || None);
+    let callout = next_callout(worker, NOW_NS).expect("a span to send");
     let (header, event) = strict::envelope(&callout.body);
     let trace = &event["contexts"]["trace"];
     assert_eq!(trace["trace_id"], context.trace_id.to_string());
@@ -491,9 +446,22 @@ fn reported(pipeline: &mut Pipeline, request: LiveRequest) {
     if let Some(trace_id) = header["trace"]["trace_id"].as_str() {
         assert_eq!(trace_id.to_ascii_lowercase(), context.trace_id.to_string());
     }
-    pipeline.on_dispatched(callout, 1, NOW_NS);
-    let answer = Headers::from_pairs([(b":status".as_slice(), b"200".as_slice())]);
+    worker.handle(Event::Posted(callout, 1), NOW_NS);
+    let response = Headers::from_pairs([(b":status".as_slice(), b"200".as_slice())]);
     let mut body = Vec::new;
-    pipeline.on_answer(1, &mut Answer::new(&answer, &mut body), NOW_NS, 0);
-    assert!(pipeline.is_idle());
+    let response = CalloutResponse::new(&response, &mut body);
+    worker.handle(Event::Response(1, response), NOW_NS);
+    assert!(worker.exporter().is_idle());
+}
+
+/// What is posted next, if anything is at a tick.
+pub fn next_callout(worker: &mut Worker, now_ns: u64) -> Option<Callout> {
+    worker.collect();
+    worker.exporter().flush();
+    loop {
+        match worker.exporter().poll(now_ns)? {
+            Command::Post(callout) => return Some(callout),
+            _ => continue,
+        }
+    }
 }

@@ -8,23 +8,25 @@
 
 use std::sync::OnceLock;
 
-use sentry_filter_core::attribute::{Attribute, PrefetchedAttributes};
+use sentry_filter_codec::attributes::PrefetchedAttributes;
+use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::envelope::Format;
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::pipeline::Pipeline;
 use sentry_filter_core::span::data::{DataConfig, FILTERED};
-use sentry_filter_core::span::StreamInfo;
+use sentry_filter_core::tracer::StreamState;
+use sentry_filter_core::worker::Worker;
 use serde_json::Value;
 
-use super::request::{parse, Host};
+use super::host::Host;
+use super::request::{next_callout, parse};
 use super::{input, strict};
 
 const NOW_NS: u64 = 1_787_306_400_000_000_000;
 /// What Relay leaves of a context (sentry-protocol.md §9.1).
 const MAX_CONTEXT: usize = 8_192;
 
-const ATTRIBUTES: [(&str, Attribute); 22] = [
+const ATTRIBUTES: [(&str, Attribute); 21] = [
     ("time", Attribute::RequestTime),
     ("duration", Attribute::RequestDuration),
     ("code", Attribute::ResponseCode),
@@ -46,7 +48,6 @@ const ATTRIBUTES: [(&str, Attribute); 22] = [
     ("latency", Attribute::ResponseBackendLatency),
     ("failure", Attribute::UpstreamTransportFailureReason),
     ("upstream-tls", Attribute::UpstreamTlsVersion),
-    ("list", Attribute::NodeId),
 ];
 
 /// Whether everything holds for one request.
@@ -54,8 +55,7 @@ pub fn check(data: &[u8]) {
     let mut bytes = input::Bytes(data);
     let config = configuration(bytes.byte());
     let pairs = input::headers(bytes.0);
-    let attribute = |wanted: Attribute| {
-        let (name, _) = ATTRIBUTES.iter().find(|(_, known)| *known == wanted)?;
+    let value = |name: &str| {
         let found = pairs
             .iter()
             .find(|(found, _)| found.strip_prefix(b"@") == Some(name.as_bytes()));
@@ -63,33 +63,27 @@ pub fn check(data: &[u8]) {
     };
     let lines = || pairs.iter().map(|(name, value)| (&name[..], &value[..]));
     let headers = Headers::from_pairs(lines());
-    let mut pipeline = Pipeline::new(config.clone());
-    let outcome = Host::new(0).serve(|sources| pipeline.on_request_headers(&headers, sources));
-    let mut request = outcome.request;
+    let mut host = Host::new(0);
+    host.attributes = ATTRIBUTES
+        .iter()
+        .filter_map(|(name, attribute)| Some((*attribute, value(name)?)))
+        .collect();
+    // What a host says at once may be anything, too.
+    host.prefetched = PrefetchedAttributes::read(value("list").unwrap_or_default());
+    host.response = Some(headers.clone());
+    let mut worker = Worker::alone(config.clone());
+    let mut request = worker.on_request(&headers, &mut host).request;
     let Some(span) = &mut request.span else {
         return;
     };
-    span.answered_ns = number(
-        &pairs
-            .first()
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default(),
-    )
-    .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
-    let mut attribute = attribute;
-    let end = StreamInfo::read(
-        span,
-        config.data.send_default_pii,
-        // What a host says at once may be anything, too.
-        &PrefetchedAttributes::read(attribute(Attribute::NodeId).unwrap_or_default()),
-        &mut attribute,
-        &mut || NOW_NS,
-    );
-    let token = pipeline.on_stream_end(request, end, || Some(Headers::from_pairs(lines())));
-    if token.is_some() {
-        pipeline.end();
+    let first = pairs.first().map(|(_, value)| value.clone());
+    span.answered_ns = number(&first.unwrap_or_default())
+        .and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    let outcome = worker.on_end(&mut StreamState::Live(request), &mut host);
+    if outcome.redirect_token.is_some() {
+        worker.tracer().end();
     }
-    let callout = pipeline.next_callout(NOW_NS).expect("a segment to send");
+    let callout = next_callout(&mut worker, NOW_NS).expect("a segment to send");
     let spans = match config.transport.format {
         Format::Transaction => {
             let (_, event) = strict::envelope(&callout.body);

@@ -155,6 +155,35 @@ pub fn is_percent_encoded(text: &[u8]) -> bool {
     text.iter().all(is_known)
 }
 
+/// Whether a written `baggage` keeps the limits, and of others' members all that fit, from the
+/// left, byte for byte.
+pub fn conserved(usable: &[Member<'_>], written: &[u8]) {
+    let written = members([written]);
+    assert!(fits(&written), "{} members", written.len());
+    assert!(written.iter().all(|member| member.pair.is_some()));
+    let theirs = |members: &[Member<'_>]| -> Vec<Vec<u8>> {
+        let others = members.iter().filter(|member| !member.is_sentry());
+        others.map(|member| member.raw.to_vec()).collect()
+    };
+    let (before, after) = (theirs(usable), theirs(&written));
+    assert!(before.starts_with(&after), "{after:?} of {before:?}");
+    if let Some(next) = before.get(after.len()) {
+        // Ours have their room first: those that are written, or those that arrived.
+        let is_full = |ours: &[Member<'_>]| {
+            let ours = ours.iter().filter(|member| member.is_sentry());
+            let theirs = written.iter().filter(|member| !member.is_sentry());
+            let mut all: Vec<_> = ours.chain(theirs).copied().collect();
+            all.extend(members([next.as_slice()]));
+            !fits(&all)
+        };
+        assert!(
+            is_full(&written) || is_full(usable),
+            "{:?} would have fitted",
+            String::from_utf8_lossy(next)
+        );
+    }
+}
+
 /// The envelope header and the payload of the only item of an envelope.
 ///
 /// # Panics

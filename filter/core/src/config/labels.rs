@@ -2,7 +2,7 @@
 //! is refused, with the rule that it breaks (docs.sentry.io, naming releases and environments).
 
 use super::reader::Section;
-use crate::span::attributes::shortened;
+use crate::text::shortened;
 
 /// How long they may be, in bytes: Relay discards or cuts what is longer.
 const MAX_ENVIRONMENT: usize = 64;

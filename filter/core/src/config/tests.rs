@@ -1,4 +1,5 @@
 use super::*;
+use crate::envelope::Format;
 use crate::pattern::{Pattern, Template};
 use crate::route::Target;
 use crate::rules::{Match, Rule};
@@ -129,7 +130,7 @@ fn every_key_is_read() {
         client_reports: false,
         debug: true,
         max_live_bytes: 64 << 20,
-        transport: TransportConfig {
+        transport: TransportOptions {
             cluster: "relay".to_owned(),
             format: Format::Otlp,
             path: Some("/x".to_owned()),

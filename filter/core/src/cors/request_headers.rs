@@ -51,7 +51,7 @@ pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMu
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::pipeline::Pipeline;
+    use crate::worker::Worker;
 
     fn mutation(config: &str, lines: &[(&str, &str)]) -> Option<HeaderMutation> {
         let bytes = lines
@@ -140,9 +140,9 @@ mod tests {
             ("access-control-request-headers", "baggage,sentry-trace"),
         ];
         let lines = lines.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let mut pipeline = Pipeline::new(fixtures::config(""));
-        let outcome = fixtures::Host::default()
-            .serve(|sources| pipeline.on_request_headers(&Headers::from_pairs(lines), sources));
+        let mut worker = Worker::alone(fixtures::config(""));
+        let mut host = fixtures::Host::default();
+        let outcome = worker.on_request(&Headers::from_pairs(lines), &mut host);
         let name = ACCESS_CONTROL_REQUEST_HEADERS;
         assert_eq!(outcome.mutations, [HeaderMutation::Remove { name }]);
         let response = outcome.request.response.unwrap();

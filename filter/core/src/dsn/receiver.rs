@@ -52,7 +52,7 @@ fn same_host(one: &[u8], other: &[u8]) -> bool {
 mod tests {
     use crate::fixtures::{stream_end, Host};
     use crate::headers::Headers;
-    use crate::pipeline::Pipeline;
+    use crate::worker::Worker;
     use crate::{config::EnvDefaults, config::FilterConfig, route};
 
     /// In every format, with every DSN, wherever the spans go.
@@ -76,18 +76,19 @@ mod tests {
                         r#"{{"dsn": "{dsn}", "traces_sample_rate": 1, "transport": {{"format": "{format}"{path}}}}}"#
                     );
                     let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
-                    let mut pipeline = Pipeline::new(config.unwrap());
+                    let config = config.unwrap();
+                    let mut worker = Worker::alone(config.clone());
                     let request = [(b":method".as_slice(), b"GET".as_slice()), (b":path", b"/")];
                     let request = Headers::from_pairs(request);
-                    let outcome = Host::default()
-                        .serve(|sources| pipeline.on_request_headers(&request, sources));
-                    pipeline.on_stream_end(outcome.request, stream_end(), || None);
-                    let callout = pipeline.next_callout(u64::MAX / 2).unwrap();
+                    let outcome = worker.on_request(&request, &mut Host::default());
+                    let tracer = worker.tracer();
+                    tracer.on_stream_info(outcome.request, stream_end(), || None);
+                    worker.collect();
+                    let callout = worker.exporter().next_callout(u64::MAX / 2).unwrap();
                     let lines = callout.headers.iter();
                     let headers = Headers::from_pairs(
                         lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())),
                     );
-                    let config = pipeline.config();
                     let (dsn, path) = (config.dsn.as_ref(), config.transport.path.as_deref());
                     assert!(route::is_receiver(&headers, dsn.unwrap(), path), "{json}");
                     count += 1;

@@ -1,94 +1,41 @@
 use super::*;
+use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
 
-/// What `metadata.filter_metadata.sentry` of a route comes back as from Envoy 1.40.
 #[test]
-fn the_metadata_of_a_route_is_read_as_envoy_writes_it() {
-    let empty = RouteMetadata::default();
-    let named = |name: &str| {
-        Some(TransactionName {
-            name: name.to_owned(),
-            source: Source::Route,
-        })
+fn metadata_of_other_types_leaves_its_settings_to_the_rules() {
+    let read = |key: &'static str, value: MetadataValue| {
+        RouteMetadata::read(|wanted| (wanted == key).then(|| value.clone()))
     };
-    let rows: [(&str, &[u8], RouteMetadata); 5] = [
-        (
-            "{ignore: true, traces_sample_rate: 0.5, transaction: /x/{y}}",
-            b"\x03\0\0\0\x06\0\0\0\x01\0\0\0\x12\0\0\0\x03\0\0\0\x0b\0\0\0\x06\0\0\0\
-              ignore\0\x01\0traces_sample_rate\x000.5\0transaction\0/x/{y}\0",
-            RouteMetadata {
-                traces_sample_rate: SampleRate::new(0.5),
-                transaction: named("/x/{y}"),
-                ignore: Some(true),
-            },
-        ),
-        (
-            "{ignore: false, traces_sample_rate: 1, transaction: name}",
-            b"\x03\0\0\0\x0b\0\0\0\x04\0\0\0\x12\0\0\0\x08\0\0\0\x06\0\0\0\x01\0\0\0\
-              transaction\0name\0traces_sample_rate\0\0\0\0\0\0\0\xf0?\0ignore\0\0\0",
-            RouteMetadata {
-                traces_sample_rate: SampleRate::new(1.0),
-                transaction: named("name"),
-                ignore: Some(false),
-            },
-        ),
-        (
-            "{ignore: \"true\", transaction: 7, traces_sample_rate: \"0.25\"}",
-            b"\x03\0\0\0\x06\0\0\0\x04\0\0\0\x0b\0\0\0\x08\0\0\0\x12\0\0\0\x04\0\0\0\
-              ignore\0true\0transaction\0\0\0\0\0\0\0\x1c@\0traces_sample_rate\x000.25\0",
-            RouteMetadata {
-                traces_sample_rate: SampleRate::new(0.25),
-                transaction: None,
-                ignore: Some(true),
-            },
-        ),
-        (
-            "{transaction: x, o: {k: true}}",
-            b"\x02\0\0\0\x01\0\0\0\x10\0\0\0\x0b\0\0\0\x01\0\0\0\
-              o\0\x01\0\0\0\x01\0\0\0\x01\0\0\0k\0\x01\0\0transaction\0x\0",
-            RouteMetadata {
-                transaction: named("x"),
-                ..empty.clone()
-            },
-        ),
-        ("{}", b"\0\0\0\0", empty.clone()),
-    ];
-    for (yaml, bytes, expected) in rows {
-        assert_eq!(
-            RouteMetadata::read(Some(bytes.to_vec())),
-            expected,
-            "{yaml}"
-        );
+    let text = |text: &str| MetadataValue::Text(text.to_owned());
+    let rate = |value| read("traces_sample_rate", value).traces_sample_rate;
+    assert_eq!(rate(MetadataValue::Number(0.5)), SampleRate::new(0.5));
+    assert_eq!(rate(text(" 0.25 ")), SampleRate::new(0.25));
+    for none in [
+        text("often"),
+        text(""),
+        MetadataValue::Flag(true),
+        MetadataValue::Number(2.0),
+    ] {
+        assert_eq!(rate(none.clone()), None, "{none:?}");
     }
-    assert_eq!(RouteMetadata::read(None), empty, "nothing");
-}
-
-#[test]
-fn what_is_none_of_the_settings_leaves_them_to_the_rules() {
-    // Eight bytes are a text where they can be one: as a double these are 0, or nearly.
-    for rate in [&b"often"[..], b"sampled0", b"one in 10", b"\0\0\0\0"] {
-        let pairs = [(&b"traces_sample_rate"[..], rate)];
-        let bytes = crate::headers::serialize(pairs.into_iter());
-        let read = RouteMetadata::read(Some(bytes));
-        assert_eq!(read, RouteMetadata::default(), "{rate:?}");
+    let name = |value| read("transaction", value).transaction.map(|name| name.name);
+    assert_eq!(name(text("/x/{y}")).as_deref(), Some("/x/{y}"));
+    for none in [text(""), text("a\nb"), MetadataValue::Number(7.0)] {
+        assert_eq!(name(none.clone()), None, "{none:?}");
     }
-    for flag in [&b"True"[..], b"yes", b"1", b" true", b"\x02"] {
-        let pairs = [(&b"ignore"[..], flag)];
-        let bytes = crate::headers::serialize(pairs.into_iter());
-        let read = RouteMetadata::read(Some(bytes));
-        assert_eq!(read, RouteMetadata::default(), "{flag:?}");
+    let ignore = |value| read("ignore", value).ignore;
+    assert_eq!(ignore(MetadataValue::Flag(true)), Some(true));
+    assert_eq!(ignore(text("false")), Some(false));
+    for none in [
+        text("True"),
+        text("yes"),
+        text("1"),
+        text(" true"),
+        MetadataValue::Number(1.0),
+    ] {
+        assert_eq!(ignore(none.clone()), None, "{none:?}");
     }
-    let pairs: [(&[u8], &[u8]); 3] = [
-        (b"traces_sample_rate", b"often"),
-        (b"transaction", b""),
-        (b"ignore", b"\0\0\0\0\0\0\xf0?"),
-    ];
-    let bytes = crate::headers::serialize(pairs.into_iter());
-    assert_eq!(RouteMetadata::read(Some(bytes)), RouteMetadata::default());
-    let whole = b"\x01\0\0\0\x06\0\0\0\x01\0\0\0ignore\0\x01\0";
-    assert_eq!(RouteMetadata::read(Some(whole.to_vec())).ignore, Some(true));
-    let torn = whole.get(..18).unwrap_or_default().to_vec();
-    assert_eq!(RouteMetadata::read(Some(torn)), RouteMetadata::default());
 }
 
 fn rules(json: &str) -> RuleSet {
@@ -103,7 +50,8 @@ fn settings(rules: &RuleSet, lines: &[(&str, &str)]) -> Settings {
     let lines = lines
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    Settings::new(rules, &Headers::from_pairs(lines), &mut |_| None)
+    crate::fixtures::Host::default()
+        .serve(|calls| Settings::new(rules, &Headers::from_pairs(lines), calls))
 }
 
 /// What callers are trusted with where the path decides: the trace, and whether it is passed on.
@@ -347,15 +295,17 @@ fn attributes_are_asked_for_where_they_decide() {
         ("/a", "s", Some("2"), 2),
         ("/a", "t", Some("3"), 2),
     ] {
-        let mut calls = 0;
         let pair = (&b":path"[..], path.as_bytes());
-        let settings = Settings::new(&rules, &Headers::from_pairs([pair]), &mut |attribute| {
-            calls += 1;
-            Some(match attribute {
-                Attribute::RouteName => route.as_bytes().to_vec(),
-                _ => b"c".to_vec(),
-            })
-        });
+        let mut host = crate::fixtures::Host {
+            attributes: vec![
+                (Attribute::RouteName, route.into()),
+                (Attribute::ClusterName, "c".into()),
+            ],
+            ..crate::fixtures::Host::default()
+        };
+        let settings =
+            host.serve(|calls| Settings::new(&rules, &Headers::from_pairs([pair]), calls));
+        let calls = host.asked;
         let name = settings.transaction.map(|transaction| transaction.name);
         assert_eq!(
             (name.as_deref(), calls),

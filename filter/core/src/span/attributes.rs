@@ -9,11 +9,8 @@ use super::stream_info::{StreamInfo, UpstreamInfo};
 use super::{Request, SpanStatus};
 use crate::live::{piece, HeapBytes};
 use crate::route::TransactionName;
+use crate::text::{shortened, MAX_TEXT};
 
-/// How long one text may be, in bytes; what is longer is cut and ends in `...`.
-pub const MAX_TEXT: usize = 1_024;
-/// How long a span's name may be, in bytes (sentry-protocol.md §9.1).
-pub const MAX_NAME: usize = 200;
 /// How many bytes a number has as JSON, at most.
 const MAX_NUMBER: usize = 24;
 /// How many bytes all attributes of a span may have as JSON. Relay trims `contexts.trace`, where
@@ -335,18 +332,6 @@ fn json_len(text: &str) -> usize {
         .fold(3, |sum: usize, byte| sum.saturating_add(escaped(byte)))
 }
 
-/// A text of at most `max` bytes.
-pub fn shortened<'t>(text: impl Into<Cow<'t, str>>, max: usize) -> Cow<'t, str> {
-    const ELLIPSIS: &str = "...";
-    let text = text.into();
-    if text.len() <= max {
-        return text;
-    }
-    let end = text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len()));
-    let (head, _) = text.split_at_checked(end).unwrap_or_default();
-    Cow::Owned([head, ELLIPSIS].concat())
-}
-
 /// Splits `host:port`; the colons of an IPv6 literal are inside brackets, which are not part of it.
 fn host_and_port(authority: &str) -> (&str, Option<u16>) {
     let (host, port) = match authority.rsplit_once(':') {
@@ -381,13 +366,6 @@ mod tests {
         for (authority, expected) in rows {
             assert_eq!(host_and_port(authority), expected, "{authority}");
         }
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        assert_eq!(shortened("abcdef", 6), "abcdef");
-        assert_eq!(shortened("abcdefg", 6), "abc...");
-        assert_eq!(shortened("ab\u{1F980}\u{1F980}", 8), "ab...");
     }
 
     #[test]

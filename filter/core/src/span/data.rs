@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::attributes::{shortened, MAX_TEXT};
 use super::request::MAX_HOST;
 use crate::headers::Headers;
+use crate::text::{shortened, MAX_TEXT};
 
 /// What stands in the place of a value that does not leave.
 pub const FILTERED: &str = "[Filtered]";

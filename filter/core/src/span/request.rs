@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::attributes::{shortened, MAX_TEXT};
 use super::data::{without_credentials, DataConfig};
 use super::method::{Method, MAX_ORIGINAL};
 use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, UPGRADE, USER_AGENT};
 use crate::live::{sum, HeapBytes};
 use crate::route::{Source, TransactionName};
+use crate::text::{shortened, MAX_TEXT};
 
 /// How much of a header is looked at, in bytes. More of it would not be sent, and it is kept for as
 /// long as the request takes.

@@ -1,11 +1,10 @@
 //! What Envoy says about a stream that has ended.
 
-use std::borrow::Cow;
-
 use super::interval::Interval;
 use super::response_flags::ResponseFlags;
 use super::{OpenSpan, Request};
-use crate::attribute::{Attribute, PrefetchedAttributes};
+use crate::attribute::Attribute;
+use crate::host::HostCalls;
 use crate::live::{sum, HeapBytes};
 
 /// The details of a response that Envoy follows itself.
@@ -76,19 +75,10 @@ pub struct UpstreamInfo {
 impl StreamInfo {
     /// Asks for what the span needs and is not known yet. What is only there in some cases is only
     /// asked for in these: every attribute costs a host call.
-    pub fn read(
-        span: &OpenSpan,
-        sends_client_address: bool,
-        known: &PrefetchedAttributes,
-        attribute: &mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
-        now_ns: &mut dyn FnMut() -> u64,
-    ) -> Self {
+    pub fn read(span: &OpenSpan, sends_client_address: bool, calls: &mut HostCalls<'_>) -> Self {
         let request = span.current_request();
         let is_https = request.scheme.as_deref() == Some("https");
-        let mut host = Attributes {
-            known,
-            ask: attribute,
-        };
+        let mut host = Attributes(calls);
         let response_flags = host.number(Attribute::ResponseFlags).unwrap_or_default();
         let response_flags = ResponseFlags::from_bits(response_flags);
         let start_ns = host.number(Attribute::RequestTime);
@@ -115,7 +105,7 @@ impl StreamInfo {
         Self {
             start_ns,
             duration_ns,
-            now_ns: if needs_clock { now_ns() } else { 0 },
+            now_ns: if needs_clock { host.0.now_ns() } else { 0 },
             response_code,
             response_code_details,
             has_empty_details,
@@ -228,22 +218,12 @@ fn is_late_reset(details: &str) -> bool {
     details.starts_with("upstream_reset_after_response_started")
 }
 
-/// Envoy's attributes by their types (envoy-wasm.md §4).
-struct Attributes<'a> {
-    known: &'a PrefetchedAttributes,
-    ask: &'a mut dyn FnMut(Attribute) -> Option<Vec<u8>>,
-}
+/// Attributes of the end of a stream, some of which are only asked for in some cases.
+struct Attributes<'a, 'h>(&'a mut HostCalls<'h>);
 
-impl Attributes<'_> {
-    fn bytes(&mut self, attribute: Attribute) -> Option<Cow<'_, [u8]>> {
-        match self.known.get(attribute) {
-            Some(bytes) => Some(Cow::Borrowed(bytes)),
-            None => (self.ask)(attribute).map(Cow::Owned),
-        }
-    }
-
+impl Attributes<'_, '_> {
     fn bytes_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<Vec<u8>> {
-        is_asked.then(|| self.bytes(attribute).map(Cow::into_owned))?
+        is_asked.then(|| self.0.text(attribute))?
     }
 
     /// A text that says something.
@@ -253,7 +233,7 @@ impl Attributes<'_> {
     }
 
     fn text_or_empty(&mut self, attribute: Attribute) -> Option<String> {
-        let bytes = self.bytes(attribute)?.into_owned();
+        let bytes = self.0.text(attribute)?;
         // What is text already stays where it is.
         Some(
             String::from_utf8(bytes)
@@ -279,12 +259,8 @@ impl Attributes<'_> {
         is_asked.then(|| self.text(attribute))?
     }
 
-    /// An integer, time or duration: 8 bytes, little-endian. A negative one means that it is not
-    /// known.
     fn number(&mut self, attribute: Attribute) -> Option<u64> {
-        let bytes = self.bytes(attribute)?;
-        let number = i64::from_le_bytes(bytes.as_ref().try_into().ok()?);
-        u64::try_from(number).ok()
+        self.0.number(attribute)
     }
 
     fn number_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<u64> {

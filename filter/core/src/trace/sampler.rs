@@ -10,10 +10,11 @@ use super::redirect::Carried;
 use super::sampling::{bool_str, SampleRand, SampleRate};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
-use super::{Before, Limits, Sources, SpanContext, TraceOrigin};
+use super::{Before, Limits, SpanContext, TraceOrigin};
 use crate::attribute::Attribute;
 use crate::config::FilterConfig;
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::host::HostCalls;
 use crate::route::TransactionName;
 use crate::rules::{RouteMetadata, Settings};
 
@@ -73,7 +74,7 @@ pub(super) struct Sampler<'a, 's> {
     /// depend on it.
     pub(super) starts: Option<&'a Dsn>,
     pub(super) limits: Limits<'a>,
-    pub(super) sources: &'a mut Sources<'s>,
+    pub(super) calls: &'a mut HostCalls<'s>,
     /// Asked for at most once, and only where it decides something.
     pub(super) metadata: Option<RouteMetadata>,
 }
@@ -264,7 +265,10 @@ impl Sampler<'_, '_> {
     ) -> Option<Decided> {
         let dsn = self.starts?;
         let mut bytes = [0; 16];
-        let trace_id = (self.sources.entropy)(&mut bytes).then(|| TraceId::from_bytes(bytes))??;
+        let trace_id = self
+            .calls
+            .fill_random(&mut bytes)
+            .then(|| TraceId::from_bytes(bytes))??;
         let span_id = self.new_span_id()?;
         let sampling = self.sample(None, SampleRand::from_trace_id(trace_id));
         // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
@@ -331,7 +335,7 @@ impl Sampler<'_, '_> {
             return Some(Limit::LiveBytes);
         }
         let throttle = self.limits.throttle.as_mut()?;
-        let is_admitted = throttle.admit((self.sources.now_ns)());
+        let is_admitted = throttle.admit(self.calls.now_ns());
         (!is_admitted).then_some(Limit::TracesPerSecond)
     }
 
@@ -391,15 +395,12 @@ impl Sampler<'_, '_> {
             .transaction
             .clone()
             .or_else(|| self.settings.transaction.clone())
-            .or_else(|| {
-                TransactionName::from_route(&(self.sources.attribute)(Attribute::RouteName)?)
-            })
+            .or_else(|| TransactionName::from_route(&self.calls.text(Attribute::RouteName)?))
     }
 
     fn metadata(&mut self) -> &RouteMetadata {
-        let attribute = &mut self.sources.attribute;
-        self.metadata
-            .get_or_insert_with(|| RouteMetadata::read(attribute(Attribute::RouteMetadata)))
+        let calls = &mut self.calls;
+        self.metadata.get_or_insert_with(|| calls.route_metadata())
     }
 
     /// Whether the `sentry-` members are those of this trace. Without a `trace_id` of their own
@@ -424,7 +425,7 @@ impl Sampler<'_, '_> {
         let mut bytes = [0; 8];
         // Without random bytes the number that is sampled least: what cannot be drawn must not cost
         // quota.
-        match (self.sources.entropy)(&mut bytes) {
+        match self.calls.fill_random(&mut bytes) {
             true => SampleRand::from_random(bytes),
             false => SampleRand::MAX,
         }
@@ -432,7 +433,9 @@ impl Sampler<'_, '_> {
 
     fn new_span_id(&mut self) -> Option<SpanId> {
         let mut bytes = [0; 8];
-        (self.sources.entropy)(&mut bytes).then(|| SpanId::from_bytes(bytes))?
+        self.calls
+            .fill_random(&mut bytes)
+            .then(|| SpanId::from_bytes(bytes))?
     }
 }
 

@@ -1,6 +1,8 @@
 use super::*;
+use crate::attribute::Attribute;
 use crate::config::EnvDefaults;
 use crate::fixtures::Host;
+use crate::fixtures::Value;
 
 const TRACE: &str = "771a43a4192642f0b136d5159a501700";
 const INCOMING: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a";
@@ -11,7 +13,7 @@ const BAGGAGE_IN: &str = "a=1;p,sentry-trace_id=771a43a4192642f0b136d5159a501700
 struct Scenario {
     config: String,
     headers: Vec<(&'static str, String)>,
-    attributes: Vec<(Attribute, Vec<u8>)>,
+    attributes: Vec<(Attribute, Value)>,
     entropy: bool,
 }
 
@@ -53,7 +55,8 @@ impl Scenario {
     }
 
     fn with_attribute(mut self, attribute: Attribute, value: &[u8]) -> Self {
-        self.attributes.push((attribute, value.to_vec()));
+        self.attributes
+            .push((attribute, Value::Text(value.to_vec())));
         self
     }
 
@@ -73,7 +76,7 @@ impl Scenario {
             attributes: self.attributes.clone(),
             ..Host::default()
         };
-        host.serve(|sources| decide(&headers, &config, Limits::NONE, None, sources))
+        host.serve(|calls| decide(&headers, &config, Limits::NONE, None, calls))
     }
 
     fn seen(&self) -> Seen {

@@ -115,7 +115,7 @@ fn every_key_of_the_configuration_is_in_its_table() {
 
 #[test]
 fn every_metric_is_in_its_table() {
-    for metric in sentry_filter_core::metrics::Metric::all() {
+    for metric in sentry_filter_core::export::metrics::Metric::all() {
         let name = metric.name();
         let mut parts = name.trim_start_matches("sentry_filter.").split('.');
         let (metric, reason) = (parts.next().expect("a name"), parts.next());

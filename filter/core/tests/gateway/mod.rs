@@ -3,24 +3,48 @@
 
 use std::collections::BTreeMap;
 
-use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::export::metrics::Metric;
+use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::{HeaderMutation, Headers};
-use sentry_filter_core::metrics::Metric;
-use sentry_filter_core::pipeline::{Pipeline, RequestOutcome};
-use sentry_filter_core::response::Answer;
-use sentry_filter_core::trace::{Sources, SpanContext};
+use sentry_filter_core::host::{HostError, RequestHost};
+use sentry_filter_core::trace::SpanContext;
+use sentry_filter_core::tracer::{RequestOutcome, StreamState};
+use sentry_filter_core::worker::Worker;
 use serde_json::Value;
 use vectors::{Answered, Request, Response, Seen};
 
 /// Header lines as rows have them.
 type Lines = Vec<(String, Vec<u8>)>;
 
-/// A pipeline with the configuration of a row. Its random bytes never repeat, and there are no
-/// attributes.
+/// A worker with the configuration of a row.
 pub struct Gateway {
-    pipeline: Pipeline,
+    worker: Worker,
+    host: Host,
+}
+
+/// Random bytes that never repeat, the headers of a response, and no attributes.
+struct Host {
     random: u64,
+    response: Option<Headers>,
+}
+
+impl RequestHost for Host {
+    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
+        for byte in buffer {
+            // Knuth's multiplier: good enough for ids that differ.
+            self.random = self
+                .random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = self.random.to_be_bytes()[0];
+        }
+        Ok(())
+    }
+
+    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(self.response.clone())
+    }
 }
 
 impl Gateway {
@@ -30,8 +54,11 @@ impl Gateway {
         let parsed = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default());
         let parsed = parsed.unwrap_or_else(|problems| panic!("{config}: {problems:?}"));
         Self {
-            pipeline: Pipeline::new(parsed),
-            random: 1,
+            worker: Worker::alone(parsed),
+            host: Host {
+                random: 1,
+                response: None,
+            },
         }
     }
 
@@ -48,20 +75,17 @@ impl Gateway {
     }
 
     /// Serves the request of a row and gives back the service's answer.
-    pub fn answer(&mut self, row: &Response) -> Answered {
+    pub fn respond(&mut self, row: &Response) -> Answered {
         let mut forwarded = request(row.method.as_deref(), row.host.as_deref(), row.lines());
         let outcome = self.forward(&mut forwarded);
         let status = row.status.unwrap_or(200).to_string();
         let mut returned = vec![(":status".to_owned(), status.into_bytes())];
         returned.extend(row.answer_lines());
-        let headers = headers(&returned);
-        let additions = outcome.request.response.map(|response| {
-            let mut has = |name: &str| headers.value(name).is_some();
-            let mut read = || headers.clone();
-            let mut answer = Answer::new(&mut has, &mut read);
-            self.pipeline.on_response_headers(&response, &mut answer)
-        });
-        for addition in additions.into_iter().flatten() {
+        self.host.response = Some(headers(&returned));
+        let span = outcome.request.span.as_ref();
+        let span_id = span.map(|span| span.context.span_id.to_string());
+        let mut state = StreamState::Live(outcome.request);
+        for addition in self.worker.on_response(&mut state, &mut self.host) {
             returned.push((addition.name.to_owned(), addition.value));
         }
         let seen = |lines| Seen {
@@ -71,34 +95,13 @@ impl Gateway {
         Answered {
             forwarded: seen(forwarded),
             returned: seen(returned),
-            span_id: outcome
-                .request
-                .span
-                .map(|span| span.context.span_id.to_string()),
+            span_id,
         }
     }
 
-    /// Takes a request through the pipeline; the lines become those that the upstream would see.
+    /// Takes a request through the worker; the lines become those that the upstream would see.
     fn forward(&mut self, lines: &mut Lines) -> RequestOutcome {
-        let random = &mut self.random;
-        let mut outcome = self.pipeline.on_request_headers(
-            &headers(lines),
-            &mut Sources {
-                entropy: &mut |bytes| {
-                    for byte in bytes {
-                        // Knuth's multiplier: good enough for ids that differ.
-                        *random = random
-                            .wrapping_mul(6_364_136_223_846_793_005)
-                            .wrapping_add(1);
-                        *byte = random.to_be_bytes()[0];
-                    }
-                    true
-                },
-                now_ns: &mut || 0,
-                attribute: &mut |_: Attribute| None,
-                redirect_token: &mut || None,
-            },
-        );
+        let mut outcome = self.worker.on_request(&headers(lines), &mut self.host);
         for mutation in std::mem::take(&mut outcome.mutations) {
             let name = mutation.name();
             lines.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
@@ -111,13 +114,17 @@ impl Gateway {
 
     fn counted(&mut self) -> BTreeMap<String, u64> {
         let names: Vec<String> = Metric::all().map(Metric::name).collect();
-        let counted = self.pipeline.metrics().take().into_iter();
+        let mut counted = BTreeMap::new();
+        // What was counted is told at a tick.
+        self.worker.handle(Event::Tick, 0);
+        while let Some(command) = self.worker.exporter().poll(0) {
+            if let Command::ChangeMetric(index, change) = command {
+                if let Some(name) = names[index].strip_prefix("sentry_filter.") {
+                    counted.insert(name.to_owned(), u64::try_from(change).expect("a counter"));
+                }
+            }
+        }
         counted
-            .filter_map(|(index, count)| {
-                let name = names[index].strip_prefix("sentry_filter.")?;
-                Some((name.to_owned(), u64::try_from(count).ok()?))
-            })
-            .collect()
     }
 }
 

@@ -178,13 +178,13 @@ fn what_cannot_be_afforded_is_left_out() {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers = Headers::from_pairs(lines);
-        host.serve(|sources| {
+        host.serve(|calls| {
             let limits = Limits {
                 throttle: Some(&mut throttle),
                 has_room: true,
                 can_send: true,
             };
-            decide(&headers, &config, limits, None, sources)
+            decide(&headers, &config, limits, None, calls)
         })
     };
     assert!(request(&[]).span.is_some());

@@ -101,12 +101,12 @@ fn largest(config: &str) -> (Gateway, RequestOutcome) {
 #[test]
 fn what_is_kept_of_a_request_is_bounded_whatever_it_is() {
     for config in ["", r#""trace_propagation_targets": [],"#] {
-        let (gateway, outcome) = largest(config);
+        let (mut gateway, outcome) = largest(config);
         assert!(outcome.request.span.is_some());
-        let kept = gateway.pipeline.live_bytes();
+        let kept = gateway.worker.tracer().live_bytes();
         assert!((10_000..MAX_HELD).contains(&kept), "{kept} bytes");
         drop(outcome);
-        assert_eq!(gateway.pipeline.live_bytes(), 0);
+        assert_eq!(gateway.worker.tracer().live_bytes(), 0);
     }
 }
 
@@ -116,9 +116,9 @@ fn a_request_that_is_not_recorded_keeps_a_fixed_size() {
     let mut gateway = Gateway::with(r#""traces_sample_rate": 0,"#);
     let long = format!("https://{}", "o".repeat(57_000));
     let small = gateway.outcome(&[("origin", "https://page.example")]);
-    let of_small = gateway.pipeline.live_bytes();
+    let of_small = gateway.worker.tracer().live_bytes();
     let large = gateway.outcome(&[("origin", &long), (":path", &long), ("user-agent", &long)]);
-    assert_eq!(gateway.pipeline.live_bytes(), 2 * of_small);
+    assert_eq!(gateway.worker.tracer().live_bytes(), 2 * of_small);
     assert!(of_small < 512, "{of_small} bytes");
     drop((small, large));
 }
@@ -128,7 +128,7 @@ fn over_the_budget_a_request_goes_on_unrecorded_and_is_counted() {
     let mut gateway = Gateway::with(r#""max_live_bytes": 2048, "traces_sample_rate": 1,"#);
     let caller = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-1";
     let mut live = Vec::new();
-    while gateway.pipeline.live_bytes() < 2_048 {
+    while gateway.worker.tracer().live_bytes() < 2_048 {
         let outcome = gateway.outcome(&[(SENTRY_TRACE, caller)]);
         assert!(outcome.request.span.is_some());
         live.push(outcome.request);
@@ -143,11 +143,11 @@ fn over_the_budget_a_request_goes_on_unrecorded_and_is_counted() {
     assert_eq!(gateway.stat("traces_throttled"), 0);
     // There is room again when one has ended.
     drop((live, inherited, ours));
-    assert_eq!(gateway.pipeline.live_bytes(), 0);
+    assert_eq!(gateway.worker.tracer().live_bytes(), 0);
     assert!(gateway.outcome(&[]).request.span.is_some());
     gateway.now_ns += 60 * NS_PER_S;
     gateway.request("/a");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     let report = &reports(&callout)[0]["discarded_events"];
     assert_eq!(report[0]["reason"], "backpressure");
     assert_eq!(report[0]["quantity"], 2);
@@ -158,15 +158,14 @@ fn over_the_budget_a_request_goes_on_unrecorded_and_is_counted() {
 fn over_the_budget_an_answer_is_completed_all_the_same() {
     let mut gateway = Gateway::with(r#""max_live_bytes": 1024, "traces_sample_rate": 0,"#);
     let page = [("origin", "https://page.example")];
-    let live: Vec<_> = (0..8).map(|_| gateway.outcome(&page).request).collect();
-    assert!(gateway.pipeline.live_bytes() > 1_024);
+    let mut live: Vec<_> = (0..8).map(|_| gateway.outcome(&page).request).collect();
+    assert!(gateway.worker.tracer().live_bytes() > 1_024);
     let answer = Headers::from_pairs([(
         b"access-control-allow-origin".as_slice(),
         b"https://page.example".as_slice(),
     )]);
-    let (mut has, mut read) = (|name: &str| answer.value(name).is_some(), || answer.clone());
-    let mut answer = crate::response::Answer::new(&mut has, &mut read);
-    let response = live[7].response.as_ref().unwrap();
-    let additions = gateway.pipeline.on_response_headers(response, &mut answer);
+    gateway.host.response = Some(answer);
+    let mut state = StreamState::Live(live.pop().unwrap());
+    let additions = gateway.worker.on_response(&mut state, &mut gateway.host);
     assert_eq!(additions[0].name, "access-control-expose-headers");
 }

@@ -5,6 +5,7 @@
 //! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md
 //! §8).
 
+use super::delivery::{Delivery, DiscardReason};
 use crate::trace::continuation::RestartReason;
 use crate::trace::sentry_trace::SentryTraceError;
 use crate::trace::traceparent::TraceparentError;
@@ -44,99 +45,11 @@ pub enum Metric {
     /// Spans that are on their way.
     SpansInFlight,
     /// Callouts by what became of them.
-    Callouts(CalloutOutcome),
+    Callouts(Delivery),
     /// Workers that wait because the receiver asked for it.
     WorkersRateLimited,
     /// Host calls that were answered with a status other than success or "not there".
     HostCallsRefused,
-}
-
-/// Why a span was lost, in the words of Sentry's client reports (sentry-protocol.md §11.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiscardReason {
-    /// The queue was full.
-    QueueOverflow,
-    /// The receiver did not answer.
-    NetworkError,
-    /// The receiver answered with something else than success.
-    SendError,
-    /// The receiver asked for less, and the wait is not over.
-    RatelimitBackoff,
-    /// The span could not be encoded.
-    InternalSdkError,
-    /// The status code is one of `trace_ignore_status_codes`.
-    Ignored,
-}
-
-impl DiscardReason {
-    const ALL: [Self; 6] = [
-        Self::QueueOverflow,
-        Self::NetworkError,
-        Self::SendError,
-        Self::RatelimitBackoff,
-        Self::InternalSdkError,
-        Self::Ignored,
-    ];
-
-    /// The stable name of the reason.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::QueueOverflow => "queue_overflow",
-            Self::NetworkError => "network_error",
-            Self::SendError => "send_error",
-            Self::RatelimitBackoff => "ratelimit_backoff",
-            Self::InternalSdkError => "internal_sdk_error",
-            Self::Ignored => "ignored",
-        }
-    }
-
-    /// The reason in a client report. For spans that are left out because of their status code it
-    /// is that of Sentry's Python SDK, which has the option.
-    pub fn report_reason(self) -> &'static str {
-        match self {
-            Self::Ignored => "event_processor",
-            other => other.reason(),
-        }
-    }
-}
-
-/// What became of a callout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CalloutOutcome {
-    /// The receiver took it.
-    Accepted,
-    /// The receiver answered 429.
-    RateLimited,
-    /// The receiver answered with something else that is no success.
-    Refused,
-    /// It was not answered.
-    Lost,
-    /// It never left Envoy, and its spans wait for another try.
-    NotArrived,
-    /// Envoy did not take it, and its spans wait for another try.
-    NotTaken,
-}
-
-impl CalloutOutcome {
-    const ALL: [Self; 6] = [
-        Self::Accepted,
-        Self::RateLimited,
-        Self::Refused,
-        Self::Lost,
-        Self::NotArrived,
-        Self::NotTaken,
-    ];
-
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::RateLimited => "rate_limited",
-            Self::Refused => "refused",
-            Self::Lost => "lost",
-            Self::NotArrived => "not_arrived",
-            Self::NotTaken => "not_taken",
-        }
-    }
 }
 
 /// Whether a metric only grows.
@@ -165,6 +78,13 @@ const PLAIN: [Metric; 13] = [
     Metric::HostCallsRefused,
 ];
 
+// Where those with a reason begin.
+const RESTARTS: usize = PLAIN.len();
+const SENTRY_TRACE: usize = RESTARTS + RestartReason::ALL.len();
+const TRACEPARENT: usize = SENTRY_TRACE + SentryTraceError::ALL.len();
+const DISCARDS: usize = TRACEPARENT + TraceparentError::ALL.len();
+const CALLOUTS: usize = DISCARDS + DiscardReason::ALL.len();
+
 impl Metric {
     /// Every metric, each at its index.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -174,7 +94,34 @@ impl Metric {
             .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
             .chain(TraceparentError::ALL.map(Self::TraceparentRefused))
             .chain(DiscardReason::ALL.map(Self::SpansDiscarded))
-            .chain(CalloutOutcome::ALL.map(Self::Callouts))
+            .chain(Delivery::ALL.map(Self::Callouts))
+    }
+
+    /// How many there are.
+    const COUNT: usize = CALLOUTS + Delivery::ALL.len();
+
+    /// Its place in [`Self::all`].
+    fn index(self) -> usize {
+        match self {
+            Self::Requests => 0,
+            Self::TracesContinued => 1,
+            Self::TracesStarted => 2,
+            Self::TracesThrottled => 3,
+            Self::RequestsOverBudget => 4,
+            Self::BaggageMalformed => 5,
+            Self::BaggageLimit => 6,
+            Self::SpansRecorded => 7,
+            Self::SpansSent => 8,
+            Self::SpansQueued => 9,
+            Self::SpansInFlight => 10,
+            Self::WorkersRateLimited => 11,
+            Self::HostCallsRefused => 12,
+            Self::TracesRestarted(reason) => RESTARTS.wrapping_add(reason as usize),
+            Self::SentryTraceRefused(error) => SENTRY_TRACE.wrapping_add(error as usize),
+            Self::TraceparentRefused(error) => TRACEPARENT.wrapping_add(error as usize),
+            Self::SpansDiscarded(reason) => DISCARDS.wrapping_add(reason as usize),
+            Self::Callouts(delivery) => CALLOUTS.wrapping_add(delivery as usize),
+        }
     }
 
     /// The name, with the reason behind a dot.
@@ -192,10 +139,10 @@ impl Metric {
             Self::BaggageLimit => ("baggage_members_dropped", Some("limit")),
             Self::SpansRecorded => ("spans_recorded", None),
             Self::SpansSent => ("spans_sent", None),
-            Self::SpansDiscarded(loss) => ("spans_discarded", Some(loss.reason())),
+            Self::SpansDiscarded(reason) => ("spans_discarded", Some(reason.as_str())),
             Self::SpansQueued => ("spans_queued", None),
             Self::SpansInFlight => ("spans_in_flight", None),
-            Self::Callouts(outcome) => ("callouts", Some(outcome.reason())),
+            Self::Callouts(delivery) => ("callouts", Some(delivery.as_str())),
             Self::WorkersRateLimited => ("workers_rate_limited", None),
             Self::HostCallsRefused => ("host_calls_refused", None),
         };
@@ -214,10 +161,22 @@ impl Metric {
     }
 }
 
-/// What has changed since the host was told last: a handful of all there is.
-#[derive(Debug, Default)]
+/// What has changed since the host was told last.
+#[derive(Debug)]
 pub struct Metrics {
-    changes: Vec<(Metric, i64)>,
+    /// By [`Metric::index`].
+    changes: [i64; Metric::COUNT],
+    /// Where [`Self::next_change`] goes on.
+    at: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            changes: [0; Metric::COUNT],
+            at: 0,
+        }
+    }
 }
 
 impl Metrics {
@@ -228,25 +187,30 @@ impl Metrics {
 
     /// Adds to a metric; only gauges take negative numbers.
     pub fn add(&mut self, metric: Metric, change: i64) {
-        if change == 0 {
-            return;
-        }
-        match self.changes.iter_mut().find(|(known, _)| *known == metric) {
-            Some((_, sum)) => *sum = sum.saturating_add(change),
-            None => self.changes.push((metric, change)),
+        if let Some(sum) = self.changes.get_mut(metric.index()) {
+            *sum = sum.saturating_add(change);
         }
     }
 
-    /// Takes the changes, each with the index of its metric in [`Metric::all`].
-    pub fn take(&mut self) -> Vec<(usize, i64)> {
-        std::mem::take(&mut self.changes)
-            .into_iter()
-            .filter(|(_, change)| *change != 0)
-            .filter_map(|(metric, change)| {
-                let index = Metric::all().position(|known| known == metric)?;
-                Some((index, change))
-            })
-            .collect()
+    /// Adds what another part of the same worker has counted, and leaves that empty.
+    pub fn absorb(&mut self, others: &mut Self) {
+        for (sum, change) in self.changes.iter_mut().zip(&mut others.changes) {
+            *sum = sum.saturating_add(std::mem::take(change));
+        }
+    }
+
+    /// Takes one change, with the index of its metric in [`Metric::all`]; `None` if there is none
+    /// left.
+    pub fn next_change(&mut self) -> Option<(usize, i64)> {
+        let rest = self.changes.get_mut(self.at..).unwrap_or_default();
+        let Some(next) = rest.iter_mut().position(|change| *change != 0) else {
+            self.at = 0;
+            return None;
+        };
+        let index = self.at.saturating_add(next);
+        self.at = index.saturating_add(1);
+        let change = self.changes.get_mut(index).map(std::mem::take);
+        Some((index, change.unwrap_or_default()))
     }
 }
 
@@ -262,12 +226,18 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
 
+        assert_eq!(count, Metric::COUNT);
         let mut metrics = Metrics::default();
-        for metric in Metric::all() {
+        for (index, metric) in Metric::all().enumerate() {
+            assert_eq!(metric.index(), index, "{metric:?}");
             metrics.add(metric, 1);
         }
-        let changes: Vec<_> = (0..count).map(|index| (index, 1)).collect();
-        assert_eq!(metrics.take(), changes);
-        assert_eq!(metrics.take(), []);
+        let mut changes = Vec::new();
+        while let Some(change) = metrics.next_change() {
+            changes.push(change);
+        }
+        changes.sort_unstable();
+        let expected: Vec<_> = (0..count).map(|index| (index, 1)).collect();
+        assert_eq!(changes, expected);
     }
 }

@@ -3,12 +3,31 @@
 //! It says until when and for how long, both by the host's clock. From one without the other nobody
 //! could tell a long limit from one that was said before the clock was set back.
 
+use crate::host::HostError;
+
 /// How many bits say for how many seconds: enough for a day.
 const BITS: u32 = 17;
 /// No limit lasts longer, in seconds.
 const MAX_S: u64 = 24 * 60 * 60;
+/// How often a shared number is set anew when another worker was faster.
+const MAX_TRIES: u32 = 4;
 const NS_PER_MS: u64 = 1_000_000;
 const MS_PER_S: u64 = 1_000;
+
+/// A number that all workers share.
+pub trait SharedNumber {
+    /// The number, and which of its versions that is; `None` if nobody has set it.
+    ///
+    /// # Errors
+    /// The host refused.
+    fn get(&mut self) -> Result<Option<(u64, u32)>, HostError>;
+
+    /// Sets it, unless it has another version by now: `false`. Version 0 is any.
+    ///
+    /// # Errors
+    /// The host refused.
+    fn set(&mut self, number: u64, version: u32) -> Result<bool, HostError>;
+}
 
 /// A limit that a receiver has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +49,21 @@ impl SharedLimit {
     /// The number to tell.
     pub fn number(self) -> u64 {
         self.0
+    }
+
+    /// Tells the other workers, unless one of them knows of a longer limit.
+    ///
+    /// # Errors
+    /// The host refused.
+    pub fn publish(self, shared: &mut dyn SharedNumber) -> Result<(), HostError> {
+        for _ in 0..MAX_TRIES {
+            let (known, version) = shared.get()?.unwrap_or_default();
+            if !self.outlasts(Self::told(known)) || shared.set(self.number(), version)? {
+                break;
+            }
+            // Another worker was faster.
+        }
+        Ok(())
     }
 
     /// How long it still lasts, in nanoseconds: 0 if it is over, and if it is yet to be said, since

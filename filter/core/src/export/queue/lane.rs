@@ -3,7 +3,8 @@
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::{FULL_ALONE, MAX_BYTES, MAX_SPANS};
-use crate::envelope::{BatchScope, EncodedSegment, Quantity};
+use crate::envelope::{BatchScope, EncodedSegment};
+use crate::quantity::Quantity;
 use crate::trace::id::TraceId;
 
 /// Which part of the queue is put in order at once, so that a POST finds its trace in one piece:
@@ -53,7 +54,7 @@ impl Lane {
     }
 
     pub(super) fn put_back(&mut self, segments: Vec<EncodedSegment>) {
-        self.settle(&segments);
+        self.release(&segments);
         self.grouped = self.grouped.saturating_add(segments.len());
         for segment in segments.into_iter().rev() {
             self.count(&segment);
@@ -61,7 +62,7 @@ impl Lane {
         }
     }
 
-    pub(super) fn settle(&mut self, segments: &[EncodedSegment]) {
+    pub(super) fn release(&mut self, segments: &[EncodedSegment]) {
         self.lent = self.lent.saturating_sub(weight(segments));
     }
 
@@ -114,7 +115,7 @@ impl Lane {
         for segment in &lost {
             self.forget(segment);
         }
-        Quantity::total(&lost)
+        lost.iter().map(EncodedSegment::quantity).sum()
     }
 
     /// Takes so many of the oldest segments out of the line, with all that is of the same traces:

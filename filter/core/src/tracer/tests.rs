@@ -4,31 +4,43 @@ mod redirects;
 mod strangers;
 
 use super::*;
-use crate::envelope::Quantity;
+use crate::export::delivery::CalloutResponse;
+use crate::export::metrics::MetricKind;
+use crate::export::transport::Callout;
 use crate::fixtures::{config, Host};
-use crate::headers::{Headers, BAGGAGE, SENTRY_TRACE, X_REQUEST_START};
-use crate::metrics::{Metric, MetricKind};
-use crate::span::{StreamInfo, UpstreamInfo};
-use crate::transport::Callout;
+use crate::headers::{BAGGAGE, SENTRY_TRACE};
+use crate::host::HostError;
+use crate::span::UpstreamInfo;
+use crate::worker::Worker;
 
-pub(super) const NS_PER_S: u64 = 1_000_000_000;
+pub(crate) const NS_PER_S: u64 = 1_000_000_000;
 
-/// A pipeline with its own clock, a host that can refuse callouts, and the metrics as the host
-/// would show them.
-pub(super) struct Gateway {
-    pub(super) pipeline: Pipeline,
-    pub(super) now_ns: u64,
-    pub(super) next_token: u32,
-    pub(super) host: Host,
-    /// The text of Envoy's own answers.
-    pub(super) body: &'static str,
-    pub(super) stats: BTreeMap<String, i64>,
+/// A worker with its own clock, a host that can refuse callouts, and the metrics as the host would
+/// show them.
+pub(crate) struct Gateway {
+    pub(crate) worker: Worker,
+    pub(crate) now_ns: u64,
+    pub(crate) next_token: u32,
+    pub(crate) host: Host,
+    /// The text of Envoy's own responses.
+    pub(crate) body: &'static str,
+    pub(crate) stats: BTreeMap<String, i64>,
 }
 
 impl Gateway {
-    pub(super) fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
+        Self::with(&format!(r#""traces_sample_rate": 1, {more}"#))
+    }
+
+    /// The same, without a rate.
+    fn with(more: &str) -> Self {
+        Self::of_worker(Worker::alone(config(more)))
+    }
+
+    /// A gateway that is one worker.
+    pub(crate) fn of_worker(worker: Worker) -> Self {
         Self {
-            pipeline: Pipeline::new(config(&format!(r#""traces_sample_rate": 1, {more}"#))),
+            worker,
             now_ns: 1_787_306_400 * NS_PER_S,
             next_token: 1,
             host: Host::default(),
@@ -37,36 +49,27 @@ impl Gateway {
         }
     }
 
-    /// The same, without a rate.
-    fn with(more: &str) -> Self {
-        Self {
-            pipeline: Pipeline::new(config(more)),
-            ..Self::new("")
-        }
-    }
-
-    pub(super) fn request(&mut self, path: &str) {
+    pub(crate) fn request(&mut self, path: &str) {
         self.request_with(&[(":path", path), (":method", "GET")], |_| {});
     }
 
-    /// The same where only several pipelines together account for every span.
-    pub(super) fn request_unchecked(&mut self, path: &str) {
+    /// The same where only several workers together account for every span.
+    pub(crate) fn request_unchecked(&mut self, path: &str) {
         self.serve(&[(":path", path), (":method", "GET")], |_| {});
         self.count();
     }
 
     /// A request whose headers have arrived.
-    pub(super) fn outcome(&mut self, lines: &[(&str, &str)]) -> RequestOutcome {
+    pub(crate) fn outcome(&mut self, lines: &[(&str, &str)]) -> RequestOutcome {
         let lines = lines
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let (headers, pipeline) = (Headers::from_pairs(lines), &mut self.pipeline);
-        self.host
-            .serve(|sources| pipeline.on_request_headers(&headers, sources))
+        self.worker
+            .on_request(&Headers::from_pairs(lines), &mut self.host)
     }
 
     /// A request from its headers to its end, in no time.
-    pub(super) fn request_with(
+    pub(crate) fn request_with(
         &mut self,
         lines: &[(&str, &str)],
         change: impl FnOnce(&mut StreamInfo),
@@ -78,28 +81,74 @@ impl Gateway {
     fn serve(&mut self, lines: &[(&str, &str)], change: impl FnOnce(&mut StreamInfo)) {
         let outcome = self.outcome(lines);
         // As from Envoy, which tells the times: the clock is not asked.
-        let mut end = StreamInfo {
+        let mut info = StreamInfo {
             start_ns: Some(self.now_ns),
             duration_ns: Some(0),
             ..StreamInfo::default()
         };
-        change(&mut end);
-        self.pipeline.on_stream_end(outcome.request, end, || None);
+        change(&mut info);
+        self.close(outcome.request, info);
+    }
+
+    /// The stream of a request has ended.
+    pub(crate) fn close(&mut self, request: LiveRequest, info: StreamInfo) -> Option<u64> {
+        let token = self.worker.tracer().on_stream_info(request, info, || None);
+        self.worker.collect();
+        token
+    }
+
+    pub(crate) fn tick_at(&mut self, now_ns: u64) {
+        self.worker.tracer().on_tick(now_ns);
+        self.worker.collect();
+        self.worker.exporter().on_tick(now_ns);
+    }
+
+    /// The configuration is replaced.
+    pub(crate) fn end(&mut self) {
+        let others: [&mut Worker; 0] = [];
+        let is_last = self.worker.begin_shutdown(&others, self.now_ns);
+        assert!(!is_last, "it is no Envoy");
+    }
+
+    /// The same, and its VM goes with it.
+    pub(crate) fn end_last(&mut self) {
+        self.worker.tracer().end();
+        let now_ns = self.now_ns;
+        self.worker
+            .handle(crate::exporter::Event::LastShutdown, now_ns);
+    }
+
+    /// The next thing to post.
+    pub(crate) fn next_callout(&mut self) -> Option<Callout> {
+        self.worker.collect();
+        self.worker.exporter().next_callout(self.now_ns)
+    }
+
+    /// The host took a callout.
+    pub(crate) fn posted(&mut self, callout: Callout, token: u32) {
+        self.worker
+            .exporter()
+            .on_posted(callout, token, self.now_ns);
+    }
+
+    /// The host did not take a callout.
+    pub(crate) fn not_posted(&mut self, callout: Callout) {
+        let event = crate::exporter::Event::NotPosted(callout, HostError::Refused(2));
+        self.worker.handle(event, self.now_ns);
     }
 
     /// Posts what may be posted and returns the tokens.
-    pub(super) fn flush(&mut self) -> Vec<u32> {
+    pub(crate) fn flush(&mut self) -> Vec<u32> {
         let tokens = self.flush_unchecked();
         self.check();
         tokens
     }
 
-    /// The same where only several pipelines together account for every span.
-    pub(super) fn flush_unchecked(&mut self) -> Vec<u32> {
+    /// The same where only several workers together account for every span.
+    pub(crate) fn flush_unchecked(&mut self) -> Vec<u32> {
         let mut tokens = Vec::new();
-        while let Some(callout) = self.pipeline.next_callout(self.now_ns) {
-            self.pipeline
-                .on_dispatched(callout, self.next_token, self.now_ns);
+        while let Some(callout) = self.next_callout() {
+            self.posted(callout, self.next_token);
             tokens.push(self.next_token);
             self.next_token += 1;
         }
@@ -107,18 +156,19 @@ impl Gateway {
         tokens
     }
 
-    pub(super) fn answer(&mut self, token: u32, headers: &[(&str, &str)]) {
+    pub(crate) fn answer(&mut self, token: u32, headers: &[(&str, &str)]) {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let headers = Headers::from_pairs(headers);
         let mut body = || self.body.as_bytes().to_vec();
-        let mut answer = crate::transport::Answer::new(&headers, &mut body);
-        self.pipeline.on_answer(token, &mut answer, self.now_ns, 0);
+        let mut response = CalloutResponse::new(&headers, &mut body);
+        let exporter = self.worker.exporter();
+        exporter.on_response(token, &mut response, self.now_ns);
         self.check();
     }
 
-    pub(super) fn stat(&self, name: &str) -> i64 {
+    pub(crate) fn stat(&self, name: &str) -> i64 {
         self.stats
             .get(&format!("sentry_filter.{name}"))
             .copied()
@@ -126,7 +176,7 @@ impl Gateway {
     }
 
     /// Every span is accounted for, at any moment.
-    pub(super) fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         self.count();
         let discarded = self.discarded();
         let accounted = self.stat("spans_sent")
@@ -138,7 +188,8 @@ impl Gateway {
 
     fn count(&mut self) {
         let metrics: Vec<_> = Metric::all().collect();
-        for (index, change) in self.pipeline.metrics().take() {
+        self.worker.collect();
+        while let Some((index, change)) = self.worker.exporter().next_change() {
             let metric = metrics[index];
             assert!(
                 change > 0 || metric.kind() == MetricKind::Gauge,
@@ -161,7 +212,7 @@ impl Gateway {
 fn a_request_becomes_a_callout_and_its_answer_a_sent_span() {
     let mut gateway = Gateway::new("");
     gateway.request("/a");
-    assert!(!gateway.pipeline.is_idle());
+    assert!(!gateway.worker.exporter().is_idle());
     assert_eq!(gateway.flush(), [1]);
     assert_eq!(
         (
@@ -175,7 +226,7 @@ fn a_request_becomes_a_callout_and_its_answer_a_sent_span() {
         (gateway.stat("spans_sent"), gateway.stat("spans_in_flight")),
         (1, 0)
     );
-    assert!(gateway.pipeline.is_idle());
+    assert!(gateway.worker.exporter().is_idle());
 }
 
 #[test]
@@ -194,16 +245,14 @@ fn what_the_host_does_not_take_waits_for_the_next_flush() {
     let mut gateway = Gateway::new("");
     gateway.request("/a");
     gateway.request("/b");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
-    gateway
-        .pipeline
-        .on_not_dispatched(callout, gateway.now_ns, 0);
+    let callout = gateway.next_callout().unwrap();
+    gateway.not_posted(callout);
     gateway.check();
     assert_eq!(gateway.stat("spans_queued"), 2);
     assert_eq!(gateway.stat("callouts.not_taken"), 1);
     assert!(gateway.flush().is_empty(), "not at once");
     gateway.now_ns += NS_PER_S;
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     assert!(String::from_utf8(callout.body)
         .unwrap()
         .contains(r#""transaction":"/a""#));
@@ -249,13 +298,13 @@ fn a_configuration_that_ends_tries_once() {
     gateway.answer(1, &[(":status", "503")]);
     gateway.request("/b");
     assert!(gateway.flush().is_empty(), "not at once");
-    gateway.pipeline.end();
+    gateway.end();
     assert_eq!(gateway.flush(), [2, 3]);
     gateway.answer(2, &[(":status", "503")]);
     gateway.answer(3, &[(":status", "200")]);
     assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
     assert_eq!(gateway.stat("spans_sent"), 1);
-    assert!(gateway.pipeline.is_idle());
+    assert!(gateway.worker.exporter().is_idle());
 }
 
 #[test]
@@ -263,14 +312,12 @@ fn a_configuration_that_ends_does_not_wait_for_a_host_that_takes_nothing() {
     let mut gateway = Gateway::new("");
     gateway.request("/a");
     gateway.request("/b");
-    gateway.pipeline.end();
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
-    gateway
-        .pipeline
-        .on_not_dispatched(callout, gateway.now_ns, 0);
+    gateway.end();
+    let callout = gateway.next_callout().unwrap();
+    gateway.not_posted(callout);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.network_error"), 2);
-    assert!(gateway.pipeline.is_idle());
+    assert!(gateway.worker.exporter().is_idle());
 }
 
 #[test]
@@ -293,10 +340,10 @@ fn a_callout_that_is_never_answered_frees_its_place() {
     gateway.request("/a");
     gateway.flush();
     gateway.now_ns += 60 * NS_PER_S;
-    gateway.pipeline.on_tick(gateway.now_ns);
+    gateway.tick_at(gateway.now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.network_error"), 1);
-    assert!(gateway.pipeline.is_idle());
+    assert!(gateway.worker.exporter().is_idle());
     gateway.answer(1, &[(":status", "200")]);
     assert_eq!(
         gateway.stat("spans_sent"),
@@ -335,9 +382,9 @@ fn what_was_lost_is_told_with_the_next_envelope() {
     gateway.request("/a");
     gateway.flush();
     gateway.answer(1, &[(":status", "500")]);
-    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
+    assert!(gateway.next_callout().is_none());
     gateway.request("/b");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     let [report] = &reports(&callout)[..] else {
         panic!("one report");
     };
@@ -349,16 +396,16 @@ fn what_was_lost_is_told_with_the_next_envelope() {
         ])
     );
     // It did not arrive, so it is told again, with what was lost meanwhile.
-    gateway.pipeline.on_dispatched(callout, 2, gateway.now_ns);
+    gateway.posted(callout, 2);
     gateway.answer(2, &[(":status", "500")]);
     gateway.request("/c");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     let report = &reports(&callout)[0];
     assert_eq!(report["discarded_events"][0]["quantity"], 2);
-    gateway.pipeline.on_dispatched(callout, 3, gateway.now_ns);
+    gateway.posted(callout, 3);
     gateway.answer(3, &[(":status", "200")]);
     gateway.request("/d");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     assert_eq!(reports(&callout).len(), 0);
 }
 
@@ -371,7 +418,7 @@ fn sentry_counts_its_own_refusals_and_we_what_we_hold_back() {
     gateway.request("/held/back");
     gateway.now_ns += 5 * NS_PER_S;
     gateway.request("/b");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     let report = &reports(&callout)[0]["discarded_events"];
     assert_eq!(report[0]["reason"], "ratelimit_backoff");
     assert_eq!(report[0]["quantity"], 1, "only the second");
@@ -386,9 +433,9 @@ fn what_is_not_sampled_is_told_after_a_minute_even_alone() {
     }
     // Nobody's business.
     gateway.outcome(&[(":path", "/no"), (":method", "OPTIONS")]);
-    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
+    assert!(gateway.next_callout().is_none());
     gateway.now_ns += 60 * NS_PER_S;
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     assert_eq!(callout.quantity(), Quantity::default());
     let report = &reports(&callout)[0]["discarded_events"];
     assert_eq!(
@@ -410,7 +457,7 @@ fn no_report_is_made_if_none_is_wanted() {
     gateway.flush();
     gateway.answer(1, &[(":status", "500")]);
     gateway.request("/b");
-    let callout = gateway.pipeline.next_callout(gateway.now_ns).unwrap();
+    let callout = gateway.next_callout().unwrap();
     assert_eq!(reports(&callout).len(), 0);
 }
 

@@ -1,8 +1,10 @@
 //! Time, limits, pauses, generations, and the end of a configuration.
 
-use super::super::tests::{Gateway, NS_PER_S};
 use super::*;
 use crate::fixtures::config;
+use crate::span::StreamInfo;
+use crate::tracer::tests::{Gateway, NS_PER_S};
+use crate::worker::{Identity, Worker};
 
 const LIMIT: &[(&str, &str)] = &[(":status", "429"), ("retry-after", "60")];
 const HOUR_NS: u64 = 3_600 * NS_PER_S;
@@ -19,7 +21,7 @@ fn limited_by(answer: &[(&str, &str)]) -> Gateway {
 fn pass(gateway: &mut Gateway, seconds: u64) {
     for _ in 0..seconds {
         gateway.now_ns += NS_PER_S;
-        gateway.pipeline.on_tick(gateway.now_ns);
+        gateway.tick_at(gateway.now_ns);
         gateway.check();
     }
 }
@@ -30,18 +32,21 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
     gateway.request("/a");
     let now_ns = gateway.now_ns;
     for unlikely in [0, 1, now_ns, now_ns + 60 * NS_PER_S] {
-        gateway.pipeline.on_shared_limit(unlikely, now_ns);
-        gateway.pipeline.on_tick(now_ns);
+        gateway.worker.exporter().on_shared_limit(unlikely, now_ns);
+        gateway.tick_at(now_ns);
         gateway.check();
         assert_eq!(gateway.stat("workers_rate_limited"), 0, "{unlikely}");
     }
     let limit = SharedLimit::new(now_ns, 1);
-    gateway.pipeline.on_shared_limit(limit.number(), now_ns);
-    gateway.pipeline.on_tick(now_ns);
+    gateway
+        .worker
+        .exporter()
+        .on_shared_limit(limit.number(), now_ns);
+    gateway.tick_at(now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.ratelimit_backoff"), 1);
     assert_eq!(gateway.stat("workers_rate_limited"), 1);
-    gateway.pipeline.on_tick(now_ns + NS_PER_S);
+    gateway.tick_at(now_ns + NS_PER_S);
     gateway.check();
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }
@@ -52,19 +57,22 @@ fn a_limit_that_is_told_again_counts_once() {
     gateway.request("/a");
     let limit = SharedLimit::new(gateway.now_ns, 3_600);
     gateway
-        .pipeline
+        .worker
+        .exporter()
         .on_shared_limit(limit.number(), gateway.now_ns);
     // Back by half an hour, and by hours: the number stays where it is.
     for back_ns in [HOUR_NS / 2, 5 * HOUR_NS] {
         gateway.now_ns -= back_ns;
         gateway
-            .pipeline
+            .worker
+            .exporter()
             .on_shared_limit(limit.number(), gateway.now_ns);
     }
     for _ in 0..3_600 {
         pass(&mut gateway, 1);
         gateway
-            .pipeline
+            .worker
+            .exporter()
             .on_shared_limit(limit.number(), gateway.now_ns);
     }
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
@@ -101,7 +109,7 @@ fn a_limit_does_not_outlast_a_clock_that_was_set_back() {
 fn a_clock_that_cannot_be_read_for_once_changes_nothing() {
     let mut gateway = limited_by(LIMIT);
     pass(&mut gateway, 1);
-    gateway.pipeline.on_tick(0);
+    gateway.tick_at(0);
     pass(&mut gateway, 1);
     assert_eq!(gateway.stat("workers_rate_limited"), 1);
 }
@@ -147,11 +155,11 @@ fn reports_and_redirects_do_not_wait_for_a_clock_that_was_set_back() {
     let quiet = r#""rules": [{"match": {"path": "^/no"}, "traces_sample_rate": 0}],"#;
     let mut gateway = Gateway::new(quiet);
     gateway.outcome(&[(":path", "/no")]);
-    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_none());
+    assert!(gateway.next_callout().is_none());
     gateway.now_ns -= 5 * HOUR_NS;
     // The second in which it was set back is none.
     pass(&mut gateway, 61);
-    assert!(gateway.pipeline.next_callout(gateway.now_ns).is_some());
+    assert!(gateway.next_callout().is_some());
 
     let mut gateway = Gateway::new("");
     let request = gateway.outcome(&[]).request;
@@ -161,7 +169,7 @@ fn reports_and_redirects_do_not_wait_for_a_clock_that_was_set_back() {
         response_code_details: Some("internal_redirect".to_owned()),
         ..StreamInfo::default()
     };
-    gateway.pipeline.on_stream_end(request, end, || None);
+    gateway.close(request, end);
     gateway.now_ns -= 5 * HOUR_NS;
     pass(&mut gateway, 1);
     assert_eq!(gateway.stat("spans_recorded"), 1);
@@ -220,13 +228,13 @@ fn no_answer_leads_to_a_post_for_each_request() {
             gateway.now_ns += NS_PER_S / 100;
             gateway.request("/");
             if gateway.now_ns.is_multiple_of(NS_PER_S) {
-                gateway.pipeline.on_tick(gateway.now_ns);
+                gateway.tick_at(gateway.now_ns);
             }
             let mut tokens = gateway.flush();
             while let Some(token) = tokens.pop() {
                 posts += 1;
                 gateway.answer(token, answer);
-                if gateway.pipeline.follows_answers() {
+                if gateway.worker.exporter().follows_responses() {
                     tokens.extend(gateway.flush());
                 }
             }
@@ -260,9 +268,11 @@ fn zero_seconds_on_a_success_are_no_limit() {
 fn generations(count: usize, more: &str) -> Vec<Gateway> {
     let mut all: Vec<Gateway> = Vec::new();
     for _ in 0..count {
-        let mut next = Gateway::new(more);
-        if let Some(first) = all.first() {
-            next.pipeline.share_bounds(first.pipeline.generations());
+        let config = config(&format!(r#""traces_sample_rate": 1, {more}"#));
+        let others = all.iter().map(|gateway| &gateway.worker);
+        let worker = Worker::new(config, Identity::default(), others, 0);
+        let mut next = Gateway::of_worker(worker);
+        if !all.is_empty() {
             next.next_token = 1_000 * all.len() as u32;
         }
         all.push(next);
@@ -290,7 +300,7 @@ fn generations_have_one_bound_together() {
         }
         gateway.flush_unchecked();
         // Its configuration is replaced, and the receiver does not answer.
-        gateway.pipeline.end();
+        gateway.end();
         gateway.flush_unchecked();
     }
     let (queued, posts) = (sum(&all, "spans_queued"), sum(&all, "spans_in_flight"));
@@ -338,7 +348,7 @@ fn an_old_configuration_gives_up_after_a_minute() {
     for _ in 0..3 {
         gateway.request("/");
     }
-    gateway.pipeline.end();
+    gateway.end();
     gateway.flush();
     pass(&mut gateway, 60);
     assert_eq!(gateway.stat("spans_queued"), 2);
@@ -347,7 +357,7 @@ fn an_old_configuration_gives_up_after_a_minute() {
     assert_eq!(gateway.stat("spans_discarded.network_error"), 2);
     assert_eq!(gateway.stat("spans_in_flight"), 1, "until its time is over");
     pass(&mut gateway, 600);
-    assert!(gateway.pipeline.is_idle());
+    assert!(gateway.worker.exporter().is_idle());
 }
 
 /// Every gauge is 0 when its context ends, whatever it was.
@@ -357,15 +367,17 @@ fn no_gauge_is_left_behind() {
     type End = (&'static str, fn(&mut Gateway));
     let ends: [End; 3] = [
         ("replaced", |gateway| {
-            gateway.pipeline.end();
+            gateway.end();
             pass(gateway, 80);
         }),
         ("with its VM", |gateway| {
-            gateway.pipeline.end_with_vm();
+            gateway.end_last();
             gateway.flush();
-            gateway.pipeline.abandon();
+            gateway.worker.exporter().abandon();
         }),
-        ("no callouts", |gateway| gateway.pipeline.only_propagate()),
+        ("no callouts", |gateway| {
+            gateway.worker.exporter().degrade(NO_CALLOUTS)
+        }),
     ];
     for (end, act) in ends {
         let mut limited = limited_by(LIMIT);
@@ -382,7 +394,7 @@ fn no_gauge_is_left_behind() {
             // A limit that goes on is nobody's any more.
             pass(&mut gateway, 1);
             assert_eq!(gauges.map(|gauge| gateway.stat(gauge)), [0; 3], "{end}");
-            assert!(gateway.pipeline.is_idle());
+            assert!(gateway.worker.exporter().is_idle());
         }
     }
 }
@@ -396,9 +408,9 @@ fn all_leaves_at_once_when_the_vm_goes() {
     }
     gateway.flush();
     gateway.answer(1, &[(":status", "503")]);
-    gateway.pipeline.end_with_vm();
+    gateway.end_last();
     assert_eq!(gateway.flush().len(), 19, "no slot and no pause is kept");
-    gateway.pipeline.abandon();
+    gateway.worker.exporter().abandon();
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.network_error"), 20);
 }
@@ -407,7 +419,9 @@ fn all_leaves_at_once_when_the_vm_goes() {
 fn what_waits_for_a_long_interval_leaves_when_the_traffic_stops() {
     let transport = |ms: u32| {
         let transport = format!(r#""transport": {{"flush_interval_ms": {ms}}},"#);
-        Pipeline::new(config(&transport)).tick_period_ms()
+        Worker::alone(config(&transport))
+            .exporter()
+            .tick_period_ms()
     };
     assert_eq!([10, 50, 1_000].map(transport), [10, 50, 1_000]);
     assert_eq!([1_001, 30_000, 60_000].map(transport), [250; 3]);
@@ -415,8 +429,8 @@ fn what_waits_for_a_long_interval_leaves_when_the_traffic_stops() {
     let mut gateway = Gateway::new(r#""transport": {"flush_interval_ms": 30000},"#);
     let tick = |gateway: &mut Gateway| {
         gateway.now_ns += NS_PER_S / 4;
-        gateway.pipeline.on_tick(gateway.now_ns);
-        gateway.pipeline.is_flush_due()
+        gateway.tick_at(gateway.now_ns);
+        gateway.worker.exporter().is_flush_due()
     };
     tick(&mut gateway);
     let mut flushes = 0;

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use super::*;
 use crate::config::FilterConfig;
 use crate::envelope::Format;
@@ -100,7 +102,7 @@ fn what_was_taken_keeps_its_room_until_it_is_settled() {
         ONE,
         "all of the room is lent"
     );
-    queue.settle(&[encoded_segment("/1"), encoded_segment("/3")]);
+    queue.release(&[encoded_segment("/1"), encoded_segment("/3")]);
     assert_eq!(queue.push(encoded_segment("/5")), NONE);
     assert_eq!(queue.clear(), ONE);
     assert_eq!(held(&queue), (0, 0, 0));
@@ -149,7 +151,11 @@ fn a_post_has_at_most_a_thousand_spans() {
     }
     for scope in [BatchScope::Trace, BatchScope::Any] {
         let taken = queue.take(scope);
-        let spans = Quantity::total(&taken).spans;
+        let spans = taken
+            .iter()
+            .map(EncodedSegment::quantity)
+            .sum::<Quantity>()
+            .spans;
         let bytes: usize = taken.iter().map(EncodedSegment::len).sum();
         assert!(spans <= MAX_SPANS && bytes <= MAX_BYTES, "{spans} {bytes}");
         assert!(taken.len() > 300);
@@ -203,7 +209,7 @@ fn a_flush_of_many_traces_looks_at_each_parcel_a_few_times() {
             assert!(taken
                 .iter()
                 .all(|segment| segment.trace_id() == taken[0].trace_id()));
-            queue.settle(&taken);
+            queue.release(&taken);
             posts += 1;
         }
         assert!(posts >= traces, "{posts}");
@@ -274,9 +280,9 @@ fn what_an_old_generation_holds_goes_first() {
     assert!(old.is_empty());
     assert_eq!(new.push(of_trace(7)), ONE, "now its own");
     assert_eq!(new.take(BatchScope::Any), [5, 6, 7].map(of_trace));
-    old.settle(&under_way);
+    old.release(&under_way);
     drop(old);
-    new.settle(&[5, 6, 7].map(of_trace));
+    new.release(&[5, 6, 7].map(of_trace));
     for trace in 1..=4 {
         assert_eq!(new.push(of_trace(trace)), NONE);
     }

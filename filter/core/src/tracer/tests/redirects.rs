@@ -18,8 +18,7 @@ fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
         _ => None,
     });
     let id = first.request.span.as_ref().unwrap().context.span_id;
-    let pipeline = &mut gateway.pipeline;
-    let token = pipeline.on_stream_end(first.request, end.clone(), || None);
+    let token = gateway.close(first.request, end.clone());
     gateway.host.redirect_token = Some(token.unwrap());
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 0);
@@ -27,7 +26,7 @@ fn what_comes_back_from_a_redirect_goes_on_in_its_segment() {
     let next = gateway.outcome(&[(SENTRY_TRACE, &sent.unwrap())]);
     assert_eq!(next.request.span.as_ref().unwrap().context.span_id, id);
     end.response_code_details = None;
-    let token = gateway.pipeline.on_stream_end(next.request, end, || None);
+    let token = gateway.close(next.request, end);
     assert_eq!(token, None);
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 3);
@@ -45,20 +44,18 @@ fn a_redirect_that_does_not_come_back_is_a_segment_all_the_same() {
     };
     for _ in 0..2 {
         let request = gateway.outcome(&[]).request;
-        gateway
-            .pipeline
-            .on_stream_end(request, end.clone(), || None);
+        gateway.close(request, end.clone());
     }
-    gateway.pipeline.on_tick(gateway.now_ns + 4 * NS_PER_S);
+    gateway.tick_at(gateway.now_ns + 4 * NS_PER_S);
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 0, "a filter may hold it up");
-    gateway.pipeline.on_tick(gateway.now_ns + 5 * NS_PER_S);
+    gateway.tick_at(gateway.now_ns + 5 * NS_PER_S);
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 2);
 
     let request = gateway.outcome(&[]).request;
-    gateway.pipeline.on_stream_end(request, end, || None);
-    gateway.pipeline.end();
+    gateway.close(request, end);
+    gateway.end();
     gateway.check();
     assert_eq!(gateway.stat("spans_recorded"), 3, "there is no other time");
 }
@@ -102,9 +99,12 @@ fn two_trips(
             .filter_map(|(name, value)| Some((name, value.clone()?)))
             .collect();
         let now_ns = gateway.now_ns;
-        let pipeline = &mut gateway.pipeline;
         gateway.host.redirect_token = match outcome.request.may_be_redirected() {
-            true => pipeline.on_unrecorded_end(outcome.request, Some(b"internal_redirect"), now_ns),
+            true => gateway.worker.tracer().on_unrecorded_end(
+                outcome.request,
+                Some(b"internal_redirect"),
+                now_ns,
+            ),
             false => {
                 let end = StreamInfo {
                     start_ns: Some(now_ns),
@@ -112,7 +112,7 @@ fn two_trips(
                     response_code_details: Some("internal_redirect".to_owned()),
                     ..StreamInfo::default()
                 };
-                pipeline.on_stream_end(outcome.request, end, || None)
+                gateway.close(outcome.request, end)
             }
         };
         got
@@ -179,9 +179,11 @@ fn an_upstream_that_gets_no_trace_gets_none_on_the_second_trip_either() {
     let targets = r#""trace_propagation_targets": ["/old"], "propagate_traceparent": true, "traces_sample_rate": 0,"#;
     let mut gateway = Gateway::with(targets);
     let first = gateway.outcome(&[(":path", "/old"), (":method", "GET")]);
-    let token = gateway
-        .pipeline
-        .on_unrecorded_end(first.request, Some(b"internal_redirect"), 0);
+    let token =
+        gateway
+            .worker
+            .tracer()
+            .on_unrecorded_end(first.request, Some(b"internal_redirect"), 0);
     gateway.host.redirect_token = token;
     let arrived = [
         (":path", "/new"),
@@ -204,7 +206,8 @@ fn what_looks_like_a_redirect_and_is_none_is_a_request_of_its_own() {
     let context = first.context.unwrap();
     let details = Some(b"internal_redirect".as_slice());
     let token = gateway
-        .pipeline
+        .worker
+        .tracer()
         .on_unrecorded_end(first.request, details, 0);
     assert!(token.is_some());
     // A caller who knows the ids, but whose request has no token, or one of nobody's.
@@ -224,7 +227,10 @@ fn an_end_that_is_no_redirect_is_not_waited_for() {
     for details in [None, Some(b"via_upstream".as_slice())] {
         let request = gateway.outcome(&[]).request;
         assert!(request.may_be_redirected());
-        let token = gateway.pipeline.on_unrecorded_end(request, details, 0);
+        let token = gateway
+            .worker
+            .tracer()
+            .on_unrecorded_end(request, details, 0);
         assert_eq!(token, None);
     }
     let mut request = gateway.outcome(&[]).request;

@@ -7,10 +7,10 @@
 
 mod lane;
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::envelope::{BatchScope, EncodedSegment, Quantity};
+use crate::envelope::{BatchScope, EncodedSegment};
+use crate::quantity::Quantity;
 use lane::Lane;
 
 /// How many spans one POST may carry: Sentry takes no more of them in one item.
@@ -27,9 +27,9 @@ const ROOM: usize = 16;
 
 /// The queues of all generations of a configuration in one VM, the oldest first.
 #[derive(Debug, Default, Clone)]
-pub struct Generations(Rc<RefCell<Vec<Lane>>>);
+pub struct Generations(Arc<Mutex<Vec<Lane>>>);
 
-/// A queue of segments, each of which is one segment. What was taken and may come back still counts.
+/// A queue of encoded segments. What was taken and may come back still counts.
 #[derive(Debug)]
 pub struct Queue {
     generations: Generations,
@@ -98,12 +98,12 @@ impl Queue {
     }
 
     /// What was taken will not come back.
-    pub fn settle(&mut self, segments: &[EncodedSegment]) {
-        self.with(|lane| lane.settle(segments));
+    pub fn release(&mut self, segments: &[EncodedSegment]) {
+        self.with(|lane| lane.release(segments));
     }
 
     /// Takes the oldest segment, and those that may go with it as far as there is room in one POST.
-    /// None if nothing waits. To be followed by [`Self::put_back`] or [`Self::settle`].
+    /// None if nothing waits. To be followed by [`Self::put_back`] or [`Self::release`].
     pub fn take(&mut self, scope: BatchScope) -> Vec<EncodedSegment> {
         self.with(|lane| lane.take(scope))
     }
@@ -172,12 +172,9 @@ impl Drop for Queue {
 }
 
 impl Generations {
-    fn with<T: Default>(&self, act: impl FnOnce(&mut Vec<Lane>) -> T) -> T {
-        // Nobody else has them: each of these calls ends before the next one begins.
-        match self.0.try_borrow_mut() {
-            Ok(mut lanes) => act(&mut lanes),
-            Err(_) => T::default(),
-        }
+    fn with<T>(&self, act: impl FnOnce(&mut Vec<Lane>) -> T) -> T {
+        // Whoever panicked with the lock has left the lanes as they were: nothing here panics.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,0 +1,221 @@
+//! What is posted to Sentry, and what the responses mean for the next POST
+//! (docs/spec/filter.md §8, docs/spec/sentry-protocol.md §11).
+
+use std::sync::Arc;
+
+use super::backoff::Backoff;
+use super::delivery::{CalloutResponse, Delivery};
+use super::in_flight::{CompletedCallout, InFlight};
+use super::rate_limit::limit_s;
+use crate::dsn::Dsn;
+use crate::envelope::client_report::ClientReport;
+use crate::envelope::{EncodedSegment, Format, SDK_NAME, SDK_VERSION};
+use crate::quantity::Quantity;
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// The `transport` section of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportOptions {
+    /// The Envoy cluster that takes the callouts.
+    pub cluster: String,
+    /// In which form spans are sent.
+    pub format: Format,
+    /// The path that they are posted to; `None` is the DSN's for that form.
+    pub path: Option<String>,
+    /// How long one callout may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// How often the queue is flushed, in milliseconds.
+    pub flush_interval_ms: u32,
+    /// How many bytes of encoded spans may wait, per worker.
+    pub max_queue_bytes: usize,
+    /// How many callouts may be under way at once, per worker.
+    pub max_in_flight: usize,
+}
+
+/// One POST to Sentry.
+#[derive(Debug)]
+pub struct Callout {
+    /// The Envoy cluster that takes it.
+    pub cluster: Arc<str>,
+    /// Pseudo headers and headers.
+    pub headers: Arc<[(&'static str, String)]>,
+    /// The bytes to post.
+    pub body: Vec<u8>,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// What the bytes were made of, kept in case they do not arrive.
+    pub segments: Vec<EncodedSegment>,
+    /// The report among them.
+    pub report: Option<ClientReport>,
+}
+
+impl Callout {
+    /// How much it carries.
+    pub fn quantity(&self) -> Quantity {
+        self.segments.iter().map(EncodedSegment::quantity).sum()
+    }
+}
+
+/// Makes callouts and reads their responses.
+#[derive(Debug)]
+pub struct Transport {
+    cluster: Arc<str>,
+    headers: Arc<[(&'static str, String)]>,
+    timeout_ms: u32,
+    format: Format,
+    in_flight: InFlight,
+    closed_until_ns: u64,
+    /// How many seconds the last response has closed it for, if that is yet to be told to the other
+    /// workers.
+    said_s: Option<u64>,
+    backoff: Backoff,
+}
+
+impl Transport {
+    /// A transport to the receiver that a DSN names.
+    pub fn new(dsn: &Dsn, options: &TransportOptions) -> Self {
+        let client = format!("{SDK_NAME}/{SDK_VERSION}");
+        let format = options.format;
+        let path = options.path.clone().unwrap_or_else(|| format.path(dsn));
+        let headers = [
+            (":method", "POST".to_owned()),
+            (":scheme", dsn.scheme().to_owned()),
+            (":authority", dsn.authority().to_owned()),
+            (":path", path),
+            ("content-type", format.content_type().to_owned()),
+            ("x-sentry-auth", dsn.auth(&client)),
+            ("user-agent", client),
+        ];
+        Self {
+            cluster: Arc::from(options.cluster.as_str()),
+            headers: Arc::new(headers),
+            timeout_ms: options.timeout_ms,
+            format,
+            in_flight: InFlight::default(),
+            closed_until_ns: 0,
+            said_s: None,
+            backoff: Backoff::new(options.flush_interval_ms),
+        }
+    }
+
+    /// Whether another callout may be made now, as far as the receiver is concerned.
+    pub fn is_ready(&self, now_ns: u64) -> bool {
+        !self.is_closed(now_ns) && self.backoff.is_over(now_ns)
+    }
+
+    /// How many callouts are under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether the receiver asked for a pause that is not over.
+    pub fn is_closed(&self, now_ns: u64) -> bool {
+        now_ns < self.closed_until_ns
+    }
+
+    /// For how many seconds the last response has closed it, once.
+    pub fn take_said_s(&mut self) -> Option<u64> {
+        self.said_s.take()
+    }
+
+    /// Another worker has learned of a pause. The longer one counts.
+    pub fn close_until(&mut self, until_ns: u64) {
+        self.closed_until_ns = self.closed_until_ns.max(until_ns);
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight() == 0
+    }
+
+    /// The callout that posts a body made of these.
+    pub fn callout(
+        &self,
+        segments: Vec<EncodedSegment>,
+        report: Option<ClientReport>,
+        body: Vec<u8>,
+    ) -> Callout {
+        Callout {
+            cluster: Arc::clone(&self.cluster),
+            headers: Arc::clone(&self.headers),
+            body,
+            timeout_ms: self.timeout_ms,
+            segments,
+            report,
+        }
+    }
+
+    /// Notes that the host took a callout and named it `token`. One that had the same name will not
+    /// be answered any more, and is returned.
+    pub fn posted(&mut self, token: u32, callout: Callout, now_ns: u64) -> Vec<CompletedCallout> {
+        self.in_flight.add(token, callout, now_ns)
+    }
+
+    /// What failed before says nothing about the next try.
+    pub fn forget_failures(&mut self) {
+        self.backoff.forget();
+    }
+
+    /// The host did not take a callout. `random` spreads the workers' next tries.
+    pub fn not_posted(&mut self, now_ns: u64, random: u64) {
+        self.backoff.failed(now_ns, random);
+    }
+
+    /// Reads a response. `None` for a token that is not under way. `host_ns` is what the host's
+    /// clock shows, for dates.
+    pub fn completed(
+        &mut self,
+        token: u32,
+        response: &mut CalloutResponse<'_>,
+        host_ns: u64,
+        now_ns: u64,
+        random: u64,
+    ) -> Option<CompletedCallout> {
+        let mut completed = self.in_flight.take(token)?;
+        let status = response.status();
+        let host_s = host_ns.checked_div(NS_PER_S).unwrap_or_default();
+        let limit_s = limit_s(response.headers, status, self.format.category(), host_s);
+        if let Some(seconds) = limit_s {
+            // No time at all is no limit, unless a limit is why this POST was refused.
+            let seconds = seconds.max(u64::from(status == Some(429)));
+            let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
+            if until_ns > self.closed_until_ns.max(now_ns) {
+                self.closed_until_ns = until_ns;
+                self.said_s = Some(seconds);
+            }
+        }
+        completed.delivery = response.delivery();
+        match completed.delivery {
+            Delivery::NotArrived | Delivery::NotTaken => self.backoff.failed(now_ns, random),
+            Delivery::Accepted => {
+                let rejected = self.format.rejected(&mut *response.body);
+                let spans = completed.segments.iter().map(EncodedSegment::quantity);
+                completed.rejected = rejected.min(spans.sum::<Quantity>().spans);
+                self.backoff.accepted();
+            }
+            Delivery::RateLimited => self.backoff.limited(now_ns),
+            Delivery::Refused | Delivery::Lost => self.backoff.refused(now_ns),
+        }
+        Some(completed)
+    }
+
+    /// Gives up on callouts that the host should have answered long ago.
+    pub fn expire(&mut self, now_ns: u64) -> Vec<CompletedCallout> {
+        self.in_flight.expire(now_ns)
+    }
+
+    /// All of them are lost: nothing will be answered any more.
+    pub fn abandon(&mut self) -> Vec<CompletedCallout> {
+        self.in_flight.abandon()
+    }
+
+    /// The clock was set forward, or stood still for the worker: callouts had no time to be
+    /// answered in.
+    pub fn delay_expiry(&mut self, by_ns: u64) {
+        self.in_flight.delay_expiry(by_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests;
