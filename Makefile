@@ -9,7 +9,7 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p sentry-filter-cli -p vectors -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p sentry-filter-cli -p vectors -p mini-sentry -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
@@ -49,7 +49,7 @@ run: wasm envoy scene ## the scene: a page, two services and Spotlight around En
 test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
-	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
+	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors -p mini-sentry
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
@@ -59,7 +59,7 @@ test-second-host: wasm ## the module in a host that others wrote, on wasmtime (n
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
 	rustup run "$$nightly" cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
 
-test-e2e: wasm envoy scene judges services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
+test-e2e: wasm envoy scene oracles services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry read what it sends
 	$(CARGO) test --locked -p e2e
 
 test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
@@ -176,8 +176,8 @@ scene: ## install Spotlight and the service's packages below .tools
 full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; elsewhere it says what to install)
 	@sh tests/scene/install.sh browser ruby
 
-judges: ## install what tests ask and talk to, below .tools
-	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
+oracles: ## install the readers that tests ask, and the services that they talk to, below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh oracles peers
 
 services: ## install the services whose CORS libraries answer, below .tools
 	@sh tests/scene/install.sh services
@@ -190,4 +190,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

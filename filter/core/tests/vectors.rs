@@ -22,7 +22,7 @@ type Read = Result<String, &'static str>;
 
 #[test]
 fn sentry_trace() {
-    judge(vectors::sentry_trace(), |lines| {
+    check(vectors::sentry_trace(), |lines| {
         match SentryTrace::read(lines.iter().map(Vec::as_slice)) {
             Ok(received) => {
                 let received = received.expect("every row has a line");
@@ -37,7 +37,7 @@ fn sentry_trace() {
 
 #[test]
 fn traceparent() {
-    judge(vectors::traceparent(), |lines| {
+    check(vectors::traceparent(), |lines| {
         match Traceparent::read(lines.iter().map(Vec::as_slice)) {
             Ok(received) => Ok(text(&received.expect("every row has a line").to_value())),
             Err(error) => Err(error.reason()),
@@ -50,7 +50,7 @@ fn requests() {
     let mut failures = Vec::new();
     for (format, row) in vectors::requests() {
         let (seen, span) = Gateway::new(&row.config()).serve(&row);
-        let mut complaints = row.judge(&seen);
+        let mut complaints = row.check(&seen);
         let dsc = span.map(|context| context.dsc).unwrap_or_default();
         for (key, value) in &row.dsc {
             if dsc.get(key) != Some(value) {
@@ -68,7 +68,7 @@ fn requests() {
 
 #[test]
 fn responses() {
-    vectors::judge_responses(|row| Gateway::new(&row.config()).answer(row));
+    vectors::check_responses(|row| Gateway::new(&row.config()).answer(row));
 }
 
 #[test]
@@ -263,7 +263,7 @@ impl Summary {
     }
 }
 
-fn judge(rows: Vec<Header>, read: impl Fn(&[Vec<u8>]) -> Read) {
+fn check(rows: Vec<Header>, read: impl Fn(&[Vec<u8>]) -> Read) {
     let mut failures = Vec::new();
     for row in rows {
         let lines: Vec<_> = row.lines.iter().map(|line| expand(line)).collect();

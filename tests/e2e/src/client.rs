@@ -3,12 +3,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use mini_sentry::Headers;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-use crate::{
-    polling::DEADLINE,
-    wire::{Headers, Reader},
-};
+use crate::{polling::DEADLINE, wire::Reader};
 
 /// A request to be sent, written as a sentence: `Request::get("/api/1").header("baggage", "a=b")`.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! The same traffic in every format gives the same spans; and judges that nobody here wrote read
+//! The same traffic in every format gives the same spans; and readers that nobody here wrote read
 //! them, too.
 
 use std::{
@@ -230,7 +230,7 @@ async fn relays_own_normaliser_finds_nothing_to_change_in_a_transaction() {
     }
 }
 
-/// The judge would notice: what Relay does not take is among its complaints.
+/// The oracle would notice: what Relay does not take is among its complaints.
 #[tokio::test]
 async fn relays_own_normaliser_complains_of_what_is_wrong() {
     let gateway = gateway("transaction").await;
@@ -350,20 +350,20 @@ async fn opentelemetrys_own_types_read_every_field() {
     assert_eq!(read, expected);
 }
 
-/// A judge's verdict on each line.
+/// An oracle's verdict on each line.
 fn ask(script: &str, lines: &[String]) -> Vec<Value> {
-    let mut judge = Command::new(workspace(".tools/judges/bin/python"))
-        .arg(workspace("tests/judges").join(script))
+    let mut oracle = Command::new(workspace(".tools/oracles/bin/python"))
+        .arg(workspace("tests/oracles").join(script))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the judge: run `make judges`");
-    let mut input = judge.stdin.take().expect("the judge's input");
+        .expect("the oracle: run `make oracles`");
+    let mut input = oracle.stdin.take().expect("the oracle's input");
     for line in lines {
-        writeln!(input, "{line}").expect("a line for the judge");
+        writeln!(input, "{line}").expect("a line for the oracle");
     }
     drop(input);
-    let output = judge.wait_with_output().expect("the judge's end");
+    let output = oracle.wait_with_output().expect("the oracle's end");
     assert!(
         output.status.success(),
         "{script} ended with {}",

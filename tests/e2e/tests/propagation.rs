@@ -138,7 +138,7 @@ async fn a_request_without_a_context_starts_a_trace_with_all_that_is_known() {
     assert_eq!(baggage.sentry("trace_id"), Some(trace.trace_id.clone()));
     assert_eq!(
         baggage.sentry("public_key").as_deref(),
-        Some(e2e::mini_sentry::PUBLIC_KEY)
+        Some(mini_sentry::PUBLIC_KEY)
     );
     assert_eq!(baggage.sentry("environment").as_deref(), Some("e2e"));
     assert_eq!(baggage.sentry("release").as_deref(), Some("gateway@1.2.3"));

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use e2e::{
-    envoy::cluster_at, eventually, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Reply,
-    Request, Upstream, SPANS,
+    envoy::cluster_at, eventually, Answer, Gateway, MiniSentry, Reply, Request, Upstream, SPANS,
 };
+use mini_sentry::Certificate;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };

@@ -162,7 +162,7 @@ impl Request {
     }
 
     /// Everything about what became of it that is not as the row says.
-    pub fn judge(&self, seen: &Seen) -> Vec<String> {
+    pub fn check(&self, seen: &Seen) -> Vec<String> {
         let mut complaints = Vec::new();
         let context = only(&seen.lines("sentry-trace"));
         for name in HEADERS {

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use vectors::SentryTrace;
 use wasm_host::{
-    config, module_imports, read_spans, Answer, Exchange, Gateway, HeaderMap, Host, Rng,
-    SentryTrace, Twist, When,
+    config, module_imports, read_spans, Answer, Exchange, Gateway, HeaderMap, Host, Rng, Twist,
+    When,
 };
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0-1";

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use vectors::{is_id, SentryTrace};
 use wasm_host::{
-    config, is_id, read_spans, text, Answer, Callout, Envelope, Exchange, Gateway, HeaderMap, Host,
-    SentryTrace, Trap, When, CONTINUE,
+    config, read_spans, text, Answer, Callout, Envelope, Exchange, Gateway, HeaderMap, Host, Trap,
+    When, CONTINUE,
 };
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03";

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use wasm_host::{config, Exchange, Gateway, Host, SentryTrace, Served};
+use vectors::SentryTrace;
+use wasm_host::{config, Exchange, Gateway, Host, Served};
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03";
 const PARENT: &str = "1cc4b26ab9094ef0";

@@ -6,9 +6,10 @@ use std::fmt::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
+use vectors::SentryTrace;
 use wasm_host::{
-    config, module_imports, Answer, Builder, Cluster, Exchange, HeaderMap, Host, Rng, SentryTrace,
-    Trap, When, CONTINUE,
+    config, module_imports, Answer, Builder, Cluster, Exchange, HeaderMap, Host, Rng, Trap, When,
+    CONTINUE,
 };
 
 /// The statuses of the ABI, and one that nobody has defined. WASI has other numbers; to a module
