@@ -10,6 +10,7 @@ use gateway::Gateway;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::{Dsn, ParseDsnError};
 use sentry_filter_core::headers::Headers;
+use sentry_filter_core::metrics::Metric;
 use sentry_filter_core::route::is_receiver;
 use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
@@ -64,6 +65,28 @@ fn requests() {
         failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
     }
     none_of(&failures);
+}
+
+/// A reason without a row would be one that no layer has ever seen.
+#[test]
+fn every_reason_has_a_row() {
+    let rows = vectors::requests();
+    let counted: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|(_, row)| row.counted.keys().map(String::as_str))
+        .collect();
+    let reasons: Vec<String> = Metric::all()
+        .filter_map(|metric| Some(metric.name().strip_prefix("sentry_filter.")?.to_owned()))
+        .filter(|name| {
+            vectors::COUNTERS
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        })
+        .collect();
+    assert!(reasons.len() > 20, "{reasons:?}");
+    for reason in reasons {
+        assert!(counted.contains(reason.as_str()), "no row has {reason}");
+    }
 }
 
 #[test]

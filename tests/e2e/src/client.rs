@@ -13,7 +13,7 @@ use crate::{polling::DEADLINE, wire::Reader};
 pub struct Request {
     method: String,
     path: Vec<u8>,
-    host: String,
+    host: Vec<u8>,
     headers: Headers,
     body: Vec<u8>,
 }
@@ -29,15 +29,15 @@ impl Request {
         Self {
             method: method.to_owned(),
             path: path.as_ref().to_vec(),
-            host: "gateway.test".to_owned(),
+            host: b"gateway.test".to_vec(),
             headers: Headers::default(),
             body: Vec::new(),
         }
     }
 
     /// The `Host` to ask for instead of `gateway.test`.
-    pub fn host(mut self, host: &str) -> Self {
-        self.host = host.to_owned();
+    pub fn host(mut self, host: impl AsRef<[u8]>) -> Self {
+        self.host = host.as_ref().to_vec();
         self
     }
 
@@ -99,7 +99,7 @@ impl Request {
         bytes.push(b' ');
         bytes.extend_from_slice(&self.path);
         bytes.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-        bytes.extend_from_slice(self.host.as_bytes());
+        bytes.extend_from_slice(&self.host);
         bytes.extend_from_slice(b"\r\nconnection: close\r\n");
         for (name, value) in self.headers.iter() {
             bytes.extend_from_slice(name.as_bytes());

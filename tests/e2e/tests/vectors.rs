@@ -91,7 +91,8 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
     config["transport"] = json!({"flush_interval_ms": 50});
     let gateway = builder.configuration(&config.to_string()).start().await;
 
-    let mut expected = BTreeMap::from([("requests".to_owned(), rows.len() as u64)]);
+    let count = rows.len();
+    let mut expected = BTreeMap::from([("requests".to_owned(), count as u64)]);
     for row in rows {
         let mut request = Request::new(row.method.as_deref().unwrap_or("GET"), "/orders");
         for (name, value) in row.lines() {
@@ -113,6 +114,7 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
         }
         outcome.served.push((row, seen));
     }
+    let begin = outcome.served.len() - count;
     let mut last = BTreeMap::new();
     let counted = eventually(async || {
         last = gateway.envoy.stats().await;
@@ -122,12 +124,41 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
     if counted.await.is_none() {
         let what = format!("{config}: counted {last:?}, expected {expected:?}");
         outcome.complaints.push(what);
+    } else {
+        outcome
+            .complaints
+            .extend(unlinked(&gateway, &outcome.served[begin..]).await);
     }
     // Taken here, so that one refused envelope does not hide what comes of the other rows.
     for violation in gateway.sentry.take_violations() {
         let what = format!("{config}: Sentry refused a span: {violation}");
         outcome.complaints.push(what);
     }
+}
+
+/// Of the rows that are recorded: those whose span id the upstream got and Sentry did not.
+async fn unlinked(gateway: &Gateway, served: &[Served]) -> Vec<String> {
+    let recorded = served.iter().filter(|(row, _)| row.recorded);
+    let arrived = eventually(async || {
+        let requests = gateway.sentry.requests().len();
+        (requests >= recorded.clone().count()).then_some(())
+    });
+    if arrived.await.is_none() {
+        return vec![format!("{} POSTs", gateway.sentry.requests().len())];
+    }
+    let segments = gateway.sentry.segments();
+    let spans = segments
+        .iter()
+        .flat_map(|one| one.calls.iter().chain([&one.server]));
+    let ids: BTreeSet<&str> = spans.map(|span| span.span_id.as_str()).collect();
+    let told = |seen: &Seen| SentryTrace::parse(seen.lines("sentry-trace").first()?);
+    recorded
+        .filter_map(|(row, seen)| {
+            let told = told(seen)?;
+            let is_known = ids.contains(told.span_id.as_str());
+            (!is_known).then(|| format!("{}: Sentry has no span {}", row.name, told.span_id))
+        })
+        .collect()
 }
 
 /// Counters that rows name, and gauges that have to come down to nothing.

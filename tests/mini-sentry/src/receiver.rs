@@ -196,8 +196,7 @@ impl MiniSentry {
             segments.count() >= count
         })
         .await;
-        let spans = self.state().spans.clone();
-        Segment::gather(&spans)
+        self.segments()
     }
 
     /// Waits until exactly one segment was accepted, and returns it.
@@ -233,6 +232,12 @@ impl MiniSentry {
     /// The requests so far, whatever they were answered.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state().requests.clone()
+    }
+
+    /// The segments so far, in the order in which they began.
+    pub fn segments(&self) -> Vec<Segment> {
+        let spans = self.state().spans.clone();
+        Segment::gather(&spans)
     }
 
     /// Takes out the violations, which then no longer fail the test.

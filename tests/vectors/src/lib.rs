@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use context::{is_id, Baggage, SentryTrace};
-pub use request::{Lines, Request, Seen};
+pub use request::{Lines, Request, Seen, COUNTERS};
 pub use response::{Answered, EnvoyCors, Response, Stands};
 pub use text::expand;
 

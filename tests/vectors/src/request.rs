@@ -14,7 +14,7 @@ const HEADERS: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestat
 /// Headers that some services take for `sentry-trace`. None of them goes on.
 const MERGING: [&str; 2] = ["sentry_trace", "sentry.trace"];
 /// The counters whose value a row names, or else is zero.
-const COUNTERS: [&str; 4] = [
+pub const COUNTERS: [&str; 4] = [
     "sentry_trace_refused.",
     "traceparent_refused.",
     "traces_restarted.",
