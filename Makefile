@@ -46,11 +46,12 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
 
-test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
+test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary; the fake Sentry's, the benchmark's
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors -p mini-sentry
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
+	$(PYTHON) -m unittest discover --start-directory tests/bench
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
@@ -77,6 +78,9 @@ test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (witho
 test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
 	$(CARGO) test --locked -p e2e --features attack --test attack -- --test-threads=1
 
+test-monitoring: wasm envoy oracles ## the dashboard and the alert rules, evaluated by Prometheus (without promtool: skipped aloud, an error in CI)
+	@$(call having,prometheus,test-monitoring) $(CARGO) test --locked -p e2e --features prometheus --test monitoring
+
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --test browser \
 		--features browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,ruby)
@@ -94,7 +98,7 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/prometheus,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
@@ -190,4 +194,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

@@ -20,6 +20,7 @@ pub mod envoy;
 pub mod gateway;
 pub mod http2;
 pub mod load;
+pub mod oracles;
 pub mod peers;
 pub mod services;
 pub mod trap;
