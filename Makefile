@@ -9,7 +9,7 @@ PYTHON ?= python3
 TARGET := wasm32-wasip1
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
-TEST_CRATES := -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p wasm-host -p e2e
+TEST_CRATES := -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry -p wasm-host -p e2e
 
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
@@ -46,11 +46,12 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
 
-test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
-	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors
+test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary; the fake Sentry's, the benchmark's
+	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
+	$(PYTHON) -m unittest discover --start-directory tests/bench
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
@@ -59,7 +60,7 @@ test-second-host: wasm ## the module in a host that others wrote, on wasmtime (n
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
 	rustup run "$$nightly" cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
 
-test-e2e: wasm envoy scene judges services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry judge what it sends
+test-e2e: wasm envoy scene oracles services ## the module in real Envoy; Sentry's SDKs, Relay and OpenTelemetry read what it sends
 	$(CARGO) test --locked -p e2e
 
 test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
@@ -76,6 +77,9 @@ test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (witho
 
 test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
 	$(CARGO) test --locked -p e2e --features attack --test attack -- --test-threads=1
+
+test-monitoring: wasm envoy oracles ## the dashboard and the alert rules, evaluated by Prometheus (without promtool: skipped aloud, an error in CI)
+	@$(call having,prometheus,test-monitoring) $(CARGO) test --locked -p e2e --features prometheus --test monitoring
 
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --test browser \
@@ -94,7 +98,7 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/prometheus,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation
@@ -176,8 +180,8 @@ scene: ## install Spotlight and the service's packages below .tools
 full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; elsewhere it says what to install)
 	@sh tests/scene/install.sh browser ruby
 
-judges: ## install what tests ask and talk to, below .tools
-	@PYTHON="$(PYTHON)" sh tests/scene/install.sh judges peers
+oracles: ## install the readers that tests ask, and the services that they talk to, below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh oracles peers
 
 services: ## install the services whose CORS libraries answer, below .tools
 	@sh tests/scene/install.sh services
@@ -190,4 +194,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene judges services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

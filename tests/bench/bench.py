@@ -58,7 +58,8 @@ def table(bench: Race, windows: dict[str, list[Window]]) -> str:
     lines = ["| | µs of CPU a request | added | requests/s | p50 ms | p99 ms | p99.9 ms | RSS MiB |", "|---|---|---|---|---|---|---|---|"]
     for name, each in windows.items():
         contestant, envoy = bench.gateways[name]
-        more = f"{bench.added(windows, name):+.1f}" if contestant.beside in windows and contestant.filters or contestant.tracing else ""
+        adds = bool(contestant.filters or contestant.tracing) and contestant.beside in windows
+        more = f"{bench.added(windows, name):+.1f}" if adds else ""
         tail = " | ".join(f"{statistics.median(getattr(one, key) for one in each):.2f}" for key in ("p50", "p99", "p999"))
         lines.append(
             f"| {contestant.what} (`{name}`) | {spread([one.cpu_us for one in each], 1)} | {more} | {spread([one.per_second for one in each], 0)} | {tail} "

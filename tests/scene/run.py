@@ -32,7 +32,7 @@ from processes import POLL_SECONDS, Stage, Stopped, StopSignal
 from settings import ASTRO_TOOLS, ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
 from spotlight import read_spans
 from tree import Span, render, role_of
-from verdict import Verdict, judge, sampled_all_the_same
+from verdict import Verdict, check, sampled_all_the_same
 from visits import PATH, Visit, bare_visit, browser_visit, send
 
 HERE = Path(__file__).resolve().parent
@@ -273,7 +273,7 @@ def await_traces(
     deadline = time.monotonic() + TRACE_SECONDS
     while True:
         spans = read_spans(settings.spotlight.number)
-        verdicts = [judge(visit, path, spans, known) for visit, path in visits]
+        verdicts = [check(visit, path, spans, known) for visit, path in visits]
         if not any(verdict.missing for verdict in verdicts) or time.monotonic() > deadline:
             return spans, verdicts
         stage.check_alive()

@@ -12,7 +12,7 @@ from processes import Stage
 from settings import Port, SceneError, clashing_ports, missing_parts, parse_settings
 from spotlight import event_data, seconds, spans_of
 from tree import Span, render
-from verdict import GATEWAY, judge, sampled_all_the_same
+from verdict import GATEWAY, check, sampled_all_the_same
 from visits import Visit, bare_visit, browser_visit
 from web import accepts
 
@@ -37,10 +37,10 @@ def service(parent="gateway", **changes) -> Span:
 
 class Judging(unittest.TestCase):
     def assert_whole(self, visit, *spans, path=("gateway", "python")):
-        self.assertEqual(judge(visit, path, list(spans), []).missing, [])
+        self.assertEqual(check(visit, path, list(spans), []).missing, [])
 
     def assert_lacks(self, texts, visit, *spans, foreign=()):
-        missing = judge(visit, ["gateway", "python"], list(spans), list(foreign)).missing
+        missing = check(visit, ["gateway", "python"], list(spans), list(foreign)).missing
         self.assertEqual(len(missing), len(texts), missing)
         for text, found in zip(texts, missing):
             self.assertIn(text, found)
@@ -94,7 +94,7 @@ class Judging(unittest.TestCase):
 
     def test_a_circle_ends(self):
         circle = replace(upstream(), parent_span_id="upstream")
-        found = judge(BROWSER, ["gateway", "python"], [circle, service(parent="upstream")], []).missing
+        found = check(BROWSER, ["gateway", "python"], [circle, service(parent="upstream")], []).missing
         self.assertIn("a single first span: there are 0", found)
 
     def test_another_dynamic_sampling_context(self):
@@ -104,7 +104,7 @@ class Judging(unittest.TestCase):
     def test_another_dynamic_sampling_context_in_the_first_of_two_envelopes(self):
         first, again = gateway(dsc={**DSC, "release": "1"}), gateway("again", "service")
         below = service("again", span_id="below")
-        found = judge(BROWSER, ["gateway", "python"] * 2, [first, service(), again, below], []).missing
+        found = check(BROWSER, ["gateway", "python"] * 2, [first, service(), again, below], []).missing
         self.assertEqual(len(found), 1, found)
         self.assertIn("one dynamic sampling context", found[0])
 

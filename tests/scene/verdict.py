@@ -19,7 +19,7 @@ class Verdict:
     missing: list[str]
 
 
-def judge(visit: Visit, path: Sequence[str], spans: list[Span], foreign: Collection[Optional[str]]) -> Verdict:
+def check(visit: Visit, path: Sequence[str], spans: list[Span], foreign: Collection[Optional[str]]) -> Verdict:
     """Looks for the line of calls that goes through the reporters of `path`, and for anything wrong with the trace.
 
     A trace of which the caller did not choose the id is known by elimination: Spotlight is ours and empty before the

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use e2e::mini_sentry::{Certificate, Format, PUBLIC_KEY};
-use e2e::MiniSentry;
+use mini_sentry::{Certificate, Format, MiniSentry, PUBLIC_KEY};
 use tempfile::TempDir;
 
 /// Runs `sentry-filter check --send-test` with a configuration that says so much; its exit code,
@@ -54,7 +53,7 @@ async fn every_format_is_taken_by_a_strict_receiver() {
     }
 }
 
-/// What was judged above is judged: a key that the receiver does not know is told.
+/// What was accepted above was checked: a key that the receiver does not know is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_format_is_refused_with_another_key() {
     for format in ["transaction", "span_v2", "otlp"] {

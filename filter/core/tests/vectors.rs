@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway::Gateway;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::{Dsn, ParseDsnError};
+use sentry_filter_core::export::metrics::Metric;
 use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
@@ -22,7 +23,7 @@ type Read = Result<String, &'static str>;
 
 #[test]
 fn sentry_trace() {
-    judge(vectors::sentry_trace(), |lines| {
+    check(vectors::sentry_trace(), |lines| {
         match SentryTrace::read(lines.iter().map(Vec::as_slice)) {
             Ok(received) => {
                 let received = received.expect("every row has a line");
@@ -37,7 +38,7 @@ fn sentry_trace() {
 
 #[test]
 fn traceparent() {
-    judge(vectors::traceparent(), |lines| {
+    check(vectors::traceparent(), |lines| {
         match Traceparent::read(lines.iter().map(Vec::as_slice)) {
             Ok(received) => Ok(text(&received.expect("every row has a line").to_value())),
             Err(error) => Err(error.reason()),
@@ -50,7 +51,7 @@ fn requests() {
     let mut failures = Vec::new();
     for (format, row) in vectors::requests() {
         let (seen, span) = Gateway::new(&row.config()).serve(&row);
-        let mut complaints = row.judge(&seen);
+        let mut complaints = row.check(&seen);
         let dsc = span.map(|context| context.dsc).unwrap_or_default();
         for (key, value) in &row.dsc {
             if dsc.get(key) != Some(value) {
@@ -66,9 +67,31 @@ fn requests() {
     none_of(&failures);
 }
 
+/// A reason without a row would be one that no layer has ever seen.
+#[test]
+fn every_reason_has_a_row() {
+    let rows = vectors::requests();
+    let counted: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|(_, row)| row.counted.keys().map(String::as_str))
+        .collect();
+    let reasons: Vec<String> = Metric::all()
+        .filter_map(|metric| Some(metric.name().strip_prefix("sentry_filter.")?.to_owned()))
+        .filter(|name| {
+            vectors::COUNTERS
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        })
+        .collect();
+    assert!(reasons.len() > 20, "{reasons:?}");
+    for reason in reasons {
+        assert!(counted.contains(reason.as_str()), "no row has {reason}");
+    }
+}
+
 #[test]
 fn responses() {
-    vectors::judge_responses(|row| Gateway::new(&row.config()).respond(row));
+    vectors::check_responses(|row| Gateway::new(&row.config()).respond(row));
 }
 
 #[test]
@@ -263,7 +286,7 @@ impl Summary {
     }
 }
 
-fn judge(rows: Vec<Header>, read: impl Fn(&[Vec<u8>]) -> Read) {
+fn check(rows: Vec<Header>, read: impl Fn(&[Vec<u8>]) -> Read) {
     let mut failures = Vec::new();
     for row in rows {
         let lines: Vec<_> = row.lines.iter().map(|line| expand(line)).collect();

@@ -3,19 +3,17 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use mini_sentry::Headers;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-use crate::{
-    polling::DEADLINE,
-    wire::{Headers, Reader},
-};
+use crate::{polling::DEADLINE, wire::Reader};
 
 /// A request to be sent, written as a sentence: `Request::get("/api/1").header("baggage", "a=b")`.
 #[derive(Clone, Debug)]
 pub struct Request {
     method: String,
     path: Vec<u8>,
-    host: String,
+    host: Vec<u8>,
     headers: Headers,
     body: Vec<u8>,
 }
@@ -31,15 +29,15 @@ impl Request {
         Self {
             method: method.to_owned(),
             path: path.as_ref().to_vec(),
-            host: "gateway.test".to_owned(),
+            host: b"gateway.test".to_vec(),
             headers: Headers::default(),
             body: Vec::new(),
         }
     }
 
     /// The `Host` to ask for instead of `gateway.test`.
-    pub fn host(mut self, host: &str) -> Self {
-        self.host = host.to_owned();
+    pub fn host(mut self, host: impl AsRef<[u8]>) -> Self {
+        self.host = host.as_ref().to_vec();
         self
     }
 
@@ -101,7 +99,7 @@ impl Request {
         bytes.push(b' ');
         bytes.extend_from_slice(&self.path);
         bytes.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-        bytes.extend_from_slice(self.host.as_bytes());
+        bytes.extend_from_slice(&self.host);
         bytes.extend_from_slice(b"\r\nconnection: close\r\n");
         for (name, value) in self.headers.iter() {
             bytes.extend_from_slice(name.as_bytes());

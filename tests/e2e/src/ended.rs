@@ -1,11 +1,11 @@
 //! A stream that has ended, seen in Sentry: one segment, never two and never none.
 
+use mini_sentry::Segment;
 use serde_json::Value;
 
 use crate::{
     client::Request,
     gateway::{Gateway, SPANS},
-    mini_sentry::Segment,
 };
 
 /// The segment of the only request so far, after another one has come through: whatever the first

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mini_sentry::{Certificate, MiniSentry};
 use serde_json::{json, Map, Value};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -12,7 +13,6 @@ use tokio::task::JoinSet;
 use crate::{
     client::{Request, Response},
     envoy::{Bootstrap, Envoy, Launch, Route},
-    mini_sentry::{Certificate, MiniSentry},
     upstream::{RecordedRequest, Upstream},
 };
 

@@ -8,20 +8,19 @@
 //! ```
 //!
 //! A test starts a [`Gateway`], sends [`Request`]s through it and asserts on the [`Exchange`]: the
-//! client's response and what the upstream got. [`MiniSentry`] judges on its own: a test that
+//! client's response and what the upstream got. [`MiniSentry`] validates on its own: a test that
 //! asserts nothing still fails on a bad envelope. Nothing sleeps for luck: whatever takes time is
 //! awaited by polling against [`DEADLINE`].
 
 pub mod attacker;
 pub mod browser;
 pub mod client;
-pub mod context;
 pub mod ended;
 pub mod envoy;
 pub mod gateway;
 pub mod http2;
 pub mod load;
-pub mod mini_sentry;
+pub mod oracles;
 pub mod peers;
 pub mod services;
 pub mod trap;
@@ -30,14 +29,15 @@ pub mod wire;
 
 mod polling;
 
+pub use mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction};
+pub use vectors::{Baggage, SentryTrace};
+
 pub use crate::{
     browser::{Site, Visit},
     client::{Request, Response},
-    context::{Baggage, SentryTrace},
     envoy::{cluster_at, Account, Bootstrap, Envoy, Launch, Route},
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
-    mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction},
     polling::{eventually, eventually_within, DEADLINE},
     services::{Library, Service},
     trap::TrappedModule,

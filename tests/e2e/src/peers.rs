@@ -28,7 +28,7 @@ impl Peer {
             .arg("serve")
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the peer: run `make judges`");
+            .expect("the peer: run `make oracles`");
         let output = process.stdout.take().expect("the peer's output");
         let line = timeout(DEADLINE, BufReader::new(output).lines().next_line()).await;
         let port = line.ok().and_then(Result::ok).flatten();

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long anything may take before its test fails. Far above what is ever needed, so that only a
-/// real fault meets it.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+pub use mini_sentry::DEADLINE;
 
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -8,17 +8,16 @@ use std::{
     time::Duration,
 };
 
+use mini_sentry::Headers;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::sleep,
 };
+use vectors::{Baggage, SentryTrace};
 
-use crate::{
-    context::{Baggage, SentryTrace},
-    wire::{Headers, Reader},
-};
+use crate::wire::Reader;
 
 /// A running upstream; it ends when dropped.
 #[derive(Debug)]

@@ -6,60 +6,11 @@
 
 use std::io;
 
+use mini_sentry::Headers;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 const MAX_HEADER_LINES: usize = 256;
 const MAX_HEAD_BYTES: usize = 256 * 1024;
-
-/// Header lines in the order of the wire, values as bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
-
-impl Headers {
-    /// Every line as name and value.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
-    }
-
-    /// The values of all lines of that name, in order.
-    pub fn lines(&self, name: &str) -> Vec<&[u8]> {
-        self.iter()
-            .filter(|(line, _)| line.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-            .collect()
-    }
-
-    /// The value of the only line of that name, as text.
-    ///
-    /// # Panics
-    /// If there are several lines of that name, or the value is not UTF-8.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.lines(name)[..] {
-            [] => None,
-            [value] => Some(
-                std::str::from_utf8(value)
-                    .unwrap_or_else(|_| panic!("{name} is not UTF-8: {value:?}")),
-            ),
-            ref lines => panic!("{} lines of {name}", lines.len()),
-        }
-    }
-
-    /// Adds a line at the end.
-    pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.0.push((name.to_owned(), value.to_vec()));
-    }
-
-    fn from_httparse(lines: &[httparse::Header<'_>]) -> Self {
-        Self(
-            lines
-                .iter()
-                .map(|line| (line.name.to_owned(), line.value.to_vec()))
-                .collect(),
-        )
-    }
-}
 
 /// The first line and the header lines of a request.
 #[derive(Debug)]
@@ -105,7 +56,7 @@ impl Reader {
         let head = RequestHead {
             method: parsed.method.unwrap_or_default().to_owned(),
             path: parsed.path.unwrap_or_default().to_owned(),
-            headers: Headers::from_httparse(parsed.headers),
+            headers: header_lines(parsed.headers),
         };
         let body = self.framed_body(&head.headers).await?.unwrap_or_default();
         Ok(Some((head, body)))
@@ -121,7 +72,7 @@ impl Reader {
         let mut parsed = httparse::Response::new(&mut lines);
         parsed.parse(&head).map_err(io::Error::other)?;
         let status = parsed.code.unwrap_or_default();
-        let headers = Headers::from_httparse(parsed.headers);
+        let headers = header_lines(parsed.headers);
         if !has_body || matches!(status, 204 | 304) {
             return Ok((status, headers, Vec::new()));
         }
@@ -196,6 +147,14 @@ impl Reader {
             }
         }
     }
+}
+
+fn header_lines(lines: &[httparse::Header<'_>]) -> Headers {
+    let mut headers = Headers::default();
+    for line in lines {
+        headers.push(line.name, line.value);
+    }
+    headers
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

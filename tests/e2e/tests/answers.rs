@@ -27,7 +27,7 @@ async fn the_client_gets_what_the_tables_say() {
     for rows in by_config.into_values() {
         let gateway = configured(&rows[0]).await.start().await;
         for (index, row) in rows.iter().enumerate() {
-            judge(&gateway, index, row, &mut failures).await;
+            check(&gateway, index, row, &mut failures).await;
         }
     }
     none_of(&failures);
@@ -47,7 +47,7 @@ async fn envoys_own_cors_filter_stands_behind_ours() {
     let gateway = builder.start().await;
     let mut failures = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        judge(&gateway, index, row, &mut failures).await;
+        check(&gateway, index, row, &mut failures).await;
     }
     none_of(&failures);
     assert_eq!(warnings(&gateway), 0, "the order is right");
@@ -64,7 +64,7 @@ async fn envoys_own_cors_filter_in_front_is_noticed() {
             .route(policed(&path(0), &row))
             .start()
             .await;
-        judge(&gateway, 0, &row, &mut failures).await;
+        check(&gateway, 0, &row, &mut failures).await;
         // The end of the one stream comes before that of the next.
         gateway.pass(&Request::get("/next")).await;
         gateway
@@ -238,7 +238,7 @@ fn requests(row: &Response) -> u64 {
     }
 }
 
-async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut Vec<String>) {
+async fn check(gateway: &Gateway, index: usize, row: &Response, failures: &mut Vec<String>) {
     let method = row.method.as_deref().unwrap_or("GET");
     let mut reply = Reply::status(row.status.unwrap_or(200));
     for (name, value) in row.answer_lines() {
@@ -253,7 +253,7 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
         request = request.header(&name, value);
     }
     let exchange = gateway.send(&request).await;
-    let seen = |headers: Option<&e2e::wire::Headers>| Seen {
+    let seen = |headers: Option<&mini_sentry::Headers>| Seen {
         lines: headers
             .into_iter()
             .flat_map(|headers| headers.iter())
@@ -261,7 +261,7 @@ async fn judge(gateway: &Gateway, index: usize, row: &Response, failures: &mut V
             .collect(),
         ..Seen::default()
     };
-    let complaints = row.judge(&Answered {
+    let complaints = row.check(&Answered {
         forwarded: seen(exchange.upstream.as_ref().map(|request| &request.headers)),
         returned: seen(Some(&exchange.response.headers)),
         span_id: match exchange.upstream {

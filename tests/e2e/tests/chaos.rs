@@ -103,7 +103,7 @@ async fn load(gateway: &Gateway, requests: u64) -> Load {
 }
 
 /// Waits until nothing more is recorded, prints a line of the table, and checks it.
-async fn judge(fault: &str, gateway: &Gateway, load: Load) {
+async fn report(fault: &str, gateway: &Gateway, load: Load) {
     let account = settled(fault, gateway, load, load.requests * SPANS).await;
     assert_eq!(load.failed, 0, "{fault}: {account}");
 }
@@ -144,7 +144,7 @@ async fn settled(fault: &str, gateway: &Gateway, load: Load, spans: u64) -> Acco
 
 async fn endure(fault: &str, gateway: &Gateway) {
     let load = load(gateway, requests()).await;
-    judge(fault, gateway, load).await;
+    report(fault, gateway, load).await;
     let log = gateway.envoy.log();
     assert!(!log.contains("panicked"), "{fault}: {log}");
 }
@@ -215,7 +215,7 @@ async fn a_cluster_that_comes_later() {
     assert_eq!(gateway.envoy.account().await.sent, 0);
     gateway.set_clusters(&[cluster_at("receiver", Some(upstream.address()))]);
     let with = load(&gateway, requests() / 2).await;
-    judge("cluster is added later", &gateway, without.then(with)).await;
+    report("cluster is added later", &gateway, without.then(with)).await;
     gateway
         .envoy
         .wait_for_account(|account| account.sent > 0 && account.queued + account.in_flight == 0)
@@ -245,7 +245,7 @@ async fn configurations_that_are_replaced_all_the_time() {
         gateway.reconfigure(json!({"release": format!("round {round}")}));
     }
     let load = load.await.expect("a load that ends");
-    judge("a new configuration every second", &gateway, load).await;
+    report("a new configuration every second", &gateway, load).await;
     let all_left = |account: &Account| account.queued + account.in_flight == 0;
     let account = gateway.envoy.wait_for_account(all_left).await;
     assert!(account.discarded.is_empty(), "{account}");

@@ -6,10 +6,9 @@ use std::{fs, net::SocketAddr};
 
 use e2e::{
     envoy::{module, workspace},
-    eventually,
-    mini_sentry::Certificate,
-    Envoy, Launch, MiniSentry, Reply, Request, Transaction, Upstream,
+    eventually, Envoy, Launch, MiniSentry, Reply, Request, Transaction, Upstream,
 };
+use mini_sentry::Certificate;
 use tempfile::TempDir;
 
 /// The host that a test can resolve and a certificate can name.

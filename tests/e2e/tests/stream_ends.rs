@@ -5,10 +5,10 @@ use std::time::Duration;
 use e2e::{
     ended::{only, told},
     envoy::cluster_at,
-    mini_sentry::Certificate,
     peers::{curl, talk, Peer},
     Gateway, GatewayBuilder, Reply, Request, Route, Segment, Step,
 };
+use mini_sentry::Certificate;
 use serde_json::json;
 
 const LIMITER: &str = "envoy.filters.http.local_ratelimit";

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use e2e::{
-    envoy::cluster_at, eventually, mini_sentry::Certificate, Answer, Gateway, MiniSentry, Reply,
-    Request, Upstream, SPANS,
+    envoy::cluster_at, eventually, Answer, Gateway, MiniSentry, Reply, Request, Upstream, SPANS,
 };
+use mini_sentry::Certificate;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn every_request_of_a_burst_becomes_exactly_one_transaction() {
@@ -364,14 +365,41 @@ async fn what_never_left_arrives_when_the_receiver_is_back() {
     forwarding.abort();
 }
 
+/// A long interval ends as soon as a tick finds that no request ended since the one before it, so
+/// there is traffic all the while: what leaves then is a full batch, and before that nothing does.
 #[tokio::test]
 async fn a_full_batch_does_not_wait_for_a_tick() {
-    for format in ["transaction", "span_v2", "otlp"] {
+    for (format, few, more) in [
+        ("transaction", 40, 30),
+        ("span_v2", 400, 120),
+        ("otlp", 400, 120),
+    ] {
         let transport = json!({"flush_interval_ms": 60_000, "format": format});
         let gateway = Gateway::start(json!({"transport": transport})).await;
-        gateway.burst(600).await;
-        let segments = gateway.sentry.wait_for_segments(60).await;
-        assert!(segments.len() >= 60, "{format}");
+        let address = gateway.envoy.address();
+        // The first tick of a worker is always one for a flush.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let mut traffic = JoinSet::new();
+        traffic.spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                pace.tick().await;
+                let response = Request::get("/traffic").send(address).await;
+                assert_eq!(response.expect("a response").status, 200);
+            }
+        });
+        gateway.burst(few).await;
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        let account = gateway.envoy.account().await;
+        let waits = account.queued == account.recorded && account.queued >= few as u64 * SPANS;
+        assert!(waits, "{format}: {account}");
+        assert!(gateway.sentry.requests().is_empty(), "{format}: {account}");
+
+        gateway.burst(more).await;
+        gateway
+            .envoy
+            .wait_for_account(|account| account.sent > few as u64 * SPANS)
+            .await;
     }
 }
 

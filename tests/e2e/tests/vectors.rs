@@ -33,7 +33,7 @@ async fn the_upstream_sees_what_the_tables_say() {
     let outcome = OUTCOME.get_or_init(serve_all).await;
     let mut failures = outcome.complaints.clone();
     for (row, seen) in &outcome.served {
-        let complaints = row.judge(seen);
+        let complaints = row.check(seen);
         failures.extend(
             complaints
                 .iter()
@@ -46,9 +46,9 @@ async fn the_upstream_sees_what_the_tables_say() {
 #[tokio::test]
 async fn the_python_sdk_continues_what_we_send_on() {
     let python = workspace(".tools/scene/python/bin/python");
-    let mut judge = Command::new(python);
-    judge.arg(workspace("tests/judges/read_context.py"));
-    ask("Python", judge).await;
+    let mut oracle = Command::new(python);
+    oracle.arg(workspace("tests/oracles/read_context.py"));
+    ask("Python", oracle).await;
 }
 
 #[tokio::test]
@@ -58,14 +58,14 @@ async fn the_javascript_sdk_continues_what_we_send_on() {
 
 #[tokio::test]
 async fn version_11_of_the_javascript_sdk_continues_what_we_send_on() {
-    ask_javascript(".tools/judges-js").await;
+    ask_javascript(".tools/oracles-js").await;
 }
 
 async fn ask_javascript(packages: &str) {
-    let mut judge = Command::new("node");
-    judge.arg(workspace("tests/judges/read_context.mjs"));
-    judge.arg(workspace(packages));
-    ask("JavaScript", judge).await;
+    let mut oracle = Command::new("node");
+    oracle.arg(workspace("tests/oracles/read_context.mjs"));
+    oracle.arg(workspace(packages));
+    ask("JavaScript", oracle).await;
 }
 
 async fn serve_all() -> Outcome {
@@ -81,7 +81,7 @@ async fn serve_all() -> Outcome {
     outcome
 }
 
-/// Serves rows of one configuration. Envoy's stats tell sums only, which are judged here.
+/// Serves rows of one configuration. Envoy's stats tell sums only, which are compared here.
 async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
     let builder = Gateway::builder().await;
     let mut config = rows[0].config();
@@ -91,7 +91,8 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
     config["transport"] = json!({"flush_interval_ms": 50});
     let gateway = builder.configuration(&config.to_string()).start().await;
 
-    let mut expected = BTreeMap::from([("requests".to_owned(), rows.len() as u64)]);
+    let count = rows.len();
+    let mut expected = BTreeMap::from([("requests".to_owned(), count as u64)]);
     for row in rows {
         let mut request = Request::new(row.method.as_deref().unwrap_or("GET"), "/orders");
         for (name, value) in row.lines() {
@@ -113,6 +114,7 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
         }
         outcome.served.push((row, seen));
     }
+    let begin = outcome.served.len() - count;
     let mut last = BTreeMap::new();
     let counted = eventually(async || {
         last = gateway.envoy.stats().await;
@@ -122,12 +124,41 @@ async fn serve(rows: Vec<vectors::Request>, outcome: &mut Outcome) {
     if counted.await.is_none() {
         let what = format!("{config}: counted {last:?}, expected {expected:?}");
         outcome.complaints.push(what);
+    } else {
+        outcome
+            .complaints
+            .extend(unlinked(&gateway, &outcome.served[begin..]).await);
     }
     // Taken here, so that one refused envelope does not hide what comes of the other rows.
     for violation in gateway.sentry.take_violations() {
         let what = format!("{config}: Sentry refused a span: {violation}");
         outcome.complaints.push(what);
     }
+}
+
+/// Of the rows that are recorded: those whose span id the upstream got and Sentry did not.
+async fn unlinked(gateway: &Gateway, served: &[Served]) -> Vec<String> {
+    let recorded = served.iter().filter(|(row, _)| row.recorded);
+    let arrived = eventually(async || {
+        let requests = gateway.sentry.requests().len();
+        (requests >= recorded.clone().count()).then_some(())
+    });
+    if arrived.await.is_none() {
+        return vec![format!("{} POSTs", gateway.sentry.requests().len())];
+    }
+    let segments = gateway.sentry.segments();
+    let spans = segments
+        .iter()
+        .flat_map(|one| one.calls.iter().chain([&one.server]));
+    let ids: BTreeSet<&str> = spans.map(|span| span.span_id.as_str()).collect();
+    let told = |seen: &Seen| SentryTrace::parse(seen.lines("sentry-trace").first()?);
+    recorded
+        .filter_map(|(row, seen)| {
+            let told = told(seen)?;
+            let is_known = ids.contains(told.span_id.as_str());
+            (!is_known).then(|| format!("{}: Sentry has no span {}", row.name, told.span_id))
+        })
+        .collect()
 }
 
 /// Counters that rows name, and gauges that have to come down to nothing.
@@ -155,7 +186,7 @@ struct Continued {
 }
 
 /// Feeds every context that the upstream got to an SDK.
-async fn ask(sdk: &str, mut judge: Command) {
+async fn ask(sdk: &str, mut oracle: Command) {
     let contexts: Vec<_> = OUTCOME
         .get_or_init(serve_all)
         .await
@@ -171,17 +202,17 @@ async fn ask(sdk: &str, mut judge: Command) {
             json!({"sentry_trace": texts("sentry-trace").join(","), "baggage": texts("baggage")});
         questions.push_str(&format!("{question}\n"));
     }
-    let judge = judge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut judge = judge.unwrap_or_else(|error| {
-        panic!("{sdk}'s SDK is not there, `make scene judges` installs it: {error}")
+    let oracle = oracle.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut oracle = oracle.unwrap_or_else(|error| {
+        panic!("{sdk}'s SDK is not there, `make scene oracles` installs it: {error}")
     });
-    let mut stdin = judge.stdin.take().expect("a pipe");
+    let mut stdin = oracle.stdin.take().expect("a pipe");
     let asking = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
-    let answers = judge.wait_with_output().expect("the judge's answers");
+    let answers = oracle.wait_with_output().expect("the oracle's answers");
     let asked = asking.join().expect("a thread that writes");
     assert!(
         answers.status.success() && asked.is_ok(),
-        "{sdk}'s SDK could not be asked, `make scene judges` installs it"
+        "{sdk}'s SDK could not be asked, `make scene oracles` installs it"
     );
     let answers = String::from_utf8(answers.stdout).expect("JSON");
     let answers: Vec<Continued> = answers

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use mini_sentry::{Headers, ReceivedRequest};
 use proxy_wasm_host::abi::v0_2_1::types::{Action, LogLevel, MapType, MetricType, Status};
 use proxy_wasm_host::abi::v0_2_1::{
     Access, CalloutId, Callouts, ContextId, Guest, Host, HttpCall, HttpCallRefusal,
@@ -169,6 +170,28 @@ impl Gateway {
     }
 }
 
+impl Callout {
+    /// The same as the receiver gets it.
+    pub fn received(&self) -> ReceivedRequest {
+        let mut headers = Headers::default();
+        for (name, value) in &self.headers {
+            if !name.starts_with(':') {
+                headers.push(name, value.as_bytes());
+            }
+        }
+        ReceivedRequest {
+            method: self.headers[":method"].clone(),
+            path: self.headers[":path"].clone(),
+            authority: self.headers[":authority"].clone(),
+            version: "HTTP/1.1".to_owned(),
+            sni: None,
+            headers,
+            body: self.body.clone(),
+            received_at: SystemTime::now(),
+        }
+    }
+}
+
 /// A request and its answer, with what the proxy knows about them.
 struct Stream {
     request: VecHeaderMap,
@@ -180,8 +203,13 @@ struct Stream {
 impl Stream {
     fn new(request: Lines, response: Lines) -> Self {
         let number = |number: i64| number.to_le_bytes().to_vec();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.expect("a clock").as_nanos();
         let properties = BTreeMap::from([
-            ("request.time", number(1_787_306_400_000_000_000)),
+            (
+                "request.time",
+                number(i64::try_from(now).expect("this age")),
+            ),
             ("request.protocol", b"HTTP/1.1".to_vec()),
             ("source.address", b"192.0.2.7:51234".to_vec()),
         ]);

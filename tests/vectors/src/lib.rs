@@ -15,6 +15,7 @@
 //! a byte, `{8190 of v}` a repeated text, and `{64 x k#=v}` a list with a number in the place of
 //! `#`.
 
+mod context;
 mod request;
 mod response;
 mod text;
@@ -23,7 +24,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub use request::{Lines, Request, Seen};
+pub use context::{is_id, Baggage, SentryTrace};
+pub use request::{Lines, Request, Seen, COUNTERS};
 pub use response::{Answered, EnvoyCors, Response, Stands};
 pub use text::expand;
 
@@ -233,12 +235,12 @@ const MANY: usize = 100;
 /// # Panics
 /// If there is anything to complain of; all of it is named.
 #[track_caller]
-pub fn judge_requests(mut serve: impl FnMut(&Request) -> Seen) {
+pub fn check_requests(mut serve: impl FnMut(&Request) -> Seen) {
     let mut failures = Vec::new();
     let requests = requests();
     assert!(requests.len() > MANY, "{} rows", requests.len());
     for (format, row) in requests {
-        let complaints = row.judge(&serve(&row)).into_iter();
+        let complaints = row.check(&serve(&row)).into_iter();
         failures.extend(complaints.map(|what| format!("{format}: {}: {what}", row.name)));
     }
     none_of(&failures);
@@ -250,13 +252,13 @@ pub fn judge_requests(mut serve: impl FnMut(&Request) -> Seen) {
 /// # Panics
 /// If there is anything to complain of; all of it is named.
 #[track_caller]
-pub fn judge_responses(mut answer: impl FnMut(&Response) -> Answered) {
+pub fn check_responses(mut answer: impl FnMut(&Response) -> Answered) {
     let mut failures = Vec::new();
     let mut responses = responses();
     responses.retain(|(_, row)| row.envoy_cors.is_none());
     assert!(responses.len() > MANY, "{} rows", responses.len());
     for (about, row) in responses {
-        let complaints = row.judge(&answer(&row)).into_iter();
+        let complaints = row.check(&answer(&row)).into_iter();
         failures.extend(complaints.map(|what| format!("{about}: {}: {what}", row.name)));
     }
     none_of(&failures);

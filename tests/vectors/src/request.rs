@@ -14,7 +14,7 @@ const HEADERS: [&str; 4] = ["sentry-trace", "baggage", "traceparent", "tracestat
 /// Headers that some services take for `sentry-trace`. None of them goes on.
 const MERGING: [&str; 2] = ["sentry_trace", "sentry.trace"];
 /// The counters whose value a row names, or else is zero.
-const COUNTERS: [&str; 4] = [
+pub const COUNTERS: [&str; 4] = [
     "sentry_trace_refused.",
     "traceparent_refused.",
     "traces_restarted.",
@@ -162,7 +162,7 @@ impl Request {
     }
 
     /// Everything about what became of it that is not as the row says.
-    pub fn judge(&self, seen: &Seen) -> Vec<String> {
+    pub fn check(&self, seen: &Seen) -> Vec<String> {
         let mut complaints = Vec::new();
         let context = only(&seen.lines("sentry-trace"));
         for name in HEADERS {

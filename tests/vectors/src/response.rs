@@ -115,7 +115,7 @@ impl Response {
     }
 
     /// Everything about what became of it that is not as the row says.
-    pub fn judge(&self, answered: &Answered) -> Vec<String> {
+    pub fn check(&self, answered: &Answered) -> Vec<String> {
         let mut complaints = Vec::new();
         let request = Seen {
             lines: self.lines(),

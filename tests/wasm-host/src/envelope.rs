@@ -6,6 +6,7 @@
 //! {…123 bytes…}
 //! ```
 
+use mini_sentry::framing;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde_json::Value;
@@ -85,30 +86,18 @@ pub fn read_spans(callout: &Callout) -> usize {
 impl Envelope {
     /// Reads an envelope. Panics where a receiver would refuse it.
     pub fn parse(bytes: &[u8]) -> Self {
-        let (header, mut rest) = line(bytes);
-        let header = json(header, "envelope header");
-        let mut items = Vec::new();
-        while !rest.is_empty() {
-            let (item_header, after) = line(rest);
-            let item_header = json(item_header, "item header");
-            let len = match item_header.get("length").and_then(Value::as_u64) {
-                Some(len) => usize::try_from(len).expect("a length"),
-                None => line(after).0.len(),
-            };
-            let (payload, after) = after
-                .split_at_checked(len)
-                .expect("as many bytes as `length` says");
-            rest = match after.split_first() {
-                None => after,
-                Some((b'\n', after)) => after,
-                Some(_) => panic!("`length` ends within the payload"),
-            };
-            items.push(Item {
-                header: item_header,
-                payload: json(payload, "payload"),
-            });
+        let envelope =
+            framing::parse(bytes).unwrap_or_else(|error| panic!("{error}: {}", crate::text(bytes)));
+        let items = envelope.items.into_iter();
+        Self {
+            header: envelope.header.into(),
+            items: items
+                .map(|item| Item {
+                    header: item.header.into(),
+                    payload: json(&item.payload),
+                })
+                .collect(),
         }
-        Self { header, items }
     }
 
     /// The payload of the only item, which must be a transaction.
@@ -120,32 +109,7 @@ impl Envelope {
     }
 }
 
-fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
-    match bytes.iter().position(|byte| *byte == b'\n') {
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (bytes, &[]),
-    }
-}
-
-fn json(bytes: &[u8], what: &str) -> Value {
+fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes)
-        .unwrap_or_else(|error| panic!("{what} is no JSON ({error}): {}", crate::text(bytes)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Envelope;
-
-    #[test]
-    fn an_item_is_as_long_as_it_says() {
-        let envelope = Envelope::parse(b"{\"a\":1}\n{\"type\":\"transaction\",\"length\":2}\n{}\n");
-        assert_eq!(envelope.header["a"], 1);
-        assert!(envelope.transaction().is_object());
-    }
-
-    #[test]
-    #[should_panic(expected = "ends within the payload")]
-    fn a_wrong_length_is_refused() {
-        Envelope::parse(b"{}\n{\"type\":\"transaction\",\"length\":2}\n{}{}\n");
-    }
+        .unwrap_or_else(|error| panic!("payload is no JSON ({error}): {}", crate::text(bytes)))
 }

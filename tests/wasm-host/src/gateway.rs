@@ -6,8 +6,8 @@ use crate::builder::Builder;
 use crate::error::Trap;
 use crate::host::{Answer, Host, CONTINUE};
 use crate::maps::HeaderMap;
-use crate::sentry_trace::SentryTrace;
 use crate::state::{Callout, Record};
+use vectors::SentryTrace;
 
 /// Configurations that tests start from.
 pub mod config {
@@ -421,7 +421,7 @@ impl Served {
     /// form.
     pub fn sentry_trace(&self) -> SentryTrace {
         let value = self.forwarded.only("sentry-trace");
-        SentryTrace::parse(value.as_bytes()).unwrap_or_else(|| panic!("not canonical: {value}"))
+        SentryTrace::parse(value).unwrap_or_else(|| panic!("not canonical: {value}"))
     }
 
     /// What one callback did.

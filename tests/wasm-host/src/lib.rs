@@ -21,7 +21,6 @@ mod host;
 mod imports;
 mod maps;
 mod module;
-mod sentry_trace;
 mod state;
 mod wasi;
 
@@ -33,5 +32,4 @@ pub use gateway::{config, Exchange, Gateway, Served};
 pub use host::{Answer, Host, CONTINUE};
 pub use maps::{text, HeaderMap};
 pub use module::{module_bytes, module_exports, module_imports, offered, offers, MODULE_VARIABLE};
-pub use sentry_trace::{is_id, SentryTrace};
 pub use state::{map, status, Callout, Cluster, HeaderWrite, LogLine, Record, Rng, Twist, When};

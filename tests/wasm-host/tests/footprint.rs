@@ -1,35 +1,47 @@
-//! What a VM, a request and a trace may weigh in the module's memory, and that it is used again.
+//! What a VM, a request and a trace weigh in the module's memory, and that it is used again.
 
 use wasm_host::footprints;
 
-/// The most bytes of each. Budgets and no measurements: `make bench-memory` tells those.
-const BUDGETS: [(&str, u64); 10] = [
-    ("a VM with its configuration", 2 << 20),
-    ("a rule with a pattern for the path", 16 << 10),
-    ("a live request that is forwarded", 1 << 10),
-    ("a live request that begins a trace, not sampled", 1 << 10),
-    ("a live request that is recorded", 4 << 10),
+/// Bytes of each, as measured when they last changed for a reason, and how far apart two measured
+/// values can lie: memory grows by pages of 64 KiB, which many of a kind share.
+const MEASURED: [(&str, u64, u64); 10] = [
+    ("a VM with its configuration", 1_114_112, 65_536),
+    ("a rule with a pattern for the path", 3_932, 328),
+    ("a live request that is forwarded", 262, 66),
+    ("a live request that begins a trace, not sampled", 196, 66),
+    ("a live request that is recorded", 983, 66),
     (
         "a live request that is forwarded, 57 kB of headers",
-        1 << 10,
+        327,
+        66,
     ),
-    ("a live request that is recorded, 57 kB of headers", 8 << 10),
-    ("a queued trace, `otlp`", 4 << 10),
-    ("a queued trace, `span_v2`", 6 << 10),
-    ("a queued trace, `transaction`", 4 << 10),
+    (
+        "a live request that is recorded, 57 kB of headers",
+        3_080,
+        66,
+    ),
+    ("a queued trace, `otlp`", 1_245, 66),
+    ("a queued trace, `span_v2`", 3_538, 66),
+    ("a queued trace, `transaction`", 2_162, 66),
 ];
+/// A new compiler may lay out a little otherwise; a change of ours shows.
+const TOLERANCE_PERCENT: u64 = 8;
 
 #[test]
-fn memory_is_within_its_budget_and_used_again() {
-    let measured = footprints();
-    let names: Vec<_> = measured.iter().map(|footprint| footprint.what).collect();
-    assert_eq!(names, BUDGETS.map(|(what, _)| what));
+fn nothing_weighs_more_than_it_did_and_memory_is_used_again() {
+    let footprints = footprints();
+    let names: Vec<_> = footprints.iter().map(|footprint| footprint.what).collect();
+    assert_eq!(names, MEASURED.map(|(what, ..)| what));
     let mut wrong = Vec::new();
-    for (footprint, (what, budget)) in measured.iter().zip(BUDGETS) {
-        println!("{what}: {} of {budget} bytes", footprint.bytes);
-        if footprint.bytes == 0 || footprint.bytes > budget || footprint.pages_again > 2 {
-            wrong.push(footprint);
+    for (footprint, (what, was, step)) in footprints.iter().zip(MEASURED) {
+        println!("{what}: {} bytes, was {was}", footprint.bytes);
+        let allowed = step + was * TOLERANCE_PERCENT / 100;
+        if footprint.bytes.abs_diff(was) > allowed || footprint.pages_again > 2 {
+            wrong.push((footprint, was));
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "{wrong:#?}\nIf that is for a reason (or better), write the new numbers into this file"
+    );
 }

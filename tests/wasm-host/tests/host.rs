@@ -1,4 +1,4 @@
-//! The host itself, on modules of a few lines: a judge that is wrong proves nothing.
+//! The host itself, on modules of a few lines: a test double that is wrong proves nothing.
 
 use wasm_host::{status, Answer, Cluster, HeaderMap, Host, Trap, Twist, When, CONTINUE};
 

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use vectors::SentryTrace;
 use wasm_host::{
-    config, module_imports, read_spans, Answer, Exchange, Gateway, HeaderMap, Host, Rng,
-    SentryTrace, Twist, When,
+    config, module_imports, read_spans, Answer, Exchange, Gateway, HeaderMap, Host, Rng, Twist,
+    When,
 };
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03-1cc4b26ab9094ef0-1";
@@ -508,27 +509,32 @@ fn configurations_that_are_none() {
 
 #[test]
 fn environments_that_are_none() {
-    let rows: [(&str, &[u8]); 9] = [
-        ("SENTRY_DSN", NOT_TEXT),
-        ("SENTRY_DSN", b"nonsense"),
-        ("SENTRY_TRACES_SAMPLE_RATE", NOT_TEXT),
-        ("SENTRY_TRACES_SAMPLE_RATE", b"nan"),
-        ("SENTRY_TRACES_SAMPLE_RATE", b"inf"),
-        ("SENTRY_TRACES_SAMPLE_RATE", b"-0.5"),
-        ("SENTRY_ENVIRONMENT", NOT_TEXT),
-        ("SENTRY_RELEASE", &[b'x'; 70_000]),
-        ("", b""),
+    // Whether it is taken with an empty configuration, and with one that has a DSN, a release and
+    // an environment, by which the variables for these are not asked for.
+    let rows: [(&str, &[u8], [bool; 2]); 9] = [
+        ("SENTRY_DSN", NOT_TEXT, [false, true]),
+        ("SENTRY_DSN", b"nonsense", [false, true]),
+        ("SENTRY_TRACES_SAMPLE_RATE", NOT_TEXT, [false; 2]),
+        ("SENTRY_TRACES_SAMPLE_RATE", b"nan", [false; 2]),
+        ("SENTRY_TRACES_SAMPLE_RATE", b"inf", [false; 2]),
+        ("SENTRY_TRACES_SAMPLE_RATE", b"-0.5", [false; 2]),
+        // Bytes that are no text are replacement characters, which are a name.
+        ("SENTRY_ENVIRONMENT", NOT_TEXT, [true; 2]),
+        ("SENTRY_RELEASE", &[b'x'; 70_000], [false, true]),
+        ("", b"", [true; 2]),
     ];
-    for (name, value) in rows {
+    for (name, value, is_taken) in rows {
         let builder = Host::builder()
             .env(name, value)
             .env("PATH", NOT_TEXT)
             .property(&["xds", "node", "id"], NOT_TEXT);
         let mut host = builder.start().unwrap_or_else(|error| panic!("{error}"));
-        for configuration in ["{}", config::DEFERRED] {
+        for (configuration, is_taken) in ["{}", config::DEFERRED].into_iter().zip(is_taken) {
             let (root, accepted) = host
                 .plugin(configuration)
                 .unwrap_or_else(|trap| panic!("{trap}"));
+            let value = wasm_host::text(&value[..value.len().min(20)]);
+            assert_eq!(accepted, is_taken, "{name}={value} with {configuration}");
             let served = Exchange::get("/")
                 .run(&mut host, root)
                 .unwrap_or_else(|trap| panic!("{trap}"));

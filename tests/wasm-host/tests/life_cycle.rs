@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use vectors::{is_id, SentryTrace};
 use wasm_host::{
-    config, is_id, read_spans, text, Answer, Callout, Envelope, Exchange, Gateway, HeaderMap, Host,
-    SentryTrace, Trap, When, CONTINUE,
+    config, read_spans, text, Answer, Callout, Envelope, Exchange, Gateway, HeaderMap, Host, Trap,
+    When, CONTINUE,
 };
 
 const TRACE: &str = "d49d9bf66f13450b81f65bc51cf49c03";
@@ -168,9 +169,22 @@ fn a_new_configuration_of_the_same_root_takes_over() -> Result<(), Trap> {
         .configure(gateway.root, config::PROPAGATE_ONLY)?);
     let served = gateway.serve(&Exchange::get("/"));
     assert!(served.forwarded.values("sentry-trace").is_empty());
+    // What waited under the first one is given up, and counted: it has no other end.
+    assert!(gateway.flush().is_empty());
+    assert_eq!(gateway.metric("spans_recorded"), 2);
+    assert_eq!(gateway.metric("spans_discarded.network_error"), 2);
+
+    // One that is refused changes nothing.
+    assert!(gateway.host.configure(gateway.root, config::SAMPLED)?);
     assert!(!gateway.host.configure(gateway.root, "{")?);
-    gateway.serve(&Exchange::get("/"));
-    gateway.flush();
+    let served = gateway.serve(&Exchange::get("/"));
+    assert_posts(
+        &gateway.flush(),
+        "/api/7/envelope/",
+        "shop@1.2.3",
+        &served.sentry_trace(),
+    );
+    gateway.assert_every_span_is_accounted_for();
     Ok(())
 }
 

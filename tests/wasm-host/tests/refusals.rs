@@ -6,9 +6,10 @@ use std::fmt::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
+use vectors::SentryTrace;
 use wasm_host::{
-    config, module_imports, Answer, Builder, Cluster, Exchange, HeaderMap, Host, Rng, SentryTrace,
-    Trap, When, CONTINUE,
+    config, module_imports, Answer, Builder, Cluster, Exchange, HeaderMap, Host, Rng, Trap, When,
+    CONTINUE,
 };
 
 /// The statuses of the ABI, and one that nobody has defined. WASI has other numbers; to a module
@@ -241,17 +242,28 @@ fn without_random_numbers_nothing_is_invented() {
     let (root, _) = host
         .plugin(config::SAMPLED)
         .unwrap_or_else(|trap| panic!("{trap}"));
-    let mut seen = Vec::new();
     for _ in 0..5 {
         let served = Exchange::get("/")
             .run(&mut host, root)
             .unwrap_or_else(|trap| panic!("{trap}"));
-        for value in served.forwarded.values("sentry-trace") {
-            let trace = SentryTrace::parse(value).expect("canonical and not zero");
-            assert!(!seen.contains(&trace.trace_id), "{} twice", trace.trace_id);
-            seen.push(trace.trace_id);
-        }
+        assert_eq!(served.forwarded, served.exchange.request);
     }
+    // What arrives goes on as it came: a span of our own would need an id.
+    let arrives = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-1";
+    let served = Exchange::get("/")
+        .header("sentry-trace", arrives)
+        .run(&mut host, root)
+        .unwrap_or_else(|trap| panic!("{trap}"));
+    assert_eq!(served.forwarded, served.exchange.request);
+    host.tick(root).unwrap_or_else(|trap| panic!("{trap}"));
+    assert!(host.callouts().is_empty(), "nothing is recorded");
+    // As soon as there are some, traces begin.
+    host.behave();
+    let served = Exchange::get("/")
+        .run(&mut host, root)
+        .unwrap_or_else(|trap| panic!("{trap}"));
+    let begun = SentryTrace::parse(served.forwarded.only("sentry-trace"));
+    assert!(begun.is_some_and(|begun| begun.sampled == Some(true)));
 }
 
 fn every_import_with_every_status(when: When) {

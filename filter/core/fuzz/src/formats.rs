@@ -29,7 +29,7 @@ pub fn sentry_trace(data: &[u8]) {
     let lines = lines(data);
     let read = SentryTrace::read(lines.iter().map(Vec::as_slice));
     if let [line] = &lines[..] {
-        if strict::sentry_trace(line).is_some() {
+        if strict::SentryTrace::parse(line).is_some() {
             let received = read.expect("strict").expect("a line");
             assert!(received.canonical);
             assert_eq!(received.value.to_value(), *line);
@@ -39,7 +39,7 @@ pub fn sentry_trace(data: &[u8]) {
     assert_eq!(received.is_none(), lines.is_empty());
     let Some(received) = received else { return };
     let value = received.value.to_value();
-    let context = strict::sentry_trace(&value).expect("what is written is strict");
+    let context = strict::SentryTrace::parse(&value).expect("what is written is strict");
     assert_eq!(context.sampled, received.value.sampled);
     assert_eq!(
         received.canonical,

@@ -307,19 +307,19 @@ impl Request<'_> {
     }
 
     /// At most one value, in the form that every SDK reads.
-    fn sentry_trace(&self) -> Option<strict::Context> {
+    fn sentry_trace(&self) -> Option<strict::SentryTrace> {
         for merging in ["sentry_trace", "sentry.trace"] {
             assert_eq!(self.after.value(merging), None);
         }
         let values: Vec<&[u8]> = self.after.values(SENTRY_TRACE).collect();
         assert!(values.len() <= 1, "{} values", values.len());
         let value = values.first()?;
-        let context = strict::sentry_trace(value);
+        let context = strict::SentryTrace::parse(value);
         Some(context.unwrap_or_else(|| panic!("{:?}", String::from_utf8_lossy(value))))
     }
 
     /// Members of others are conserved, and ours belong to the context.
-    fn baggage(&self, context: Option<&strict::Context>) {
+    fn baggage(&self, context: Option<&strict::SentryTrace>) {
         let before = strict::members(self.before.values(BAGGAGE));
         let after = strict::members(self.after.values(BAGGAGE));
         let usable: Vec<_> = before
@@ -356,7 +356,7 @@ impl Request<'_> {
 
     /// `traceparent` agrees with `sentry-trace` where it is ours, and is nobody's business where it
     /// is not.
-    fn w3c(&self, context: Option<&strict::Context>) {
+    fn w3c(&self, context: Option<&strict::SentryTrace>) {
         let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
         if self.restarts() && !self.config.propagate_traceparent {
             return;
@@ -393,11 +393,11 @@ impl Request<'_> {
     }
 
     /// The upstream, if it gets the trace at all, continues our span.
-    fn names_its_span(&self, span: &OpenSpan, context: Option<&strict::Context>) {
+    fn names_its_span(&self, span: &OpenSpan, context: Option<&strict::SentryTrace>) {
         let gets_every_trace =
             self.config.trace_propagation_targets.is_none() && self.config.rules.is_empty();
         assert!(context.is_some() || !gets_every_trace, "the trace is lost");
-        let expected = strict::Context {
+        let expected = strict::SentryTrace {
             trace_id: span.context.trace_id.to_string(),
             span_id: span.context.upstream_parent().to_string(),
             sampled: Some(true),
@@ -406,9 +406,10 @@ impl Request<'_> {
     }
 
     /// Without a DSN nothing begins, and what is in order goes on byte for byte.
-    fn only_forwards(&self, context: Option<&strict::Context>) {
+    fn only_forwards(&self, context: Option<&strict::SentryTrace>) {
         let arrived: Vec<&[u8]> = self.before.values(SENTRY_TRACE).collect();
-        let is_in_order = matches!(arrived[..], [value] if strict::sentry_trace(value).is_some());
+        let is_in_order =
+            matches!(arrived[..], [value] if strict::SentryTrace::parse(value).is_some());
         if is_in_order {
             assert!(!self.is_written(SENTRY_TRACE));
         }

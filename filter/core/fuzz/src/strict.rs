@@ -2,50 +2,24 @@
 //! may stand behind it.
 
 use serde_json::Value;
+use vectors::is_id;
+
+pub use vectors::SentryTrace;
 
 /// The most members of a `baggage` that everybody passes on, and the most bytes.
 pub const MAX_MEMBERS: usize = 64;
 /// The most bytes of a `baggage` that everybody passes on.
 pub const MAX_BYTES: usize = 8_192;
 
-/// What a `sentry-trace` says: trace id, span id and flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
-    /// 32 lower-case hex digits, not only zeros.
-    pub trace_id: String,
-    /// 16 lower-case hex digits, not only zeros.
-    pub span_id: String,
-    /// `-1`, `-0` or nothing.
-    pub sampled: Option<bool>,
-}
-
-/// Reads a `sentry-trace` in the one form that every SDK reads alike.
-pub fn sentry_trace(value: &[u8]) -> Option<Context> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (ids, sampled) = match text.len() {
-        49 => (text, None),
-        51 => match text.strip_suffix("-1") {
-            Some(ids) => (ids, Some(true)),
-            None => (text.strip_suffix("-0")?, Some(false)),
-        },
-        _ => return None,
-    };
-    let (trace_id, span_id) = ids.split_once('-')?;
-    Some(Context {
-        trace_id: id(trace_id, 32)?,
-        span_id: id(span_id, 16)?,
-        sampled,
-    })
-}
-
-/// Reads a `traceparent` of version 00 with the flags that there are.
-pub fn traceparent(value: &[u8]) -> Option<Context> {
+/// Reads a `traceparent` of version 00 with the flags that there are: the `sentry-trace` that says
+/// the same.
+pub fn traceparent(value: &[u8]) -> Option<SentryTrace> {
     let text = std::str::from_utf8(value).ok()?;
     let parts: Vec<&str> = text.split('-').collect();
     let ["00", trace_id, span_id, flags] = parts[..] else {
         return None;
     };
-    Some(Context {
+    Some(SentryTrace {
         trace_id: id(trace_id, 32)?,
         span_id: id(span_id, 16)?,
         sampled: match flags {
@@ -56,11 +30,9 @@ pub fn traceparent(value: &[u8]) -> Option<Context> {
     })
 }
 
-/// Hex digits as the standards have them: lower case, all of them, not only zeros.
-fn id(text: &str, length: usize) -> Option<String> {
-    let is_hex = text.chars().all(|c| "0123456789abcdef".contains(c));
-    let is_zero = text.chars().all(|c| c == '0');
-    (text.len() == length && is_hex && !is_zero).then(|| text.to_owned())
+/// An id of that many hex digits.
+fn id(text: &str, digits: usize) -> Option<String> {
+    is_id(text, digits).then(|| text.to_owned())
 }
 
 /// A list member of a `baggage`, without the white space around it.

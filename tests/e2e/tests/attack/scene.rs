@@ -104,7 +104,7 @@ impl Scene {
         let (control, _) = self.endure(false, &attack).await;
         let (endured, place) = self.endure(true, &attack).await;
         self.print(&endured, &control);
-        self.judge(&endured, &control, &place);
+        self.check(&endured, &control, &place);
         endured
     }
 
@@ -224,7 +224,7 @@ impl Scene {
         );
     }
 
-    fn judge(&self, endured: &Endured, control: &Endured, place: &Place) {
+    fn check(&self, endured: &Endured, control: &Endured, place: &Place) {
         let name = &self.name;
         let Place { gateway, .. } = place;
         let log = gateway.envoy.log();

@@ -20,13 +20,13 @@ impl Gateways {
 #[test]
 fn the_upstream_sees_what_the_tables_say() {
     let mut gateways = Gateways::default();
-    vectors::judge_requests(|row| serve(gateways.of(&row.config()), row));
+    vectors::check_requests(|row| serve(gateways.of(&row.config()), row));
 }
 
 #[test]
 fn the_client_gets_what_the_tables_say() {
     let mut gateways = Gateways::default();
-    vectors::judge_responses(|row| answer(gateways.of(&row.config()), row));
+    vectors::check_responses(|row| answer(gateways.of(&row.config()), row));
 }
 
 fn request(method: Option<&str>, host: Option<&str>, more: Vec<(String, Vec<u8>)>) -> Lines {

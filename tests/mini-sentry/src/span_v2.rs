@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
+use vectors::is_id;
 
 use super::{
-    judge::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME},
     span::{is_error, is_known, Format, Span},
     transaction::STATUSES,
+    validator::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME, SDK_VERSION},
 };
-use crate::context::is_id;
 
 /// How many spans an item may have.
 const MAX_SPANS: usize = 1_000;
@@ -303,7 +303,7 @@ impl Common {
             ("sentry.trace_lifecycle", "stream"),
             ("sentry.platform", "other"),
             ("sentry.sdk.name", SDK_NAME),
-            ("sentry.sdk.version", env!("CARGO_PKG_VERSION")),
+            ("sentry.sdk.version", SDK_VERSION),
         ];
         for (name, expected) in required {
             let found = take(name);
@@ -344,3 +344,6 @@ impl Common {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,20 +12,27 @@ use super::json::parse_object;
 
 /// An envelope taken apart.
 #[derive(Debug)]
-pub(super) struct Envelope {
-    pub(super) header: Map<String, Value>,
-    pub(super) items: Vec<Item>,
+pub struct Envelope {
+    /// Its first line.
+    pub header: Map<String, Value>,
+    /// What it carries.
+    pub items: Vec<Item>,
 }
 
 /// One item, its payload still as bytes.
 #[derive(Debug)]
-pub(super) struct Item {
-    pub(super) header: Map<String, Value>,
-    pub(super) payload: Vec<u8>,
+pub struct Item {
+    /// The line before the payload.
+    pub header: Map<String, Value>,
+    /// The payload.
+    pub payload: Vec<u8>,
 }
 
 /// Reads a whole body.
-pub(super) fn parse(body: &[u8]) -> Result<Envelope, String> {
+///
+/// # Errors
+/// What a strict receiver would refuse.
+pub fn parse(body: &[u8]) -> Result<Envelope, String> {
     let (line, mut rest) = split_line(body);
     let header = parse_object(line).map_err(|error| format!("envelope header: {error}"))?;
     let mut items = Vec::new();

@@ -1,11 +1,11 @@
-//! Readers that others wrote judge ours: what we accept or send on, they accept with the same
+//! Readers of other projects as oracles: what we accept or send on, they accept with the same
 //! value.
 //!
-//! They judge in this direction only, since they accept more than the specifications do:
+//! They are asked in this direction only, since they accept more than the specifications do:
 //! OpenTelemetry a sign for a hex digit, a trace id of 31 digits and half of a value with two equal
 //! signs, Sentry's any flag.
 
-#[allow(dead_code, reason = "the judges are asked about requests only")]
+#[allow(dead_code, reason = "the oracles are asked about requests only")]
 mod gateway;
 
 use std::collections::HashMap;
@@ -24,15 +24,15 @@ use vectors::{Header, Seen};
 
 #[test]
 fn sentry_reads_the_sentry_traces_that_we_accept() {
-    let mut judged = 0;
+    let mut checked = 0;
     for row in vectors::sentry_trace() {
         let (Some(value), Some(accept)) = (only_value(&row), &row.accept) else {
             continue;
         };
         assert_eq!(sentry_reads(value).as_ref(), Some(accept), "{}", row.name);
-        judged += 1;
+        checked += 1;
     }
-    assert!(judged > 8, "{judged} rows");
+    assert!(checked > 8, "{checked} rows");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn sentry_reads_the_sentry_traces_that_we_send_on() {
 
 #[test]
 fn opentelemetry_reads_the_traceparents_that_we_accept() {
-    let mut judged = 0;
+    let mut checked = 0;
     for row in vectors::traceparent() {
         let (Some(value), Some(_)) = (only_value(&row), &row.accept) else {
             continue;
@@ -58,9 +58,9 @@ fn opentelemetry_reads_the_traceparents_that_we_accept() {
             "{}",
             row.name
         );
-        judged += 1;
+        checked += 1;
     }
-    assert!(judged > 10, "{judged} rows");
+    assert!(checked > 10, "{checked} rows");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn opentelemetry_reads_the_traceparents_that_we_send_on() {
 
 #[test]
 fn opentelemetry_reads_the_baggage_that_we_send_on() {
-    let mut judged = 0;
+    let mut checked = 0;
     for (name, seen) in sent_on() {
         let lines = seen.lines("baggage");
         let Ok(value) = String::from_utf8(lines.join(&b","[..])) else {
@@ -94,16 +94,16 @@ fn opentelemetry_reads_the_baggage_that_we_send_on() {
             if !value.contains('\u{fffd}') {
                 let read = theirs.baggage().get(format!("sentry-{key}"));
                 assert_eq!(read.map(|read| read.as_str()), Some(value), "{name}: {key}");
-                judged += 1;
+                checked += 1;
             }
         }
     }
-    assert!(judged > 100, "{judged} members");
+    assert!(checked > 100, "{checked} members");
 }
 
 #[test]
 fn sentry_reads_the_dsns_that_we_accept() {
-    let mut judged = 0;
+    let mut checked = 0;
     for row in vectors::dsns() {
         let Ok(ours) = Dsn::parse(&row.text) else {
             continue;
@@ -118,9 +118,9 @@ fn sentry_reads_the_dsns_that_we_accept() {
         // As its own type, which writes an address in the shortest form.
         let url = row.url.as_deref().map(|url| url.parse().unwrap());
         assert_eq!(Some(theirs.envelope_api_url()), url, "{}", row.name);
-        judged += 1;
+        checked += 1;
     }
-    assert!(judged > 20, "{judged} rows");
+    assert!(checked > 20, "{checked} rows");
 }
 
 /// What the upstream gets of every row.

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 
-const KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
-const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
+pub(crate) const KEY: &str = "c0ffeec0ffeec0ffeec0ffeec0ffee00";
+pub(crate) const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
 
 /// The parts of a good request, each of which a test may spoil.
 pub(crate) struct Draft {
@@ -20,12 +20,11 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn good() -> Self {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let event_id = "0123456789abcdef0123456789abcdef";
         Self {
             header: json!({
                 "event_id": event_id,
-                "sent_at": humantime::format_rfc3339_micros(now).to_string(),
+                "sent_at": humantime::format_rfc3339_micros(now()).to_string(),
                 "dsn": format!("http://{KEY}@127.0.0.1:8080/7"),
                 "sdk": {"name": SDK_NAME, "version": SDK_VERSION},
                 "trace": {"trace_id": TRACE_ID, "public_key": KEY, "sample_rate": "0.5", "sample_rand": "0.123456",
@@ -52,14 +51,8 @@ impl Draft {
                 "Sentry sentry_version=7, sentry_client={SDK_NAME}/{SDK_VERSION}, sentry_key={KEY}"
             ),
             request: ReceivedRequest {
-                method: "POST".to_owned(),
-                path: "/api/7/envelope/".to_owned(),
-                authority: "127.0.0.1:8080".to_owned(),
-                version: "HTTP/1.1".to_owned(),
-                sni: None,
                 headers: Headers::default(),
-                body: Vec::new(),
-                received_at: now,
+                ..request("/api/7/envelope/", "", Vec::new())
             },
         }
     }
@@ -100,22 +93,47 @@ pub(crate) fn set(root: &mut Value, pointer: &str, value: Value) {
     };
 }
 
-fn judge() -> Judge {
-    Judge::new(Expected::of("7", KEY, "127.0.0.1:8080"))
+pub(crate) fn validator() -> Validator {
+    Validator::new(Expected::of("7", KEY, "127.0.0.1:8080"))
 }
 
 #[track_caller]
 pub(crate) fn assert_refused(request: &ReceivedRequest, complaint: &str) {
-    let complaints = judge().judge(request).expect_err(complaint);
+    let complaints = validator().validate(request).expect_err(complaint);
     assert!(
         complaints.iter().any(|got| got.starts_with(complaint)),
         "{complaint:?} is not among {complaints:#?}"
     );
 }
 
+/// When every request here arrives.
+pub(crate) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// A request of now to project 7, with the filter's headers.
+pub(crate) fn request(path: &str, content_type: &str, body: Vec<u8>) -> ReceivedRequest {
+    let mut headers = Headers::default();
+    let auth = format!(
+        "Sentry sentry_version=7, sentry_client={SDK_NAME}/{SDK_VERSION}, sentry_key={KEY}"
+    );
+    headers.push("x-sentry-auth", auth.as_bytes());
+    headers.push("content-type", content_type.as_bytes());
+    ReceivedRequest {
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        authority: "127.0.0.1:8080".to_owned(),
+        version: "HTTP/1.1".to_owned(),
+        sni: None,
+        headers,
+        body,
+        received_at: now(),
+    }
+}
+
 #[test]
 fn a_good_request_is_accepted() {
-    let received = judge().judge(&Draft::good().finish()).unwrap();
+    let received = validator().validate(&Draft::good().finish()).unwrap();
     assert_eq!(received.spans.len(), 2);
     assert_eq!(
         (received.spans[0].duration_ms(), received.spans[1].start_us),
@@ -155,7 +173,24 @@ fn what_is_optional_may_be_absent() {
         set(&mut draft.payload, pointer, Value::Null);
     }
     set(&mut draft.payload, "/spans", json!([]));
-    judge().judge(&draft.finish()).unwrap();
+    validator().validate(&draft.finish()).unwrap();
+}
+
+#[test]
+fn the_port_of_the_scheme_may_be_left_out() {
+    for (authority, fits) in [
+        ("sentry.example", true),
+        ("sentry.example:443", true),
+        ("sentry.example:80", false),
+    ] {
+        let mut draft = Draft::good();
+        draft.request.authority = authority.to_owned();
+        let dsn = format!("https://{KEY}@sentry.example/7");
+        set(&mut draft.header, "/dsn", json!(dsn));
+        let mut validator = Validator::new(Expected::of("7", KEY, authority));
+        let accepted = validator.validate(&draft.finish()).is_ok();
+        assert_eq!(accepted, fits, "{authority}");
+    }
 }
 
 #[test]
@@ -221,7 +256,9 @@ fn gzip_is_read_and_everything_else_refused() {
     let mut draft = Draft::good();
     draft.request.body = gzip(&draft.body());
     draft.request.headers.push("content-encoding", b"gzip");
-    judge().judge(&draft.finish_with_this_body()).unwrap();
+    validator()
+        .validate(&draft.finish_with_this_body())
+        .unwrap();
 
     let mut draft = Draft::good();
     draft.request.body = gzip(&draft.body());
@@ -325,7 +362,7 @@ fn other_items_are_refused() {
         let request = draft.finish_with_this_body();
         match complaint {
             Some(complaint) => assert_refused(&request, complaint),
-            None => assert!(judge().judge(&request).is_ok()),
+            None => assert!(validator().validate(&request).is_ok()),
         }
     }
 }
@@ -366,6 +403,7 @@ fn a_spoiled_envelope_header_is_refused() {
         ),
         ("/dsn", json!("http://other@127.0.0.1:8080/7"), "dsn"),
         ("/dsn", json!("nonsense"), "dsn"),
+        ("/dsn", json!(format!("http://{KEY}@127.0.0.1/7")), "dsn"),
         ("/colour", json!("blue"), "envelope header: unknown field"),
         ("/trace", json!("text"), "trace: not an object"),
         ("/trace", json!({}), "trace.trace_id"),
@@ -395,9 +433,9 @@ fn a_spoiled_envelope_header_is_refused() {
 
 #[test]
 fn an_id_that_was_there_before_is_refused() {
-    let mut judge = judge();
-    judge.judge(&Draft::good().finish()).unwrap();
-    let complaints = judge.judge(&Draft::good().finish()).unwrap_err();
+    let mut validator = validator();
+    validator.validate(&Draft::good().finish()).unwrap();
+    let complaints = validator.validate(&Draft::good().finish()).unwrap_err();
     assert_eq!(
         complaints,
         [

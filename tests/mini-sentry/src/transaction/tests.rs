@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use super::judge::tests::{assert_refused, set, Draft};
+use crate::validator::tests::{assert_refused, set, Draft};
 
 #[test]
 fn a_spoiled_transaction_is_refused() {

@@ -1,25 +1,4 @@
-//! A fake Sentry that is stricter than the real one, in the manner of Relay's `mini_sentry`.
-//!
-//! It takes envelopes and OpenTelemetry's spans of one project and judges every request by itself:
-//! path, authentication, framing, required fields, ids, times. What it does not like it records as
-//! a violation, and a [`MiniSentry`] that is dropped with a violation fails its test, whether or
-//! not the test asked.
-
-mod auth;
-mod client_report;
-mod framing;
-mod json;
-mod judge;
-mod otlp;
-mod server;
-mod span;
-#[cfg(test)]
-mod span_tests;
-mod span_v2;
-mod tls;
-mod transaction;
-#[cfg(test)]
-mod transaction_tests;
+//! The receiver on a socket.
 
 use std::{
     net::SocketAddr,
@@ -30,16 +9,18 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-pub use self::{
+use crate::{
     client_report::Discarded,
-    judge::{Expected, ReceivedRequest},
-    span::{Format, Segment, Span},
+    server,
+    span::{Segment, Span},
     tls::Certificate,
     transaction::Transaction,
+    validator::{Expected, ReceivedRequest, Validator},
 };
 
-use self::judge::Judge;
-use crate::polling::DEADLINE;
+/// How long anything may take before its test fails. Far above what is ever needed, so that only a
+/// real fault meets it.
+pub const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The project that every [`MiniSentry`] knows.
 pub const PROJECT: &str = "7";
@@ -72,7 +53,7 @@ pub enum Answer {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     /// Counts up with every request, so that a waiting test looks again.
     changed: watch::Sender<u64>,
@@ -80,7 +61,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    judge: Judge,
+    validator: Validator,
     answer: Answer,
     transactions: Vec<Transaction>,
     spans: Vec<Span>,
@@ -138,7 +119,7 @@ impl MiniSentry {
         let authority = format!("{host}:{}", address.port());
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                judge: Judge::new(Expected::of(PROJECT, PUBLIC_KEY, &authority)),
+                validator: Validator::new(Expected::of(PROJECT, PUBLIC_KEY, &authority)),
                 answer: Answer::status(200),
                 transactions: Vec::new(),
                 spans: Vec::new(),
@@ -215,8 +196,7 @@ impl MiniSentry {
             segments.count() >= count
         })
         .await;
-        let spans = self.state().spans.clone();
-        Segment::gather(&spans)
+        self.segments()
     }
 
     /// Waits until exactly one segment was accepted, and returns it.
@@ -252,6 +232,12 @@ impl MiniSentry {
     /// The requests so far, whatever they were answered.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state().requests.clone()
+    }
+
+    /// The segments so far, in the order in which they began.
+    pub fn segments(&self) -> Vec<Segment> {
+        let spans = self.state().spans.clone();
+        Segment::gather(&spans)
     }
 
     /// Takes out the violations, which then no longer fail the test.
@@ -306,10 +292,10 @@ impl Drop for MiniSentry {
 }
 
 impl Shared {
-    /// Judges a request and says how to answer it.
-    fn receive(&self, request: ReceivedRequest) -> Answer {
+    /// Validates a request and says how to answer it.
+    pub(crate) fn receive(&self, request: ReceivedRequest) -> Answer {
         let mut state = self.state();
-        let verdict = state.judge.judge(&request);
+        let verdict = state.validator.validate(&request);
         state.requests.push(request);
         let answer = match verdict {
             Ok(received) => {
@@ -331,7 +317,7 @@ impl Shared {
         answer
     }
 
-    fn violation(&self, violation: String) {
+    pub(crate) fn violation(&self, violation: String) {
         self.state().violations.push(violation);
         self.changed.send_modify(|count| *count += 1);
     }
@@ -343,27 +329,35 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
     use super::*;
-    use crate::client::Request;
+
+    /// The status line of the answer to a request without headers.
+    async fn send(sentry: &MiniSentry, request: &str) -> String {
+        let mut stream = TcpStream::connect(sentry.address()).await.unwrap();
+        let head = format!("{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response.lines().next().unwrap_or_default().to_owned()
+    }
 
     #[tokio::test]
     #[should_panic(expected = "no such endpoint")]
     async fn an_unknown_path_fails_a_test_that_asserts_nothing() {
         let sentry = MiniSentry::start().await;
-        Request::get("/api/7/store/")
-            .send(sentry.address())
-            .await
-            .unwrap();
+        send(&sentry, "GET /api/7/store/").await;
     }
 
     #[tokio::test]
     async fn a_violation_is_answered_as_sentry_would() {
         let sentry = MiniSentry::start().await;
-        let response = Request::new("POST", "/api/7/envelope/")
-            .send(sentry.address())
-            .await
-            .unwrap();
-        assert_eq!(response.status, 400);
+        let status = send(&sentry, "POST /api/7/envelope/").await;
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
         assert!(!sentry.take_violations().is_empty());
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
+use vectors::is_id;
 
 use super::{
-    judge::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME},
     span::{is_known, Format, Span},
+    validator::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME},
 };
-use crate::context::is_id;
 
 /// Names that Relay accepts, as far as they could be true of a gateway.
 const PLATFORMS: [&str; 3] = ["other", "native", "rust"];
@@ -392,3 +392,6 @@ fn instant(value: &Value) -> Option<f64> {
         .as_f64()
         .or_else(|| value.as_str().and_then(from_text))
 }
+
+#[cfg(test)]
+mod tests;

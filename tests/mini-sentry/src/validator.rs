@@ -1,6 +1,6 @@
 //! What a request must be like to be accepted, in whatever format.
 //!
-//! A judge takes values and returns every complaint at once; it remembers only which ids it has
+//! A validator takes values and returns every complaint at once; it remembers only which ids it has
 //! seen. Time comes with the request, so its tests need no clock.
 
 use std::{
@@ -14,22 +14,23 @@ use std::{
 use flate2::bufread::GzDecoder;
 use sentry_types::protocol::v7::{self, EnvelopeItem};
 use serde_json::{Map, Value};
+use vectors::is_id;
 
-use super::{
+use crate::{
     auth,
     client_report::{self, Discarded},
     framing::{self, Item},
+    headers::Headers,
     json::parse_object,
     otlp,
     span::Span,
     span_v2,
     transaction::{self, Transaction},
 };
-use crate::{context::is_id, wire::Headers};
 
 /// The client that the filter says it is.
 pub(super) const SDK_NAME: &str = "sentry-filter.rust.proxy-wasm";
-const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `sent_at` and the timestamps may be this old.
 pub(super) const MAX_AGE_SECONDS: f64 = 60.0;
@@ -41,13 +42,13 @@ const MAX_ITEM: usize = 1024 * 1024;
 
 /// What a good request brought.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received {
+pub struct Received {
     /// The event, if it is one.
-    pub(super) transaction: Option<Transaction>,
+    pub transaction: Option<Transaction>,
     /// Its spans.
-    pub(super) spans: Vec<Span>,
+    pub spans: Vec<Span>,
     /// What it says was lost.
-    pub(super) discarded: Vec<Discarded>,
+    pub discarded: Vec<Discarded>,
 }
 
 /// A request as it came in.
@@ -71,7 +72,7 @@ pub struct ReceivedRequest {
     pub received_at: SystemTime,
 }
 
-/// Whom the judge knows.
+/// Whom the validator knows.
 #[derive(Clone, Debug)]
 pub struct Expected {
     project: String,
@@ -79,8 +80,9 @@ pub struct Expected {
     authority: String,
 }
 
+/// Reads requests, and remembers the ids in them.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub struct Validator {
     expected: Expected,
     event_ids: HashSet<String>,
     spans: HashSet<(String, String)>,
@@ -113,8 +115,9 @@ impl Complaints {
     }
 }
 
-impl Judge {
-    pub(super) fn new(expected: Expected) -> Self {
+impl Validator {
+    /// A validator that has seen no request yet.
+    pub fn new(expected: Expected) -> Self {
         Self {
             expected,
             event_ids: HashSet::new(),
@@ -122,17 +125,20 @@ impl Judge {
         }
     }
 
-    /// What is in the request, or all that is wrong with it.
-    pub(super) fn judge(&mut self, request: &ReceivedRequest) -> Result<Received, Vec<String>> {
+    /// What is in the request.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn validate(&mut self, request: &ReceivedRequest) -> Result<Received, Vec<String>> {
         let mut complaints = Complaints::default();
-        let received = self.try_judge(request, &mut complaints);
+        let received = self.try_validate(request, &mut complaints);
         match received {
             Some(received) if complaints.0.is_empty() => Ok(received),
             _ => Err(complaints.0),
         }
     }
 
-    fn try_judge(
+    fn try_validate(
         &mut self,
         request: &ReceivedRequest,
         complaints: &mut Complaints,
@@ -304,10 +310,14 @@ impl Judge {
         let Some(Ok(dsn)) = dsn.as_str().map(str::parse::<sentry_types::Dsn>) else {
             return false;
         };
-        let authority = format!("{}:{}", dsn.host(), dsn.port());
+        let with_port = format!("{}:{}", dsn.host(), dsn.port());
+        // The port of the scheme may be left out.
+        let is_default = dsn.port() == dsn.scheme().default_port();
+        let is_there = self.expected.authority == with_port
+            || (is_default && self.expected.authority == dsn.host());
         dsn.public_key() == self.expected.public_key
             && dsn.project_id().to_string() == self.expected.project
-            && authority == self.expected.authority
+            && is_there
     }
 
     fn check_event_id(&mut self, transaction: &Transaction, complaints: &mut Complaints) {
@@ -492,5 +502,4 @@ fn seconds(time: SystemTime) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "judge_tests.rs"]
 pub(crate) mod tests;

@@ -21,7 +21,8 @@ pub struct Baggage(Vec<String>);
 impl SentryTrace {
     /// The only form that every SDK reads alike: lower case, exact lengths, ids not zero, flag
     /// absent, `0` or `1`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(value: impl AsRef<[u8]>) -> Option<Self> {
+        let text = std::str::from_utf8(value.as_ref()).ok()?;
         let mut parts = text.split('-');
         let trace_id = parts.next().filter(|id| is_id(id, 32))?.to_owned();
         let span_id = parts.next().filter(|id| is_id(id, 16))?.to_owned();
@@ -173,6 +174,7 @@ mod tests {
         ] {
             assert_eq!(SentryTrace::parse(bad), None, "{bad:?}");
         }
+        assert_eq!(SentryTrace::parse(b"\xff"), None);
     }
 
     #[test]

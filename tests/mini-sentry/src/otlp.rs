@@ -10,14 +10,14 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::Value;
+use vectors::is_id;
 
 use super::{
-    judge::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME},
     span::{is_error, is_known, Format, Span},
     span_v2::check_family,
     transaction::STATUSES,
+    validator::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME, SDK_VERSION},
 };
-use crate::context::is_id;
 
 /// What Relay takes at most (sentry-protocol.md §5.5).
 const MAX_BYTES: usize = 12 * 1024 * 1024;
@@ -59,7 +59,7 @@ pub(super) fn check(body: &[u8], received_at: f64, complaints: &mut Complaints) 
         ("deployment.environment", environment.as_deref()),
         ("service.version", release.as_deref()),
         ("sentry.sdk.name", Some(SDK_NAME)),
-        ("sentry.sdk.version", Some(env!("CARGO_PKG_VERSION"))),
+        ("sentry.sdk.version", Some(SDK_VERSION)),
         ("sentry.platform", Some("other")),
     ];
     for (name, expected) in same {
@@ -90,7 +90,7 @@ pub(super) fn check(body: &[u8], received_at: f64, complaints: &mut Complaints) 
     };
     let scope = scope_spans.scope.clone().unwrap_or_default();
     complaints.unless(
-        scope.name == SDK_NAME && scope.version == env!("CARGO_PKG_VERSION"),
+        scope.name == SDK_NAME && scope.version == SDK_VERSION,
         "scope",
         format_args!("{scope:?}"),
     );
@@ -255,3 +255,6 @@ fn plain_value(value: &AnyValue) -> Option<Value> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

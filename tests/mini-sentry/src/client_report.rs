@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::judge::Complaints;
+use super::validator::Complaints;
 
 /// How long a report may be.
 const MAX_BYTES: usize = 4 * 1024;

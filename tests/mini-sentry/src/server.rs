@@ -22,8 +22,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{judge::ReceivedRequest, Answer, Shared};
-use crate::wire::Headers;
+use crate::{
+    headers::Headers,
+    receiver::{Answer, Shared},
+    validator::ReceivedRequest,
+};
 
 pub(super) async fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0")
