@@ -46,7 +46,7 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-monitoring test-rack-cors test-chaos test-attack test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-cli -p vectors
@@ -67,6 +67,10 @@ test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: head
 
 test-image: image envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
 	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
+
+test-monitoring: wasm envoy ## the dashboard's queries and the alerts in a real Prometheus (without it: skipped aloud, an error in CI)
+	@$(call having,prometheus,test-monitoring) promtool test rules tests/monitoring/alerts_test.yaml && \
+		$(CARGO) test --locked -p e2e --features prometheus --test prometheus
 
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
@@ -94,7 +98,7 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/prometheus,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 docs: ## build the documentation

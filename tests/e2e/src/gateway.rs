@@ -303,6 +303,12 @@ impl GatewayBuilder {
         &self.upstream
     }
 
+    /// With a `stats_config`, in JSON.
+    pub fn stats_config(mut self, config: Value) -> Self {
+        self.bootstrap.stats_config = Some(config);
+        self
+    }
+
     /// Puts nothing where the receiver should be: connections are refused.
     pub fn with_sentry_down(mut self) -> Self {
         self.bootstrap.sentry.set_port(1);

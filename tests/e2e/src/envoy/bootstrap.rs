@@ -45,6 +45,8 @@ pub struct Bootstrap {
     pub clusters: Vec<Value>,
     /// The `transport_socket` of the listener, in JSON; `None` is plain text.
     pub transport_socket: Option<Value>,
+    /// The `stats_config`, in JSON.
+    pub stats_config: Option<Value>,
 }
 
 /// A named route.
@@ -142,13 +144,18 @@ impl Bootstrap {
             connection_manager: Map::new(),
             clusters: Vec::new(),
             transport_socket: None,
+            stats_config: None,
         }
     }
 
     /// The text that Envoy reads. JSON is YAML, so whatever is variable is written as JSON.
     pub fn to_yaml(&self) -> String {
+        let stats = match &self.stats_config {
+            Some(config) => format!("stats_config: {config}\n"),
+            None => String::new(),
+        };
         format!(
-            "{ADMIN}static_resources:\n  listeners:\n{}  clusters:\n{}",
+            "{ADMIN}{stats}static_resources:\n  listeners:\n{}  clusters:\n{}",
             self.listener(),
             self.all_clusters()
         )
