@@ -47,6 +47,8 @@ pub struct Bootstrap {
     pub transport_socket: Option<Value>,
     /// The `stats_config`, in JSON.
     pub stats_config: Option<Value>,
+    /// Whether the filter runs only for routes that switch it on.
+    pub is_disabled: bool,
 }
 
 /// A named route.
@@ -145,6 +147,7 @@ impl Bootstrap {
             clusters: Vec::new(),
             transport_socket: None,
             stats_config: None,
+            is_disabled: false,
         }
     }
 
@@ -230,7 +233,8 @@ impl Bootstrap {
             config["configuration"] = configuration.clone();
         }
         let kind = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-        json!({"name": name, "typed_config": {"@type": kind, "config": config}})
+        let typed_config = json!({"@type": kind, "config": config});
+        json!({"name": name, "typed_config": typed_config, "disabled": self.is_disabled})
     }
 
     fn listener(&self) -> String {
