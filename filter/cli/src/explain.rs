@@ -3,7 +3,9 @@
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use sentry_filter_core::headers::{
+    HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
+};
 use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
 use sentry_filter_core::route;
 use sentry_filter_core::rules::{IncomingSampled, MetadataValue, RouteMetadata, Settings};
@@ -45,6 +47,8 @@ pub struct Explanation {
     pub span: Option<String>,
     /// The request headers that the filter writes or removes.
     pub headers: Vec<String>,
+    /// The headers of the trace that go on as they came.
+    pub unchanged: Vec<String>,
 }
 
 impl Request {
@@ -62,29 +66,19 @@ impl Request {
             .collect();
         let is_header = |line: &str| {
             let name = line.split(':').next().unwrap_or_default();
-            line.contains(':') && !name.is_empty() && !name.contains([' ', '/'])
+            let is_url = line.contains("://") && line.starts_with(&format!("{name}://"));
+            line.contains(':') && !is_url && !name.is_empty() && !name.contains([' ', '/'])
         };
         let (first, lines) = match lines.split_first() {
             Some((line, rest)) if !is_header(line) => (*line, rest),
             _ => ("GET https://gateway.example/", lines.as_slice()),
         };
-        let (method, url) = first.split_once(' ').unwrap_or(("GET", first));
-        let url = url.split(' ').next().unwrap_or_default();
-        let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
-        let (authority, path) = match rest.find('/') {
-            Some(slash) => rest.split_at_checked(slash).unwrap_or((rest, "/")),
-            None => (rest, "/"),
-        };
-        if !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-            return Err(format!(
-                "expected METHOD URL or name: value, found {first:?}"
-            ));
-        }
+        let (method, scheme, authority, path) = request_line(first)?;
         let mut headers = vec![
-            (":method", method.to_owned()),
-            (":scheme", scheme.to_owned()),
-            (":authority", authority.to_owned()),
-            (":path", path.to_owned()),
+            (":method", method),
+            (":scheme", scheme),
+            (":authority", authority),
+            (":path", path),
         ];
         let mut own = Vec::new();
         for line in lines {
@@ -181,6 +175,66 @@ impl RequestHost for FixedHost<'_> {
     }
 }
 
+/// The parts of `METHOD URL`, as `GET https://shop.example/api/7` or `/api/7`.
+fn request_line(line: &str) -> Result<(String, String, String, String), String> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let (method, url) = match words.as_slice() {
+        [url] => ("GET", *url),
+        [method, url] => (*method, *url),
+        [method, url, version] if version.starts_with("HTTP/") => (*method, *url),
+        _ => return Err(nonsense(line)),
+    };
+    if method.is_empty()
+        || !method
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || b"-_".contains(&byte))
+    {
+        return Err(nonsense(line));
+    }
+    if method != method.to_ascii_uppercase() {
+        let upper = method.to_ascii_uppercase();
+        return Err(format!(
+            "{}; methods are in capital letters: did you mean \"{upper} {url}\"?",
+            nonsense(line)
+        ));
+    }
+    let parts = |scheme: &str, authority: &str, path: &str| {
+        let parts = [method, scheme, authority, path].map(str::to_owned);
+        parts.into()
+    };
+    if url.starts_with('/') || (method == "OPTIONS" && url == "*") {
+        return Ok(parts("https", "gateway.example", url));
+    }
+    if method == "CONNECT" && !url.contains('/') {
+        return Ok(parts("https", url, "/"));
+    }
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = scheme.to_ascii_lowercase();
+    let (authority, path) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at_checked(end).unwrap_or((rest, "/")),
+        None => (rest, "/"),
+    };
+    let path = path.split('#').next().unwrap_or_default();
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let is_host = !authority.is_empty() && !authority.contains(['@', '\\']);
+    match scheme.as_str() {
+        "http" | "https" if is_host => Ok(parts(&scheme, authority, &path)),
+        "" if is_host && authority.contains(['.', ':']) => Err(format!(
+            "{}; did you mean \"{method} https://{url}\"?",
+            nonsense(line)
+        )),
+        _ => Err(nonsense(line)),
+    }
+}
+
+fn nonsense(line: &str) -> String {
+    format!("--explain: expected METHOD URL, as \"GET https://shop.example/api/7\" or \"GET /api/7\", or name: value, found {line:?}")
+}
+
 /// Lets something be done with the calls for a request.
 fn with_calls<T>(request: &Request, act: impl FnOnce(&mut HostCalls<'_>) -> T) -> T {
     let mut host = FixedHost::new(request);
@@ -228,7 +282,25 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
                 HeaderMutation::Remove { name } => format!("{name} is removed"),
             })
             .collect(),
+        unchanged: unchanged(&headers, &outcome.mutations),
     }
+}
+
+/// The headers of the trace that the filter neither writes nor removes.
+fn unchanged(headers: &Headers, mutations: &[HeaderMutation]) -> Vec<String> {
+    let is_changed = |header: &str| {
+        mutations.iter().any(|mutation| match mutation {
+            HeaderMutation::Set { name, .. } | HeaderMutation::Remove { name } => *name == header,
+        })
+    };
+    let names = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
+    let names = names.into_iter().filter(|name| !is_changed(name));
+    names
+        .flat_map(|name| {
+            let values = headers.values(name);
+            values.map(move |value| format!("{name}: {}", String::from_utf8_lossy(value)))
+        })
+        .collect()
 }
 
 fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {

@@ -1,35 +1,84 @@
 //! Finds plugin configurations in what operators keep them in: a file of its own, a Kubernetes
-//! manifest, an Envoy file.
+//! manifest, an Envoy file, what a running Envoy shows of its configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use sentry_filter_core::protobuf::Message;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-const WASM: &str = "extensions.filters.http.wasm.v3.Wasm";
-const CORS: &str = "extensions.filters.http.cors.v3.Cors";
-const MANAGER: &str = "http_connection_manager.v3.HttpConnectionManager";
+use crate::cluster::{self, Cluster};
+use crate::document::{Node, ReadError};
+use crate::finding::{location, Finding, Level};
+use crate::{kubernetes, proxy};
 
-/// One plugin configuration, as the module gets it.
-#[derive(Debug, Clone)]
+/// One plugin configuration, as the module gets it, and what stands around it.
+#[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Where it stands.
     pub place: String,
+    /// The file, if it is one.
+    pub file: Option<Arc<str>>,
+    /// The line on which the filter begins.
+    pub line: usize,
     /// The bytes that the module is given.
     pub bytes: Vec<u8>,
     /// The same as JSON, if it is an object.
     pub document: Option<Map<String, Value>>,
+    /// The same with its lines, where they are known.
+    pub options: Option<Node>,
     /// The VM's variables that the file gives a value.
     pub variables: BTreeMap<String, String>,
+    /// Where they stand.
+    pub variable_lines: BTreeMap<String, usize>,
     /// The VM's variables whose value only the host knows.
     pub host_variables: Vec<String>,
-    /// The clusters beside it, where all of them are known.
-    pub clusters: Option<Vec<String>>,
+    /// The clusters that the filter may send to.
+    pub clusters: Vec<Cluster>,
+    /// Whether there are no others.
+    pub has_all_clusters: bool,
     /// Whether the listener around it normalizes paths, where it is known.
     pub normalizes_path: Option<bool>,
-    /// What works and will be regretted.
-    pub warnings: Vec<String>,
+    /// Whose file it is.
+    pub host: Host,
+    /// In Kubernetes.
+    pub namespace: Option<String>,
+    /// The requests that it is for, as far as it can be compared.
+    pub chain: Option<String>,
+    /// What is wrong with what stands around it.
+    pub findings: Vec<Finding>,
+}
+
+/// Whose file a configuration is in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Host {
+    /// A file of its own.
+    #[default]
+    Own,
+    /// Envoy, or something that adds to its configuration.
+    Envoy,
+    /// Istio's WasmPlugin or TrafficExtension.
+    Istio,
+    /// Higress's WasmPlugin.
+    Higress,
+    /// Envoy Gateway.
+    EnvoyGateway,
+}
+
+/// Everything that one call of the command looks at, together: a cluster may be in one file and
+/// the filter in another.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    documents: Vec<Document>,
+}
+
+#[derive(Debug)]
+struct Document {
+    file: Option<Arc<str>>,
+    node: Node,
+    /// The text of a JSON document, which reaches the module as it is.
+    text: Option<String>,
+    /// Found in a folder, where most files are about something else.
+    is_one_of_many: bool,
 }
 
 /// Every plugin configuration in a text.
@@ -37,282 +86,252 @@ pub struct Found {
 /// # Errors
 /// Why there is none, for people.
 pub fn find(text: &str) -> Result<Vec<Found>, String> {
-    if text.trim_start().starts_with('{') {
-        if let Ok(value) = serde_json::from_str::<Value>(text) {
-            return Ok(in_documents(vec![value], Some(text)));
-        }
-        if text.contains("\"@type\"") || text.contains("apiVersion") {
-            return Err("neither JSON nor YAML".to_owned());
-        }
-        // The filter's own message names the place.
-        return Ok(vec![Found::new("configuration", text.as_bytes().to_vec())]);
-    }
-    let documents = serde_norway::Deserializer::from_str(text)
-        .map(Value::deserialize)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("neither JSON nor YAML: {error}"))?;
-    let found = in_documents(documents, None);
+    let mut inputs = Inputs::default();
+    inputs
+        .add(None, text, false)
+        .map_err(|error| error.to_string())?;
+    let found = inputs.find();
     match found.is_empty() {
-        true => Err("no configuration of this filter in it: expected one of its own, or an Envoy file, WasmPlugin, TrafficExtension, EnvoyFilter or EnvoyExtensionPolicy with a Wasm filter".to_owned()),
+        true => Err(NOTHING.to_owned()),
         false => Ok(found),
     }
 }
 
-fn in_documents(documents: Vec<Value>, text: Option<&str>) -> Vec<Found> {
-    let mut all = Vec::new();
-    for document in documents.into_iter().filter(|document| !document.is_null()) {
-        match document["kind"].as_str() {
-            Some("WasmPlugin") => all.push(in_istio(&document, &document["spec"])),
-            Some("TrafficExtension") if document["spec"]["wasm"].is_object() => {
-                all.push(in_istio(&document, &document["spec"]["wasm"]));
+/// Options that hardly anybody else has: in a folder, a file with one of them is a configuration of
+/// this filter.
+const OPTIONS: [&str; 5] = [
+    "dsn",
+    "traces_sample_rate",
+    "transport",
+    "incoming",
+    "trace_propagation_targets",
+];
+
+/// What is said of a text without a configuration.
+pub const NOTHING: &str = "no configuration of this filter in it: expected one of its own, or an Envoy file, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch with a Wasm filter";
+
+impl Inputs {
+    /// How many documents there are.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// Adds what a running Envoy shows of its configuration.
+    pub fn add_config_dump(&mut self, dump: Value) {
+        self.documents.push(Document {
+            file: None,
+            node: Node::from(dump),
+            text: None,
+            is_one_of_many: false,
+        });
+    }
+
+    /// Adds a text; one of the many of a folder is looked at only if it has to do with this filter.
+    ///
+    /// # Errors
+    /// Why it is neither YAML nor JSON, or a key that stands twice.
+    pub fn add(
+        &mut self,
+        file: Option<Arc<str>>,
+        text: &str,
+        is_one_of_many: bool,
+    ) -> Result<(), ReadError> {
+        let is_json = text.trim_start().starts_with('{');
+        match Node::parse(text) {
+            Ok(nodes) => {
+                let texts = is_json.then(|| text.to_owned());
+                self.documents.extend(
+                    nodes
+                        .into_iter()
+                        .filter(|node| !node.is_null())
+                        .flat_map(kubernetes::items)
+                        .map(|node| Document {
+                            file: file.clone(),
+                            node,
+                            text: texts.clone(),
+                            is_one_of_many,
+                        }),
+                );
+                Ok(())
             }
-            Some("EnvoyExtensionPolicy") => all.extend(in_envoy_gateway(&document)),
-            _ if is_envoys(&document) => all.extend(in_envoy(&document)),
-            _ => {
-                let own = text.map_or_else(|| document.to_string(), str::to_owned);
-                let mut found = Found::new("configuration", own.into_bytes());
-                found.document = document.as_object().cloned();
-                all.push(found);
+            // The filter's own message names the place in a configuration that is bad JSON.
+            Err(error)
+                if is_json && !error.is_duplicate() && !is_others(text) && !is_one_of_many =>
+            {
+                self.documents.push(Document {
+                    file,
+                    node: Node::from(Value::Null),
+                    text: Some(text.to_owned()),
+                    is_one_of_many,
+                });
+                Ok(())
+            }
+            Err(error) if error.is_duplicate() => Err(error),
+            Err(error) => Err(ReadError {
+                message: format!("neither JSON nor YAML: {}", error.message),
+                ..error
+            }),
+        }
+    }
+
+    /// Every configuration of this filter.
+    pub fn find(&self) -> Vec<Found> {
+        let mut all = Vec::new();
+        for document in &self.documents {
+            let mut found = in_document(document);
+            let scope = self.scope(document);
+            for found in &mut found {
+                found.file.clone_from(&document.file);
+                found.clusters.clone_from(&scope.0);
+                found.has_all_clusters = scope.1;
+            }
+            // Other people's Wasm filters are none of our business.
+            if found.iter().any(Found::is_named_sentry) {
+                found.retain(Found::is_named_sentry);
+            }
+            all.extend(found);
+        }
+        if all.iter().any(Found::is_named_sentry) {
+            all.retain(|found| found.is_named_sentry() || found.host == Host::Own);
+        }
+        let documents: Vec<_> = self
+            .documents
+            .iter()
+            .map(|document| &document.node)
+            .collect();
+        kubernetes::look_around(&mut all, &documents);
+        note_copies(&mut all);
+        all
+    }
+
+    /// The clusters that filters of a document may send to, and whether there are no others.
+    fn scope(&self, document: &Document) -> (Vec<Cluster>, bool) {
+        let node = &document.node;
+        let mut own = match proxy::is_whole(node) {
+            true => proxy::clusters(node),
+            false => Vec::new(),
+        };
+        if proxy::has_all_clusters(node) {
+            return (own, true);
+        }
+        let parts = self
+            .documents
+            .iter()
+            .map(|document| &document.node)
+            .filter(|node| !proxy::is_whole(node));
+        let parts: Vec<_> = parts.collect();
+        for part in &parts {
+            own.extend(cluster::envoys(part));
+        }
+        own.extend(kubernetes::clusters(&parts));
+        // Files that have clusters for each other have this one, too.
+        let has_all = !own.is_empty() && (!proxy::is_whole(node) || !parts.is_empty());
+        (own, has_all)
+    }
+}
+
+/// Whether a text that is no JSON was meant for somebody else.
+fn is_others(text: &str) -> bool {
+    text.contains("\"@type\"") || text.contains("apiVersion")
+}
+
+fn in_document(document: &Document) -> Vec<Found> {
+    let node = &document.node;
+    if let Some(found) = kubernetes::find(node) {
+        return found;
+    }
+    if proxy::is_envoys(node) {
+        return proxy::find(node);
+    }
+    let is_likely = OPTIONS.iter().any(|option| !node[*option].is_null());
+    if document.is_one_of_many && !is_likely {
+        return Vec::new();
+    }
+    let own = document.text.clone();
+    let own = own.unwrap_or_else(|| node.to_json().to_string());
+    vec![Found {
+        place: "configuration".to_owned(),
+        line: node.line,
+        bytes: own.into_bytes(),
+        document: node.to_object(),
+        options: node.is_object().then(|| node.clone()),
+        ..Found::default()
+    }]
+}
+
+/// The same filter twice in one chain: two spans for each request.
+fn note_copies(all: &mut [Found]) {
+    let mut first: BTreeMap<(Option<Arc<str>>, String), String> = BTreeMap::new();
+    for found in all.iter_mut() {
+        let Some(chain) = found.chain.clone() else {
+            continue;
+        };
+        // In Kubernetes the file does not matter.
+        let file = match found.namespace {
+            Some(_) => None,
+            None => found.file.clone(),
+        };
+        match first.get(&(file.clone(), chain.clone())) {
+            None => {
+                let place = location(found.file.as_ref(), found.line);
+                first.insert((file, chain), place);
+            }
+            Some(place) => {
+                let message = format!("the filter is there twice for the same requests, the other one{place}: each would have two spans of the gateway's");
+                found.note(Level::Warning, message, found.line);
             }
         }
     }
-    // Other people's Wasm filters are none of our business.
-    let is_ours = |found: &Found| found.place.to_lowercase().contains("sentry");
-    if all.iter().any(is_ours) {
-        all.retain(is_ours);
-    }
-    all
-}
-
-/// Whether a document is something of Envoy's or of Kubernetes', and no configuration of ours.
-fn is_envoys(document: &Value) -> bool {
-    const KEYS: [&str; 8] = [
-        "@type",
-        "apiVersion",
-        "static_resources",
-        "dynamic_resources",
-        "resources",
-        "admin",
-        "node",
-        "typed_config",
-    ];
-    document.is_array() || KEYS.iter().any(|key| document.get(key).is_some())
 }
 
 impl Found {
-    fn new(place: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Self {
-            place: place.into(),
-            bytes,
-            document: None,
-            variables: BTreeMap::new(),
-            host_variables: Vec::new(),
-            clusters: None,
-            normalizes_path: None,
-            warnings: Vec::new(),
-        }
-    }
-
     /// A configuration that reaches the module as JSON.
-    fn json(place: String, value: &Value) -> Self {
-        let value = match value {
-            Value::Null => &Value::Object(Map::new()),
+    pub fn json(place: String, node: &Node) -> Self {
+        let value = match node.to_json() {
+            Value::Null => Value::Object(Map::new()),
             other => other,
         };
         Self {
+            place,
+            line: node.line,
+            bytes: value.to_string().into_bytes(),
             document: value.as_object().cloned(),
-            ..Self::new(place, value.to_string().into_bytes())
+            options: node.is_object().then(|| node.clone()),
+            ..Self::default()
         }
     }
-}
 
-fn named(document: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("(no name)").to_owned();
-    format!(
-        "{} {}",
-        text(&document["kind"]),
-        text(&document["metadata"]["name"])
-    )
-}
-
-fn in_istio(document: &Value, plugin: &Value) -> Found {
-    let url = plugin["url"].as_str().unwrap_or_default();
-    let mut found = Found::json(
-        format!("{} ({url})", named(document)),
-        &plugin["pluginConfig"],
-    );
-    for variable in plugin["vmConfig"]["env"].as_array().into_iter().flatten() {
-        let name = variable["name"].as_str().unwrap_or_default().to_owned();
-        match variable["value"].as_str() {
-            Some(value) if variable["valueFrom"] != "HOST" => {
-                found.variables.insert(name, value.to_owned());
-            }
-            _ => found.host_variables.push(name),
-        }
-    }
-    if plugin["failStrategy"] != "FAIL_RELOAD" {
-        found.warnings.push("failStrategy is not FAIL_RELOAD: after a crash of the module its worker would answer 503, or go without it, for good".to_owned());
-    }
-    found
-}
-
-fn in_envoy_gateway(document: &Value) -> Vec<Found> {
-    let extensions = document["spec"]["wasm"].as_array();
-    extensions
-        .into_iter()
-        .flatten()
-        .map(|extension| {
-            let name = extension["name"].as_str().unwrap_or("(no name)");
-            let mut found = Found::json(format!("{}, wasm {name}", named(document)), &extension["config"]);
-            let keys = extension["env"]["hostKeys"].as_array();
-            found.host_variables = texts(keys);
-            if extension["failOpen"] != true {
-                found.warnings.push("failOpen is not true: after a crash of the module, or without it, requests would be answered with 503".to_owned());
-            }
-            found
-        })
-        .collect()
-}
-
-fn texts(list: Option<&Vec<Value>>) -> Vec<String> {
-    let texts = list.into_iter().flatten().filter_map(Value::as_str);
-    texts.map(str::to_owned).collect()
-}
-
-fn in_envoy(document: &Value) -> Vec<Found> {
-    let mut all = Vec::new();
-    walk(document, Around::default(), &mut all);
-    let statics = &document["static_resources"];
-    // Clusters that come by CDS are in another file.
-    if statics.is_object() && document["dynamic_resources"]["cds_config"].is_null() {
-        let clusters = statics["clusters"].as_array().into_iter().flatten();
-        let names = clusters.filter_map(|cluster| cluster["name"].as_str());
-        let names: Vec<_> = names.map(str::to_owned).collect();
-        for found in &mut all {
-            found.clusters = Some(names.clone());
-        }
-    }
-    all
-}
-
-/// What stands around a filter.
-#[derive(Debug, Default, Clone, Copy)]
-struct Around {
-    is_behind_cors: bool,
-    normalizes_path: Option<bool>,
-}
-
-fn walk(value: &Value, mut around: Around, all: &mut Vec<Found>) {
-    match value {
-        Value::Array(items) => {
-            // In a list of filters the order counts.
-            for item in items {
-                walk(item, around, all);
-                around.is_behind_cors |= type_of(&item["typed_config"]).ends_with(CORS);
-            }
-        }
-        Value::Object(_) if type_of(value).ends_with(WASM) => {
-            // A TypedStruct, as in Istio's EnvoyFilter, has it one level further down.
-            let config = match value.get("value") {
-                Some(inner) => &inner["config"],
-                None => &value["config"],
-            };
-            let mut found = in_wasm_filter(config, around.is_behind_cors);
-            found.normalizes_path = around.normalizes_path;
-            all.push(found);
-        }
-        Value::Object(object) => {
-            // The connection manager, which may be a part of a patch that leaves the rest as it is.
-            if type_of(value).ends_with(MANAGER) && object.contains_key("http_filters") {
-                around.normalizes_path = Some(value["normalize_path"] == true);
-            }
-            for inner in object.values() {
-                walk(inner, around, all);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn type_of(value: &Value) -> &str {
-    let own = value["@type"].as_str().unwrap_or_default();
-    match own.ends_with("TypedStruct") {
-        true => value["type_url"].as_str().unwrap_or_default(),
-        false => own,
-    }
-}
-
-fn in_wasm_filter(config: &Value, is_behind_cors: bool) -> Found {
-    let vm = &config["vm_config"];
-    let name = config["name"].as_str().unwrap_or("(no name)");
-    let file = vm["code"]["local"]["filename"].as_str();
-    let place = match file {
-        Some(file) => format!("Wasm filter {name} ({file})"),
-        None => format!("Wasm filter {name}"),
-    };
-    let configuration = &config["configuration"];
-    let value = &configuration["value"];
-    let kind = configuration["@type"].as_str().unwrap_or_default();
-    let mut found = match value {
-        Value::String(text) if kind.ends_with("StringValue") => Found {
-            document: serde_json::from_str(text).ok(),
-            ..Found::new(place, text.as_bytes().to_vec())
-        },
-        Value::Object(object) if kind.ends_with("Struct") => Found {
-            document: Some(object.clone()),
-            ..Found::new(place, bytes_of(object))
-        },
-        _ => {
-            let mut found = Found::new(place, Vec::new());
-            let message = "the configuration is read from a StringValue or a Struct (\"@type\" and \"value\")";
-            found.warnings.push(message.to_owned());
-            found
-        }
-    };
-    let variables = &vm["environment_variables"];
-    for (name, value) in variables["key_values"].as_object().into_iter().flatten() {
-        let value = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        found.variables.insert(name.clone(), value);
-    }
-    found.host_variables = texts(variables["host_env_keys"].as_array());
-    if config["failure_policy"] != "FAIL_RELOAD" {
-        found.warnings.push("failure_policy is not FAIL_RELOAD: after a crash of the module its worker would answer 503, or go without it, for good".to_owned());
-    }
-    if is_behind_cors {
-        found.warnings.push("the filter stands behind envoy.filters.http.cors: it sees no preflight, and what it adds to the lists of answers is overwritten; put it in front".to_owned());
-    }
-    found
-}
-
-/// A `google.protobuf.Struct`, as Envoy hands it to the module.
-fn bytes_of(object: &Map<String, Value>) -> Vec<u8> {
-    let mut message = Message::default();
-    write_object(object, &mut message);
-    message.into_bytes()
-}
-
-fn write_object(object: &Map<String, Value>, message: &mut Message) {
-    for (key, value) in object {
-        message.message(1, |entry| {
-            entry.bytes(1, key.as_bytes());
-            entry.message(2, |message| write_value(value, message));
+    /// Notes something about what stands around it.
+    pub fn note(&mut self, level: Level, message: impl Into<String>, line: usize) {
+        self.findings.push(Finding {
+            level,
+            path: None,
+            message: message.into(),
+            line,
         });
     }
-}
 
-fn write_value(value: &Value, message: &mut Message) {
-    match value {
-        Value::Null => message.number(1, 0),
-        Value::Bool(flag) => message.number(4, i64::from(*flag)),
-        Value::Number(number) => message.double(2, number.as_f64().unwrap_or_default()),
-        Value::String(text) => message.bytes(3, text.as_bytes()),
-        Value::Object(object) => message.message(5, |message| write_object(object, message)),
-        Value::Array(items) => message.message(6, |list| {
-            for item in items {
-                list.message(1, |message| write_value(item, message));
-            }
-        }),
-    };
+    /// Whether its name, its file or its image says that it is this filter.
+    fn is_named_sentry(&self) -> bool {
+        self.place.to_lowercase().contains("sentry")
+    }
+
+    /// The line of an option, or of the variable that stands for it.
+    pub fn line_of(&self, path: &str) -> usize {
+        let is_set = self
+            .document
+            .as_ref()
+            .is_some_and(|document| document.contains_key(path));
+        let variable = format!("SENTRY_{}", path.to_uppercase());
+        if let Some(line) = self.variable_lines.get(&variable).filter(|_| !is_set) {
+            return *line;
+        }
+        let options = self.options.as_ref();
+        options.map_or(self.line, |options| options.line_of(path))
+    }
 }

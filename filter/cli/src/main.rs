@@ -1,22 +1,26 @@
 //! `sentry-filter`: checks configurations of the Sentry filter for Envoy.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use sentry_filter_cli::admin::Admin;
 use sentry_filter_cli::check::{check, Report};
+use sentry_filter_cli::doctor::diagnose;
 use sentry_filter_cli::explain::{explain, Request};
-use sentry_filter_cli::find::find;
+use sentry_filter_cli::files::Files;
+use sentry_filter_cli::find::NOTHING;
+use sentry_filter_cli::print;
 use sentry_filter_cli::schema::schema;
 use sentry_filter_cli::send_test::{authorities, send_test};
 use sentry_filter_cli::table::table;
-use serde_json::{json, Value};
+use serde_json::json;
 
 /// Checks configurations of the Sentry filter for Envoy.
 #[derive(Debug, Parser)]
-#[command(name = "sentry-filter", version)]
+#[command(name = "sentry-filter", version = env!("SENTRY_FILTER_VERSION"))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,29 +28,50 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check a configuration: every problem, or what it comes to; explain a decision; send a test
+    /// Check configurations: every problem, or what they come to; explain a decision; send a test
     /// span
     Check(Check),
+    /// Say why there are no spans in Sentry: asks a running Envoy
+    Doctor(Doctor),
     /// Print the JSON schema of the configuration
     Schema {
         /// Print the options as a table in Markdown instead
         #[arg(long)]
         markdown: bool,
     },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
-/// Check a configuration, with the code of the filter itself.
+/// Check configurations, with the code of the filter itself.
 ///
-/// It is found in a file of its own (JSON or YAML), and in a WasmPlugin, TrafficExtension,
-/// EnvoyFilter or EnvoyExtensionPolicy, an Envoy bootstrap or a listener, also in several
-/// documents.
+/// They are found in a file of their own (JSON or YAML), and in a WasmPlugin (Istio, Higress),
+/// TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch, an Envoy bootstrap, a
+/// listener, or the config dump of a running Envoy, also in several documents. What stands around
+/// them is checked, too: the way to the DSN's host, and the place in the chain. Files that are
+/// given together are looked at together.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes:\n  0  the filter takes every configuration, and the receiver the test span\n  1  a configuration has problems\n  2  wrong arguments, or nothing to check\n  3  the receiver did not take the test span"
+    after_help = "Exit codes:\n  0  the filter takes every configuration, and the receiver the test span\n  1  a configuration has problems, or with --strict warnings\n  2  wrong arguments, or nothing to check\n  3  the receiver did not take the test span"
 )]
 struct Check {
-    /// The file, or - for standard input
-    file: PathBuf,
+    /// Files, folders (every YAML and JSON below), or - for standard input
+    #[arg(required_unless_present = "admin")]
+    files: Vec<PathBuf>,
+    /// Check what a running Envoy has, as http://127.0.0.1:9901
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// Warnings are problems
+    #[arg(long)]
+    strict: bool,
+    /// Print what is wrong, and nothing else
+    #[arg(long, short)]
+    quiet: bool,
     /// Say what is decided about a request, and why: lines `name: value`, the first may be
     /// `METHOD URL`
     #[arg(long, value_name = "HEADERS")]
@@ -85,6 +110,33 @@ struct Check {
     output: Output,
 }
 
+/// Say why there are no spans in Sentry.
+///
+/// Asks the admin interface of a running Envoy, which changes nothing: is the filter in the chain,
+/// what is wrong with its configuration, is its cluster there and healthy, and what do its counters
+/// say.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes:\n  0  nothing keeps spans from Sentry\n  1  something does, or with --strict may do\n  2  wrong arguments, or no answer from Envoy"
+)]
+struct Doctor {
+    /// Envoy's admin interface
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
+    admin: String,
+    /// Warnings are problems
+    #[arg(long)]
+    strict: bool,
+    /// Print what is wrong, and nothing else
+    #[arg(long, short)]
+    quiet: bool,
+    /// A variable of the VM, as SENTRY_DSN=…, where only the host knows it
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Output {
     /// For people
@@ -109,20 +161,27 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
-    let (text, code) = match Arguments::parse().command {
-        Command::Schema { markdown: true } => (table(), ExitCode::SUCCESS),
-        Command::Schema { markdown: false } => (schema(), ExitCode::SUCCESS),
-        Command::Check(arguments) => match run(&arguments) {
-            Ok(reports) => (printed(&reports, arguments.output), exit_code(&reports)),
-            Err(message) => return failed(&message),
-        },
+    let result = match Arguments::parse().command {
+        Command::Schema { markdown: true } => Ok((table(), 0)),
+        Command::Schema { markdown: false } => Ok((schema(), 0)),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sentry-filter", &mut text);
+            Ok((String::from_utf8_lossy(&text).into_owned(), 0))
+        }
+        Command::Man => manual().map(|text| (text, 0)),
+        Command::Doctor(arguments) => examine(&arguments),
+        Command::Check(arguments) => run(&arguments),
+    };
+    let (text, code) = match result {
+        Ok(result) => result,
+        Err(message) => return failed(&message),
     };
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Who reads has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
-        Err(error) => failed(&error.to_string()),
-        Ok(()) => code,
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => failed(&error.to_string()),
+        _ => ExitCode::from(code),
     }
 }
 
@@ -131,29 +190,52 @@ fn failed(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn exit_code(reports: &[Report]) -> ExitCode {
-    if reports.iter().any(|report| !report.problems.is_empty()) {
-        return ExitCode::from(1);
+/// The page of the command, and one section for each of its own commands.
+fn manual() -> Result<String, String> {
+    let mut text = Vec::new();
+    let mut command = Arguments::command();
+    command.build();
+    let render = |command: &clap::Command, text: &mut Vec<u8>| {
+        clap_mangen::Man::new(command.clone()).render(text)
+    };
+    render(&command, &mut text).map_err(|error| error.to_string())?;
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| inner.get_name() != "help")
+    {
+        render(inner, &mut text).map_err(|error| error.to_string())?;
     }
-    let failed = |report: &Report| report.test.as_ref().is_some_and(|test| !test.accepted);
-    ExitCode::from(if reports.iter().any(failed) { 3 } else { 0 })
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-fn run(arguments: &Check) -> Result<Vec<Report>, String> {
-    let request = match &arguments.explain {
-        None => None,
-        Some(text) => {
-            let mut request = Request::parse(text, &arguments.headers)?;
-            request.route.clone_from(&arguments.route);
-            request.cluster.clone_from(&arguments.cluster);
-            let metadata = arguments.route_metadata.as_deref().map(Request::metadata);
-            request.metadata = metadata
-                .transpose()
-                .map_err(|message| format!("--route-metadata: {message}"))?
-                .unwrap_or_default();
-            Some(request)
-        }
+fn examine(arguments: &Doctor) -> Result<(String, u8), String> {
+    let admin = Admin::new(&arguments.admin)?;
+    let variables: BTreeMap<_, _> = arguments.env.iter().cloned().collect();
+    let diagnosis = diagnose(&admin, &variables)?;
+    let is_bad = diagnosis.has_problem() || (arguments.strict && diagnosis.has_warning());
+    let text = match arguments.output {
+        Output::Json => format!("{:#}\n", json!(diagnosis)),
+        Output::Text => print::diagnosis(&diagnosis, arguments.quiet),
     };
+    Ok((text, u8::from(is_bad)))
+}
+
+fn exit_code(reports: &[Report], strict: bool) -> u8 {
+    let is_bad =
+        |report: &Report| !report.problems.is_empty() || (strict && !report.warnings.is_empty());
+    if reports.iter().any(is_bad) {
+        return 1;
+    }
+    let failed = |report: &Report| report.test.as_ref().is_some_and(|test| !test.accepted);
+    if reports.iter().any(failed) {
+        3
+    } else {
+        0
+    }
+}
+
+fn run(arguments: &Check) -> Result<(String, u8), String> {
+    let request = request(arguments)?;
     let in_file = |file: &Path, message: &str| format!("{}: {message}", file.display());
     let authorities = match &arguments.ca {
         None => authorities(None),
@@ -162,11 +244,26 @@ fn run(arguments: &Check) -> Result<Vec<Report>, String> {
             .and_then(|pem| authorities(Some(&pem)))
             .map_err(|message| in_file(file, &message)),
     }?;
-    let file = arguments.file.as_path();
-    let text = read(file).map_err(|error| in_file(file, &error.to_string()))?;
-    let all = find(&text).map_err(|message| in_file(file, &message))?;
+    let mut files = Files::default();
+    for file in &arguments.files {
+        files.add(file);
+    }
+    if let Some(url) = &arguments.admin {
+        files
+            .inputs
+            .add_config_dump(Admin::new(url)?.config_dump()?);
+    }
+    let all = files.inputs.find();
+    if all.is_empty() && files.refused.is_empty() && files.errors.is_empty() {
+        return Err(match (arguments.files.as_slice(), &arguments.admin) {
+            (_, Some(url)) => format!("{url}: no listener has the filter"),
+            ([file], None) => in_file(file, NOTHING),
+            _ => NOTHING.to_owned(),
+        });
+    }
     let variables: BTreeMap<_, _> = arguments.env.iter().cloned().collect();
-    let reports = all.iter().map(|found| {
+    let mut reports = files.refused;
+    reports.extend(all.iter().map(|found| {
         let (mut report, config) = check(found, &variables);
         if let Some(config) = config {
             report.explanation = request.as_ref().map(|request| explain(&config, request));
@@ -175,78 +272,32 @@ fn run(arguments: &Check) -> Result<Vec<Report>, String> {
                 .then(|| send_test(&config, &authorities));
         }
         report
-    });
-    Ok(reports.collect())
-}
-
-fn read(file: &Path) -> std::io::Result<String> {
-    if file != Path::new("-") {
-        return std::fs::read_to_string(file);
+    }));
+    for error in &files.errors {
+        eprintln!("sentry-filter: {error}");
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn printed(reports: &[Report], output: Output) -> String {
-    match output {
+    let code = match files.errors.is_empty() {
+        true => exit_code(&reports, arguments.strict),
+        false => 2,
+    };
+    let text = match arguments.output {
         Output::Json => format!("{:#}\n", json!(reports)),
-        Output::Text => reports.iter().flat_map(lines).collect(),
-    }
+        Output::Text => print::reports(&reports, arguments.quiet),
+    };
+    Ok((text, code))
 }
 
-/// A report for people, line by line, each with its end.
-fn lines(report: &Report) -> Vec<String> {
-    let mut lines = vec![report.place.clone()];
-    for problem in &report.problems {
-        lines.push(format!("  problem: {}: {}", problem.path, problem.message));
-    }
-    for warning in &report.warnings {
-        lines.push(format!("  warning: {warning}"));
-    }
-    if let Some(effective) = &report.effective {
-        lines.push("  the filter takes it; in effect:".to_owned());
-        options("", effective, &mut lines);
-    }
-    for what in &report.not_traced {
-        lines.push(format!("  no span for {what}"));
-    }
-    if let Some(explanation) = &report.explanation {
-        lines.push(format!("  trace: {}", explanation.trace));
-        for refused in &explanation.refused {
-            lines.push(format!("  refused: {refused}"));
-        }
-        lines.push(format!("  sampling: {}", explanation.sampling));
-        let span = explanation.span.as_deref().unwrap_or("none");
-        lines.push(format!("  span: {span}"));
-        for header in &explanation.headers {
-            lines.push(format!("  upstream gets: {header}"));
-        }
-        if explanation.headers.is_empty() {
-            lines.push("  upstream gets the request as it is".to_owned());
-        }
-    }
-    if let Some(test) = &report.test {
-        let status = test
-            .status
-            .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let (url, meaning) = (&test.url, &test.meaning);
-        lines.push(format!("  test span to {url}: {status}: {meaning}"));
-        if let Some(trace_id) = test.trace_id.as_ref().filter(|_| test.accepted) {
-            lines.push(format!("  its trace: {trace_id}"));
-        }
-    }
-    lines.iter_mut().for_each(|line| line.push('\n'));
-    lines
-}
-
-/// Options as `key: value`, in the order of their names; what is not set is left out.
-fn options(prefix: &str, values: &Value, lines: &mut Vec<String>) {
-    for (key, value) in values.as_object().into_iter().flatten() {
-        match value {
-            Value::Null => {}
-            Value::Object(_) => options(&format!("{prefix}{key}."), value, lines),
-            other => lines.push(format!("    {prefix}{key}: {other}")),
-        }
-    }
+fn request(arguments: &Check) -> Result<Option<Request>, String> {
+    let Some(text) = &arguments.explain else {
+        return Ok(None);
+    };
+    let mut request = Request::parse(text, &arguments.headers)?;
+    request.route.clone_from(&arguments.route);
+    request.cluster.clone_from(&arguments.cluster);
+    let metadata = arguments.route_metadata.as_deref().map(Request::metadata);
+    request.metadata = metadata
+        .transpose()
+        .map_err(|message| format!("--route-metadata: {message}"))?
+        .unwrap_or_default();
+    Ok(Some(request))
 }

@@ -159,6 +159,11 @@ impl Envoy {
         self.listener
     }
 
+    /// Where its admin interface is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// Everything that it has logged so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -248,6 +248,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Leaves the filter in the chain, switched off but for routes that switch it on.
+    pub fn disabled(mut self) -> Self {
+        self.bootstrap.is_disabled = true;
+        self
+    }
+
     /// Puts another HTTP filter between the client and the filter: its name and its configuration
     /// as a protobuf `Any` in JSON.
     pub fn in_front(mut self, name: &str, any: Value) -> Self {
@@ -301,6 +307,12 @@ impl GatewayBuilder {
     /// Where the upstream is.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// With a `stats_config`, in JSON.
+    pub fn stats_config(mut self, config: Value) -> Self {
+        self.bootstrap.stats_config = Some(config);
+        self
     }
 
     /// Puts nothing where the receiver should be: connections are refused.

@@ -45,6 +45,10 @@ pub struct Bootstrap {
     pub clusters: Vec<Value>,
     /// The `transport_socket` of the listener, in JSON; `None` is plain text.
     pub transport_socket: Option<Value>,
+    /// The `stats_config`, in JSON.
+    pub stats_config: Option<Value>,
+    /// Whether the filter runs only for routes that switch it on.
+    pub is_disabled: bool,
 }
 
 /// A named route.
@@ -142,13 +146,19 @@ impl Bootstrap {
             connection_manager: Map::new(),
             clusters: Vec::new(),
             transport_socket: None,
+            stats_config: None,
+            is_disabled: false,
         }
     }
 
     /// The text that Envoy reads. JSON is YAML, so whatever is variable is written as JSON.
     pub fn to_yaml(&self) -> String {
+        let stats = match &self.stats_config {
+            Some(config) => format!("stats_config: {config}\n"),
+            None => String::new(),
+        };
         format!(
-            "{ADMIN}static_resources:\n  listeners:\n{}  clusters:\n{}",
+            "{ADMIN}{stats}static_resources:\n  listeners:\n{}  clusters:\n{}",
             self.listener(),
             self.all_clusters()
         )
@@ -223,7 +233,8 @@ impl Bootstrap {
             config["configuration"] = configuration.clone();
         }
         let kind = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-        json!({"name": name, "typed_config": {"@type": kind, "config": config}})
+        let typed_config = json!({"@type": kind, "config": config});
+        json!({"name": name, "typed_config": typed_config, "disabled": self.is_disabled})
     }
 
     fn listener(&self) -> String {
