@@ -92,7 +92,7 @@ test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and o
 	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
 	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
-check: fmt lint docs deny ## format, clippy and documentation, warnings denied; what is depended on
+check: fmt lint circles docs deny ## format, clippy, import circles and documentation, warnings denied; what is depended on
 
 fmt: ## check the format
 	$(CARGO) fmt --all --check
@@ -101,6 +101,9 @@ fmt: ## check the format
 lint: target ## clippy
 	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/prometheus,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
+
+circles: ## no file imports another one that imports it
+	$(CARGO) test --quiet --locked -p sentry-filter-core --test imports
 
 docs: ## build the documentation
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli
@@ -195,4 +198,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

@@ -182,7 +182,7 @@ fn warnings(
             warnings.push(Finding::warning(message, found.line));
         }
     }
-    let decides_by_path = config.rules.rules().iter().position(|rule| {
+    let decides_by_path = config.trace.rules.rules().iter().position(|rule| {
         let trusts = rule.incoming_trace.is_some()
             || rule.incoming_sampled.is_some()
             || rule.propagate.is_some();
@@ -195,7 +195,7 @@ fn warnings(
             found.line_of(&format!("rules[{rule}]")),
         ));
     }
-    let pattern_with_port = config.rules.rules().iter().position(|rule| {
+    let pattern_with_port = config.trace.rules.rules().iter().position(|rule| {
         let host = rule.matching.host.as_ref();
         host.is_some_and(|host| has_port(host.as_str()))
     });
@@ -204,7 +204,7 @@ fn warnings(
         let message = format!("{path} seems to ask for a port: hosts are matched without it");
         warnings.push(Finding::warning(message, found.line_of(&path)));
     }
-    if config.dsn.is_some() && config.traces_sample_rate.is_none() && !comes_later {
+    if config.trace.dsn.is_some() && config.trace.traces_sample_rate.is_none() && !comes_later {
         let message = "traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate";
         warnings.push(Finding::warning(message, found.line));
     }
@@ -213,7 +213,7 @@ fn warnings(
 
 /// What never has a span.
 fn not_traced(config: &FilterConfig) -> Vec<String> {
-    let Some(dsn) = &config.dsn else {
+    let Some(dsn) = &config.trace.dsn else {
         return Vec::new();
     };
     let host = dsn.authority();
@@ -253,18 +253,18 @@ fn effective(found: &Found, config: &FilterConfig, rate: Option<&str>) -> Value 
             _ => effective[key] = value.clone(),
         }
     }
-    effective["dsn"] = json!(config.dsn.as_ref().map(ToString::to_string));
-    effective["environment"] = json!(&*config.environment);
-    effective["release"] = json!(config.release.as_deref());
-    effective["server_name"] = json!(config.server_name);
-    effective["org_id"] = json!(config.org_id.as_deref());
+    effective["dsn"] = json!(config.trace.dsn.as_ref().map(ToString::to_string));
+    effective["environment"] = json!(&*config.resource.environment);
+    effective["release"] = json!(config.resource.release.as_deref());
+    effective["server_name"] = json!(config.resource.server_name);
+    effective["org_id"] = json!(config.trace.org_id.as_deref());
     if effective["traces_sample_rate"].is_null() {
         effective["traces_sample_rate"] =
             json!(rate.and_then(|rate| rate.trim().parse::<f64>().ok()));
     }
     let transport = &config.transport;
     let path = transport.path.clone();
-    let path = path.or_else(|| Some(transport.format.path(config.dsn.as_ref()?)));
+    let path = path.or_else(|| Some(transport.format.path(config.trace.dsn.as_ref()?)));
     effective["transport"]["path"] = json!(path);
     effective
 }

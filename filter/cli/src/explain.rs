@@ -8,10 +8,11 @@ use sentry_filter_core::headers::{
 };
 use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
 use sentry_filter_core::route;
-use sentry_filter_core::rules::{IncomingSampled, MetadataValue, RouteMetadata, Settings};
+use sentry_filter_core::route_metadata::{MetadataValue, RouteMetadata};
+use sentry_filter_core::rules::{IncomingSampled, Settings};
+use sentry_filter_core::sampling::SampleRand;
 use sentry_filter_core::trace::baggage::Baggage;
 use sentry_filter_core::trace::continuation::RestartReason;
-use sentry_filter_core::trace::sampling::SampleRand;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use sentry_filter_core::trace::{self, Limits, TraceDecision, TraceOrigin};
@@ -245,14 +246,15 @@ fn with_calls<T>(request: &Request, act: impl FnOnce(&mut HostCalls<'_>) -> T) -
 pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let headers = request.headers();
     let decision = with_calls(request, |calls| {
-        trace::decide(&headers, config, Limits::NONE, None, calls)
+        trace::decide(&headers, &config.trace, Limits::NONE, None, calls)
     });
     let outcome = Worker::alone(config.clone()).on_request(&headers, &mut FixedHost::new(request));
     let settings = with_calls(request, |calls| {
-        Settings::new(&config.rules, &headers, calls)
+        Settings::new(&config.trace.rules, &headers, calls)
     });
     let metadata = request.metadata.clone();
     let may_start = config
+        .trace
         .dsn
         .as_ref()
         .map(|dsn| route::may_start(&headers, dsn, config.transport.path.as_deref()));
@@ -380,7 +382,7 @@ fn sampling(
             metadata.traces_sample_rate,
         ),
         ("a rule's traces_sample_rate", settings.traces_sample_rate),
-        ("traces_sample_rate", config.traces_sample_rate),
+        ("traces_sample_rate", config.trace.traces_sample_rate),
     ];
     let rates: Vec<_> = rates
         .into_iter()
@@ -391,8 +393,10 @@ fn sampling(
         (None, Some(true)) => Some("a rule ignores the request"),
         _ => None,
     };
-    let ignores =
-        settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
+    let ignores = settings
+        .incoming_sampled
+        .unwrap_or(config.trace.incoming_sampled)
+        == IncomingSampled::Ignore;
     let arrived = match decision.origin {
         TraceOrigin::SentryTrace => SentryTrace::read(headers.values(SENTRY_TRACE))
             .ok()

@@ -9,8 +9,8 @@ use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::rules::RuleSet;
+use sentry_filter_core::sampling::SampleRate;
 use sentry_filter_core::span::StreamInfo;
-use sentry_filter_core::trace::sampling::SampleRate;
 use sentry_filter_core::worker::Worker;
 use serde::Serialize;
 use ureq::tls::{parse_pem, PemItem, RootCerts, TlsConfig};
@@ -65,17 +65,16 @@ pub fn authorities(pem: Option<&[u8]>) -> Result<RootCerts, String> {
 
 /// Posts a test span, to a receiver whose certificate one of the authorities has signed.
 pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
-    let Some(dsn) = config.dsn.clone() else {
+    let Some(dsn) = config.trace.dsn.clone() else {
         return Test::failed(String::new(), "there is no DSN to send to".to_owned());
     };
     let now_ns = now_ns();
-    let mut worker = Worker::alone(FilterConfig {
-        traces_sample_rate: SampleRate::new(1.0),
-        max_traces_per_second: None,
-        rules: RuleSet::default(),
-        trace_ignore_status_codes: Vec::new(),
-        ..config.clone()
-    });
+    let mut recording = config.clone();
+    recording.trace.traces_sample_rate = SampleRate::new(1.0);
+    recording.trace.max_traces_per_second = None;
+    recording.trace.rules = RuleSet::default();
+    recording.trace_ignore_status_codes = Vec::new();
+    let mut worker = Worker::alone(recording);
     let request: [(&[u8], &[u8]); 4] = [
         (b":method", b"GET"),
         (b":scheme", b"https"),

@@ -123,7 +123,7 @@ impl RequestHost for Host {
 fn decision(headers: &Headers, config: &FilterConfig) -> TraceDecision {
     let (mut host, mut entropy) = (Host(0), Entropy::new(0));
     let mut calls = HostCalls::new(&mut host, &mut entropy);
-    decide(headers, config, Limits::NONE, None, &mut calls)
+    decide(headers, &config.trace, Limits::NONE, None, &mut calls)
 }
 
 /// A request that was recorded, with a call to the upstream.
@@ -178,14 +178,15 @@ impl Recorded {
     /// Its two spans.
     fn encode(&self, buffers: &mut EncodeBuffers) -> EncodedSegment {
         let segment = self.span.finish(&self.end, &self.name, &[]);
-        let segment = self.format.encode(&segment, &self.config, buffers);
+        let segment = self.format.encode(&segment, &self.config.resource, buffers);
         segment.expect("what can be written")
     }
 
     /// A POST that carries nothing else.
     fn post(&self, buffers: &mut EncodeBuffers) -> Vec<u8> {
         let segments = [self.encode(buffers)];
-        self.format.body(&segments, None, &self.config, NOW_NS)
+        self.format
+            .body(&segments, None, &self.config.resource, NOW_NS)
     }
 
     /// The same, as OpenTelemetry's types.
@@ -212,7 +213,7 @@ fn lost() -> ClientReport {
 }
 
 fn report_post(report: &ClientReport, config: &FilterConfig) -> Vec<u8> {
-    Format::Transaction.body(&[], Some(report), config, NOW_NS)
+    Format::Transaction.body(&[], Some(report), &config.resource, NOW_NS)
 }
 
 fn report_as_envelope() -> Envelope {

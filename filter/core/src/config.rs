@@ -13,14 +13,15 @@ use std::sync::Arc;
 
 use log::Level;
 
-use crate::cors::CorsConfig;
+use crate::cors::CorsOptions;
+use crate::data::DataOptions;
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::envelope::Resource;
 use crate::export::transport::TransportOptions;
-use crate::response::ResponseHeaders;
-use crate::route::Targets;
-use crate::rules::{IncomingSampled, IncomingTrace, RuleSet};
-use crate::span::data::DataConfig;
-use crate::trace::sampling::SampleRate;
+use crate::response::{ResponseHeaders, ResponseOptions};
+use crate::rules::{IncomingSampled, IncomingTrace};
+use crate::sampling::SampleRate;
+use crate::trace::TraceOptions;
 use reader::{Problems, Section};
 
 /// How long a callout may take unless configured, in milliseconds.
@@ -39,60 +40,26 @@ const LARGEST_QUEUE_BYTES: u64 = 128 * 1024 * 1024;
 /// How many callouts may be under way at once unless configured.
 const MAX_IN_FLIGHT: u64 = 16;
 
-/// A configuration that was read, checked and completed.
+/// A configuration that was read, checked and completed: the options of each part, beside which
+/// they are defined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilterConfig {
-    /// Where spans go; without it the filter only validates, repairs and forwards.
-    pub dsn: Option<Dsn>,
-    /// The environment that spans and new traces belong to.
-    pub environment: Arc<str>,
-    /// The release, if known.
-    pub release: Option<Arc<str>>,
-    /// The gateway's own name.
-    pub server_name: Option<String>,
-    /// The organisation: the option, else the DSN's host.
-    pub org_id: Option<Arc<str>>,
-    /// The share of new traces that is sampled; `None` is deferred mode, which is not the same
-    /// as 0.
-    pub traces_sample_rate: Option<SampleRate>,
-    /// Whether traces are continued only if the organisation is known on both sides or on none.
-    pub strict_trace_continuation: bool,
-    /// Whether outside callers decide about the trace.
-    pub incoming_trace: IncomingTrace,
-    /// Whether outside callers decide about sampling.
-    pub incoming_sampled: IncomingSampled,
-    /// How many traces are recorded in a second, per worker; `None` is any number.
-    pub max_traces_per_second: Option<f64>,
-    /// Whether a `traceparent` is continued where there is no valid `sentry-trace`.
-    pub continue_traceparent: bool,
-    /// Whether `traceparent` is written.
-    pub propagate_traceparent: bool,
-    /// The URLs whose upstream gets the trace; `None` is all.
-    pub trace_propagation_targets: Option<Targets>,
-    /// What differs from request to request, the first first.
-    pub rules: RuleSet,
-    /// Which lists of CORS answers the trace headers are added to.
-    pub cors: CorsConfig,
-    /// Which trace headers the client gets.
-    pub response_headers: ResponseHeaders,
-    /// Whether documents tell the browser their trace, unless a rule says otherwise.
-    pub server_timing: bool,
-    /// Whether the upstream learns when the gateway got the request.
-    pub request_start_header: bool,
-    /// Whether the call to the upstream has a span of its own.
-    pub upstream_spans: bool,
+    /// What decides about traces.
+    pub trace: TraceOptions,
+    /// What is added to responses.
+    pub response: ResponseOptions,
+    /// What may leave the gateway.
+    pub data: DataOptions,
+    /// What everything that is sent says of its sender.
+    pub resource: Resource,
+    /// How spans get to Sentry.
+    pub transport: TransportOptions,
     /// The status codes whose spans are not sent.
     pub trace_ignore_status_codes: Vec<RangeInclusive<u16>>,
-    /// What may leave the gateway.
-    pub data: DataConfig,
-    /// Whether Sentry is told what was lost.
-    pub client_reports: bool,
     /// Whether each decision is logged.
     pub debug: bool,
     /// What all live requests of a worker may keep together, in bytes.
     pub max_live_bytes: usize,
-    /// How spans get to Sentry.
-    pub transport: TransportOptions,
 }
 
 /// What the filter's env know: the VM's environment variables and Envoy's node. An absent
@@ -174,7 +141,7 @@ impl FilterConfig {
                 return None;
             }
         };
-        match &config.dsn {
+        match &config.trace.dsn {
             Some(dsn) => log(
                 Level::Info,
                 format_args!(
@@ -213,13 +180,13 @@ impl FilterConfig {
         let propagate_traceparent = root.flag("propagate_traceparent").unwrap_or(false);
         let trace_propagation_targets = root.targets("trace_propagation_targets");
         let rules = root.rules("rules");
-        let cors = root.cors("cors");
+        let (allow_headers, expose_headers) = root.cors("cors");
         let response_headers = root.response_headers("response_headers");
         let server_timing = root.flag("server_timing").unwrap_or(false);
         let request_start_header = root.flag("request_start_header").unwrap_or(false);
         let upstream_spans = root.flag("upstream_spans").unwrap_or(true);
         let trace_ignore_status_codes = root.status_codes("trace_ignore_status_codes");
-        let data = DataConfig {
+        let data = DataOptions {
             send_default_pii: root.flag("send_default_pii").unwrap_or(false),
             capture_request_headers: root.header_names("capture_request_headers"),
             capture_response_headers: root.header_names("capture_response_headers"),
@@ -227,41 +194,59 @@ impl FilterConfig {
         let client_reports = root.flag("client_reports").unwrap_or(true);
         let debug = root.flag("debug").unwrap_or(false);
         let max_live_bytes = root.integer("max_live_bytes", 1_024, 1 << 28, MAX_LIVE_BYTES);
-        let transport = transport_options(root.section("transport"));
+        let transport = transport_options(root.section("transport"), client_reports);
         root.finish();
 
         let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
+        let environment: Arc<str> = environment.map_or_else(|| "production".into(), Arc::from);
+        let release: Option<Arc<str>> = release.map(Arc::from);
+        let dsn = dsn.map(Arc::new);
         Self {
-            environment: environment.map_or_else(|| "production".into(), Arc::from),
-            release: release.map(Arc::from),
-            server_name,
-            dsn,
-            org_id: org_id.map(Arc::from),
-            traces_sample_rate,
-            strict_trace_continuation,
-            incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),
-            incoming_sampled: incoming_sampled.unwrap_or(IncomingSampled::Inherit),
-            max_traces_per_second,
-            continue_traceparent,
-            propagate_traceparent,
-            trace_propagation_targets,
-            rules,
-            cors,
-            response_headers,
-            server_timing,
-            request_start_header,
-            upstream_spans,
-            trace_ignore_status_codes,
+            trace: TraceOptions {
+                dsn: dsn.clone(),
+                receiver_path: transport.path.clone(),
+                environment: Arc::clone(&environment),
+                release: release.clone(),
+                org_id: org_id.map(Arc::from),
+                traces_sample_rate,
+                strict_trace_continuation,
+                incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),
+                incoming_sampled: incoming_sampled.unwrap_or(IncomingSampled::Inherit),
+                max_traces_per_second,
+                continue_traceparent,
+                propagate_traceparent,
+                trace_propagation_targets,
+                rules,
+                server_timing,
+                tells_baggage: response_headers.baggage,
+                request_start_header,
+                upstream_spans,
+            },
+            response: ResponseOptions {
+                headers: response_headers,
+                cors: CorsOptions {
+                    allow_headers,
+                    expose_headers,
+                    reads_w3c: continue_traceparent || propagate_traceparent,
+                    writes_w3c: propagate_traceparent,
+                },
+            },
             data,
-            client_reports,
+            resource: Resource {
+                dsn,
+                environment,
+                release,
+                server_name,
+            },
+            transport,
+            trace_ignore_status_codes,
             debug,
             max_live_bytes: usize::try_from(max_live_bytes).unwrap_or(usize::MAX),
-            transport,
         }
     }
 }
 
-fn transport_options(mut section: Section<'_>) -> TransportOptions {
+fn transport_options(mut section: Section<'_>, client_reports: bool) -> TransportOptions {
     {
         let cluster = section
             .name("cluster")
@@ -286,6 +271,7 @@ fn transport_options(mut section: Section<'_>) -> TransportOptions {
             flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
             max_queue_bytes: usize::try_from(max_queue_bytes).unwrap_or(usize::MAX),
             max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+            client_reports,
         }
     }
 }
@@ -354,14 +340,12 @@ impl Section<'_> {
         Some(text)
     }
 
-    fn cors(&mut self, key: &'static str) -> CorsConfig {
+    fn cors(&mut self, key: &'static str) -> (bool, bool) {
         let mut section = self.section(key);
-        let cors = CorsConfig {
-            allow_headers: section.flag("allow_headers").unwrap_or(true),
-            expose_headers: section.flag("expose_headers").unwrap_or(true),
-        };
+        let allow_headers = section.flag("allow_headers").unwrap_or(true);
+        let expose_headers = section.flag("expose_headers").unwrap_or(true);
         section.finish();
-        cors
+        (allow_headers, expose_headers)
     }
 
     fn response_headers(&mut self, key: &'static str) -> ResponseHeaders {

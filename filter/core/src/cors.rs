@@ -24,7 +24,6 @@ pub mod request_headers;
 
 use std::hash::{DefaultHasher, Hasher};
 
-use crate::config::FilterConfig;
 use crate::headers::{
     HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
     AUTHORITY, BAGGAGE, METHOD, ORIGIN, SCHEME, SENTRY_TRACE, STATUS, TRACEPARENT, TRACESTATE,
@@ -35,13 +34,17 @@ const SENTRY: [&str; 2] = [SENTRY_TRACE, BAGGAGE];
 /// Those and the ones of W3C Trace Context.
 const SENTRY_AND_W3C: [&str; 4] = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
 
-/// Which lists the filter adds to.
+/// Which lists the filter adds to, and which names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CorsConfig {
-    /// `Access-Control-Allow-Headers` of preflight answers.
+pub struct CorsOptions {
+    /// `Access-Control-Allow-Headers` of preflight responses.
     pub allow_headers: bool,
     /// `Access-Control-Expose-Headers` of all others.
     pub expose_headers: bool,
+    /// Whether W3C Trace Context is read or written: then pages may send it.
+    pub reads_w3c: bool,
+    /// Whether it is written: then pages may read it.
+    pub writes_w3c: bool,
 }
 
 /// The longest origin that is compared, in bytes: a scheme, a host name of 253 bytes and a port are
@@ -115,14 +118,14 @@ impl CorsRequest {
     /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the
     /// W3C names if we read or write them, to `Access-Control-Expose-Headers` if we write them
     /// (filter.md §11).
-    pub fn addition(&self, answer: &Headers, config: &FilterConfig) -> Option<HeaderAddition> {
-        let exposed = names(config.propagate_traceparent);
-        self.missing(answer, config.cors, allowed_names(config), exposed)
+    pub fn addition(&self, response: &Headers, options: CorsOptions) -> Option<HeaderAddition> {
+        let exposed = names(options.writes_w3c);
+        self.missing(response, options, allowed_names(options), exposed)
     }
 
     /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one
     /// that asks to send it, or may want to read it.
-    pub fn lacks_sentry(&self, answer: &Headers, lists: CorsConfig) -> bool {
+    pub fn lacks_sentry(&self, answer: &Headers, lists: CorsOptions) -> bool {
         let matters = match self {
             Self::Preflight { carries_trace, .. } => *carries_trace,
             Self::SameOrigin | Self::Other { .. } => true,
@@ -133,7 +136,7 @@ impl CorsRequest {
     fn missing(
         &self,
         answer: &Headers,
-        lists: CorsConfig,
+        lists: CorsOptions,
         allowed: &[&str],
         exposed: &[&str],
     ) -> Option<HeaderAddition> {
@@ -154,8 +157,8 @@ impl CorsRequest {
 }
 
 /// The names that preflight answers get.
-fn allowed_names(config: &FilterConfig) -> &'static [&'static str] {
-    names(config.continue_traceparent || config.propagate_traceparent)
+fn allowed_names(options: CorsOptions) -> &'static [&'static str] {
+    names(options.reads_w3c)
 }
 
 fn names(has_w3c: bool) -> &'static [&'static str] {

@@ -15,16 +15,16 @@ pub mod transaction;
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::config::FilterConfig;
 use crate::dsn::Dsn;
+use crate::id::{EventId, TraceId};
 use crate::quantity::Quantity;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::dsc::Dsc;
-use crate::trace::id::{EventId, TraceId};
 use client_report::ClientReport;
 
 /// `sdk.name` of everything this filter sends.
@@ -38,6 +38,19 @@ pub(crate) const PLATFORM: &str = "other";
 /// What a context that arrived and was not continued is to the trace that began in its place
 /// (sentry-protocol.md §10.3).
 const LINK_TYPE: &str = "follows_from";
+
+/// What everything that is sent says of its sender (OpenTelemetry's word).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Where it goes; absent if nothing is sent.
+    pub dsn: Option<Arc<Dsn>>,
+    /// The environment that spans belong to.
+    pub environment: Arc<str>,
+    /// The release, if known.
+    pub release: Option<Arc<str>>,
+    /// The gateway's own name.
+    pub server_name: Option<String>,
+}
 
 /// The form in which spans are sent.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -136,15 +149,15 @@ impl Format {
     pub fn encode(
         self,
         segment: &Segment<'_>,
-        config: &FilterConfig,
+        resource: &Resource,
         buffers: &mut EncodeBuffers,
     ) -> Option<EncodedSegment> {
         let EncodeBuffers { header, spans } = buffers;
         header.clear();
         spans.clear();
         match self {
-            Self::Transaction => transaction::write(segment, config, header, spans)?,
-            Self::SpanV2 => span_v2::write(segment, config, header, spans)?,
+            Self::Transaction => transaction::write(segment, resource, header, spans)?,
+            Self::SpanV2 => span_v2::write(segment, resource, header, spans)?,
             Self::Otlp => otlp::write(segment, spans),
         }
         let segment = EncodedSegment {
@@ -167,18 +180,18 @@ impl Format {
         self,
         segments: &[EncodedSegment],
         report: Option<&ClientReport>,
-        config: &FilterConfig,
+        resource: &Resource,
         now_ns: u64,
     ) -> Vec<u8> {
         let mut body = match self {
             Self::Transaction => transaction::body(segments, now_ns),
             Self::SpanV2 => span_v2::body(segments, now_ns),
-            Self::Otlp => return otlp::body(segments, config),
+            Self::Otlp => return otlp::body(segments, resource),
         };
         if let Some(report) = report {
             if segments.is_empty() {
                 body.clear();
-                write_header(config, None, None, &mut body);
+                write_header(resource, None, None, &mut body);
                 body.extend_from_slice(sent_at(now_ns).as_bytes());
             }
             report.write_item(now_ns, &mut body);
@@ -341,12 +354,12 @@ impl Write for Page<'_> {
 
 /// Writes an envelope's header without its closing brace: `sent_at` is written when it leaves.
 fn write_header(
-    config: &FilterConfig,
+    resource: &Resource,
     event_id: Option<EventId>,
     trace: Option<&Dsc>,
     header: &mut Vec<u8>,
 ) -> Option<()> {
-    let dsn = config.dsn.as_ref().map(Dsn::as_str);
+    let dsn = resource.dsn.as_deref().map(Dsn::as_str);
     let all = Header {
         event_id,
         dsn,

@@ -2,6 +2,7 @@
 //! mean. [`crate::exporter::Exporter`] puts the parts together.
 
 pub mod backoff;
+pub mod callout;
 pub mod delivery;
 pub mod in_flight;
 pub mod metrics;

@@ -20,12 +20,13 @@ use crate::clock::Clock;
 use crate::config::FilterConfig;
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::{BatchScope, EncodedSegment};
+use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, Delivery, DiscardReason};
 use crate::export::in_flight::CompletedCallout;
 use crate::export::metrics::{Metric, Metrics};
 use crate::export::queue::{Generations, Queue};
 use crate::export::shared_limit::SharedLimit;
-use crate::export::transport::{Callout, Transport};
+use crate::export::transport::Transport;
 use crate::host::HostError;
 use crate::quantity::Quantity;
 use crate::tracer::Recorded;
@@ -150,7 +151,7 @@ impl Exporter {
     /// An exporter with nothing in it, whose queue shares the bounds of `generations`: what older
     /// generations of the configuration hold counts towards them. `seed` is a random number.
     pub fn new(config: Arc<FilterConfig>, generations: &Generations, seed: u64) -> Self {
-        let dsn = config.dsn.as_ref();
+        let dsn = config.trace.dsn.as_ref();
         let transport = dsn.map(|dsn| Transport::new(dsn, &config.transport));
         let max_bytes = config.transport.max_queue_bytes;
         Self {
@@ -193,7 +194,10 @@ impl Exporter {
     /// Under which name workers share a limit: those with the same receiver and key, and the same
     /// kind of data.
     pub fn limit_key(&self) -> Option<String> {
-        let (dsn, format) = (self.config.dsn.as_ref()?, self.config.transport.format);
+        let (dsn, format) = (
+            self.config.trace.dsn.as_ref()?,
+            self.config.transport.format,
+        );
         let (key, authority) = (dsn.public_key(), dsn.authority());
         Some(format!(
             "sentry-filter limit 2 {} {key} {authority}",
@@ -378,7 +382,7 @@ impl Exporter {
             return None;
         }
         self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
-        let body = format.body(&segments, report.as_ref(), &self.config, host_ns);
+        let body = format.body(&segments, report.as_ref(), &self.config.resource, host_ns);
         let transport = self.transport.as_ref()?;
         Some(transport.callout(segments, report, body))
     }
@@ -631,7 +635,7 @@ impl Exporter {
     /// Counts what is lost, here and for Sentry.
     fn discard(&mut self, reason: DiscardReason, lost: Quantity) {
         self.count_discarded(reason, lost);
-        if self.config.client_reports {
+        if self.config.transport.client_reports {
             let format = self.config.transport.format;
             self.report.add(reason.report_reason(), lost, format);
         }

@@ -2,8 +2,8 @@
 //! `%FILTER_STATE(wasm.sentry.trace_id:PLAIN)%` (envoy-wasm.md §4). Envoy puts `wasm.` before the
 //! names.
 
-use crate::trace::id::Hex;
-use crate::trace::sampling::bool_str;
+use crate::id::Hex;
+use crate::sampling::bool_str;
 use crate::trace::sentry_trace::SentryTrace;
 
 /// The trace's id, in 32 lower-case hex digits.

@@ -2,14 +2,14 @@
 
 use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
+use crate::data::DataOptions;
 use crate::envelope::{EncodeBuffers, EncodedSegment, Format};
 use crate::headers::Headers;
 use crate::host::{Entropy, HostCalls, HostError, RequestHost};
-use crate::rules::RouteMetadata;
-use crate::span::data::DataConfig;
+use crate::id::{SpanId, TraceId};
+use crate::route_metadata::RouteMetadata;
 use crate::span::{OpenSpan, Request, Segment, StreamInfo, UpstreamInfo};
 use crate::trace::dsc::Dsc;
-use crate::trace::id::{SpanId, TraceId};
 use crate::trace::SpanContext;
 
 /// Random bytes that count up from 1, a clock that stands still, and attributes at will.
@@ -160,7 +160,7 @@ pub fn open_span(path: &str) -> OpenSpan {
         (b":authority", b"shop.example:8443"),
         (b":path", path.as_bytes()),
     ]);
-    let request = Request::read(&headers, &DataConfig::default());
+    let request = Request::read(&headers, &DataOptions::default());
     let mut span = OpenSpan::new(context, None, request);
     span.sent_ns = Some(START_NS + 1_000_000);
     span.answered_ns = Some(START_NS + 30_500_000);
@@ -215,6 +215,6 @@ pub fn finished(span: OpenSpan, end: StreamInfo) -> Segment<'static> {
 /// Encodes a segment on a buffers of its own.
 pub fn encoded(segment: &Segment<'_>, format: Format, config: &FilterConfig) -> EncodedSegment {
     format
-        .encode(segment, config, &mut EncodeBuffers::default())
+        .encode(segment, &config.resource, &mut EncodeBuffers::default())
         .unwrap()
 }

@@ -10,7 +10,7 @@ use std::fmt;
 
 use crate::attribute::Attribute;
 use crate::headers::Headers;
-use crate::rules::RouteMetadata;
+use crate::route_metadata::RouteMetadata;
 
 /// Why a call to the host has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,8 +19,9 @@ use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetitio
 use regex_syntax::ParserBuilder;
 
 pub use bits::Bits;
+pub use cache::MAX_TEXT;
 pub use groups::Groups;
-pub use set::{PatternSet, MAX_TEXT, WORK};
+pub use set::{PatternSet, WORK};
 
 /// How large a compiled pattern may be, in bytes. A configuration is shared by all requests of a
 /// worker, and each worker has its own.

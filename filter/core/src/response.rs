@@ -12,8 +12,7 @@
 pub mod cache_control;
 pub mod server_timing;
 
-use crate::config::FilterConfig;
-use crate::cors::CorsRequest;
+use crate::cors::{CorsOptions, CorsRequest};
 use crate::headers::{
     trim, HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, BAGGAGE,
     CONTENT_TYPE, SENTRY_TRACE, SERVER_TIMING, STATUS, TRACEPARENT,
@@ -64,6 +63,15 @@ impl Default for ResponseHeaders {
             ..Self::NONE
         }
     }
+}
+
+/// What is added to responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseOptions {
+    /// Which trace headers the client gets.
+    pub headers: ResponseHeaders,
+    /// Which lists of CORS responses the trace headers are added to.
+    pub cors: CorsOptions,
 }
 
 /// What an answer depends on, kept from the headers of its request.
@@ -123,10 +131,14 @@ impl HeapBytes for PendingResponse {
 
 impl PendingResponse {
     /// What the answer to a request depends on; `None` if nothing is done about any response.
-    pub fn new(request: &Headers, decision: &TraceDecision, config: &FilterConfig) -> Option<Self> {
+    pub fn new(
+        request: &Headers,
+        decision: &TraceDecision,
+        options: ResponseOptions,
+    ) -> Option<Self> {
         let tells = decision.context.is_some()
-            && (decision.carried.server_timing || config.response_headers != ResponseHeaders::NONE);
-        let exposes = config.cors.allow_headers || config.cors.expose_headers;
+            && (decision.carried.server_timing || options.headers != ResponseHeaders::NONE);
+        let exposes = options.cors.allow_headers || options.cors.expose_headers;
         (tells || exposes).then(|| Self {
             cors: CorsRequest::read(request),
             context: decision.context,
@@ -140,14 +152,14 @@ impl PendingResponse {
     pub fn additions(
         &self,
         response: &mut ResponseReader<'_, '_>,
-        config: &FilterConfig,
+        options: ResponseOptions,
     ) -> Vec<HeaderAddition> {
         let mut additions = Vec::new();
         if self.cors != CorsRequest::SameOrigin && response.has(ACCESS_CONTROL_ALLOW_ORIGIN) {
-            additions.extend(self.cors.addition(response.lines(), config));
+            additions.extend(self.cors.addition(response.lines(), options.cors));
         }
         if let Some(context) = self.context {
-            self.trace_headers(context, response, config.response_headers, &mut additions);
+            self.trace_headers(context, response, options.headers, &mut additions);
             if self.server_timing && is_private_document(response.lines(), self.is_authorized) {
                 additions.extend(self.server_timing(context, response.lines()));
             }

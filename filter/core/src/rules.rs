@@ -9,13 +9,12 @@
 
 mod matching;
 
-use crate::decimal::number;
+use crate::data::DataOptions;
 use crate::headers::Headers;
 use crate::host::HostCalls;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Source, TransactionName};
-use crate::span::data::DataConfig;
-use crate::trace::sampling::SampleRate;
+use crate::sampling::SampleRate;
 
 pub use matching::RuleSet;
 
@@ -171,73 +170,13 @@ fn name(template: &Template, find_groups: matching::FindGroups<'_>) -> Option<Tr
             // What groups take of a path may have parameters, which are in no name.
             find_groups(&mut |groups| {
                 let expanded = groups.map(|groups| template.expand(Some(&groups)));
-                name = expanded.map(|name| DataConfig::default().path(&name));
+                name = expanded.map(|name| DataOptions::default().path(&name));
             })
         }
         false => name = Some(template.expand(None)),
     }
     let name = name.filter(|name| !name.is_empty())?;
     Some(TransactionName::new(&name, Source::Custom))
-}
-
-/// What an Envoy route's own metadata says: `metadata.filter_metadata.sentry`.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct RouteMetadata {
-    /// The share of new traces that is sampled.
-    pub traces_sample_rate: Option<SampleRate>,
-    /// The transaction's name.
-    pub transaction: Option<TransactionName>,
-    /// Whether no span is recorded.
-    pub ignore: Option<bool>,
-}
-
-impl RouteMetadata {
-    /// The keys that it may have.
-    pub const KEYS: [&'static str; 3] = ["traces_sample_rate", "transaction", "ignore"];
-
-    /// Reads it, by what gives the value of a key. A value of another type is ignored, but a number
-    /// and a boolean may be texts: Envoy's YAML reader makes a text of every number with a point.
-    pub fn read(mut value: impl FnMut(&'static str) -> Option<MetadataValue>) -> Self {
-        let [rate, transaction, ignore] = Self::KEYS.map(&mut value);
-        Self {
-            traces_sample_rate: match rate {
-                Some(MetadataValue::Number(rate)) => SampleRate::new(rate),
-                Some(MetadataValue::Text(text)) => number(text.trim()).and_then(SampleRate::new),
-                _ => None,
-            },
-            transaction: match transaction {
-                Some(MetadataValue::Text(name)) if is_name(&name) => {
-                    Some(TransactionName::new(&name, Source::Route))
-                }
-                _ => None,
-            },
-            ignore: match ignore {
-                Some(MetadataValue::Flag(flag)) => Some(flag),
-                Some(MetadataValue::Text(text)) => match text.as_str() {
-                    "true" => Some(true),
-                    "false" => Some(false),
-                    _ => None,
-                },
-                _ => None,
-            },
-        }
-    }
-}
-
-/// A value of metadata: those of `google.protobuf.Value` that the filter knows.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MetadataValue {
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(f64),
-    /// A boolean.
-    Flag(bool),
-}
-
-/// A text that says something.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains(char::is_control)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 //! upstream.
 
 pub mod attributes;
-pub mod data;
 pub mod interval;
+mod upstream;
+
 pub mod method;
 mod replaced;
 pub mod request;
@@ -16,11 +17,11 @@ pub mod stream_info;
 
 use std::borrow::Cow;
 
+use crate::id::SpanId;
 use crate::live::{piece, sum, HeapBytes};
 use crate::quantity::Quantity;
 use crate::route::TransactionName;
 use crate::text::{shortened, MAX_NAME, MAX_TEXT};
-use crate::trace::id::SpanId;
 use crate::trace::SpanContext;
 use attributes::Attributes;
 use interval::Interval;
@@ -316,7 +317,7 @@ impl OpenSpan {
     fn upstream_span<'a>(&'a self, end: &'a StreamInfo, stream: Interval) -> Option<Span<'a>> {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
-        let times = interval::call(stream, self.sent_ns, self.answered_ns, upstream);
+        let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
         let answer = self.upstream_answer(end, upstream);
         // An answer that Envoy follows itself never comes by here.
         let answered_ns = self.answered_ns.filter(|_| answer.came_by);

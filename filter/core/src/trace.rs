@@ -4,10 +4,8 @@
 pub mod baggage;
 pub mod continuation;
 pub mod dsc;
-pub mod id;
 pub mod redirect;
 pub mod request_start;
-pub mod sampling;
 pub mod sentry_trace;
 pub mod throttle;
 pub mod traceparent;
@@ -17,23 +15,67 @@ mod injector;
 mod sampler;
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::config::FilterConfig;
+use crate::dsn::Dsn;
 use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
 use crate::host::HostCalls;
+use crate::id::{SpanId, TraceId};
 use crate::live::HeapBytes;
-use crate::route::{self, TransactionName};
-use crate::rules::{IncomingSampled, IncomingTrace, Settings};
+use crate::route::{self, Targets, TransactionName};
+use crate::rules::{IncomingSampled, IncomingTrace, RuleSet, Settings};
+use crate::sampling::SampleRate;
 use baggage::Baggage;
 use continuation::RestartReason;
 use dsc::Dsc;
-use id::{SpanId, TraceId};
 use injector::Injector;
 use redirect::Carried;
 use sampler::{Extracted, Limit, Sampler};
 use sentry_trace::{SentryTrace, SentryTraceError};
 use throttle::Throttle;
 use traceparent::{Traceparent, TraceparentError};
+
+/// What decides about traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceOptions {
+    /// Where spans go; without it the filter only validates, repairs and forwards.
+    pub dsn: Option<Arc<Dsn>>,
+    /// The path that spans are posted to, if it is not the DSN's: `transport.path`.
+    pub receiver_path: Option<String>,
+    /// The environment that new traces belong to.
+    pub environment: Arc<str>,
+    /// The release, if known.
+    pub release: Option<Arc<str>>,
+    /// The organisation: the option, else the DSN's host.
+    pub org_id: Option<Arc<str>>,
+    /// The share of new traces that is sampled; `None` is deferred mode, which is not the same
+    /// as 0.
+    pub traces_sample_rate: Option<SampleRate>,
+    /// Whether traces are continued only if the organisation is known on both sides or on none.
+    pub strict_trace_continuation: bool,
+    /// Whether outside callers decide about the trace.
+    pub incoming_trace: IncomingTrace,
+    /// Whether outside callers decide about sampling.
+    pub incoming_sampled: IncomingSampled,
+    /// How many traces are recorded in a second, per worker; `None` is any number.
+    pub max_traces_per_second: Option<f64>,
+    /// Whether a `traceparent` is continued where there is no valid `sentry-trace`.
+    pub continue_traceparent: bool,
+    /// Whether `traceparent` is written.
+    pub propagate_traceparent: bool,
+    /// The URLs whose upstream gets the trace; `None` is all.
+    pub trace_propagation_targets: Option<Targets>,
+    /// What differs from request to request, the first first.
+    pub rules: RuleSet,
+    /// Whether documents tell the browser their trace, unless a rule says otherwise.
+    pub server_timing: bool,
+    /// Whether the client gets `baggage`.
+    pub tells_baggage: bool,
+    /// Whether the upstream learns when the gateway got the request.
+    pub request_start_header: bool,
+    /// Whether the call to the upstream has a span of its own.
+    pub upstream_spans: bool,
+}
 
 /// What is decided about a request's trace.
 #[derive(Debug, PartialEq, Eq)]
@@ -178,7 +220,7 @@ pub struct Before<'a> {
 /// nothing forwards a context that it continues as it is.
 pub fn decide(
     headers: &Headers,
-    config: &FilterConfig,
+    options: &TraceOptions,
     limits: Limits<'_>,
     before: Option<Before<'_>>,
     calls: &mut HostCalls<'_>,
@@ -188,32 +230,34 @@ pub fn decide(
     let sentry_trace = SentryTrace::read(headers.values(SENTRY_TRACE))
         .map_err(|error| rejections.sentry_trace = Some(error))
         .unwrap_or_default();
-    let reads_traceparent = config.continue_traceparent || config.propagate_traceparent;
+    let reads_traceparent = options.continue_traceparent || options.propagate_traceparent;
     let traceparent = reads_traceparent
         .then(|| Traceparent::read(headers.values(TRACEPARENT)))
         .transpose()
         .map_err(|error| rejections.traceparent = Some(error))
         .unwrap_or_default()
         .flatten();
-    let settings = Settings::new(&config.rules, headers, calls);
-    let starts = config.dsn.as_ref().filter(|dsn| {
-        limits.can_send && route::may_start(headers, dsn, config.transport.path.as_deref())
+    let settings = Settings::new(&options.rules, headers, calls);
+    let starts = options.dsn.as_deref().filter(|dsn| {
+        limits.can_send && route::may_start(headers, dsn, options.receiver_path.as_deref())
     });
-    let targets = config.trace_propagation_targets.as_ref();
+    let targets = options.trace_propagation_targets.as_ref();
     let is_target =
         settings.propagate != Some(false) && targets.is_none_or(|targets| targets.include(headers));
     let server_timing = match before {
         Some(before) => before.carried.server_timing,
-        None => settings.server_timing.unwrap_or(config.server_timing),
+        None => settings.server_timing.unwrap_or(options.server_timing),
     };
     let restarts =
-        settings.incoming_trace.unwrap_or(config.incoming_trace) == IncomingTrace::Restart;
-    let ignores_sampled =
-        settings.incoming_sampled.unwrap_or(config.incoming_sampled) == IncomingSampled::Ignore;
+        settings.incoming_trace.unwrap_or(options.incoming_trace) == IncomingTrace::Restart;
+    let ignores_sampled = settings
+        .incoming_sampled
+        .unwrap_or(options.incoming_sampled)
+        == IncomingSampled::Ignore;
     let has_room = limits.has_room;
 
     let sampler = Sampler {
-        config,
+        options,
         settings,
         restarts,
         ignores_sampled,
@@ -225,7 +269,7 @@ pub fn decide(
     };
     let arrived = match (sentry_trace, traceparent) {
         (Some(received), _) => Some(Extracted::SentryTrace(received.value)),
-        (None, Some(traceparent)) if config.continue_traceparent && starts.is_some() => {
+        (None, Some(traceparent)) if options.continue_traceparent && starts.is_some() => {
             Some(Extracted::Traceparent(traceparent))
         }
         _ => None,
@@ -240,10 +284,10 @@ pub fn decide(
         incoming_traceparent: traceparent,
         is_canonical: sentry_trace.is_some_and(|received| received.canonical),
         is_target,
-        writes_traceparent: config.propagate_traceparent,
+        writes_traceparent: options.propagate_traceparent,
         // The first trip has taken the caller's away; what stands there now is this filter's own.
         drops_w3c: match before {
-            Some(_) => config.propagate_traceparent && !is_target,
+            Some(_) => options.propagate_traceparent && !is_target,
             None => restarts,
         },
     };
@@ -256,8 +300,7 @@ pub fn decide(
         ..context
     });
     let mutations = injector.mutations(sent, &decided.members, &mut rejections);
-    let tells_members =
-        decided.context.is_some() && (server_timing || config.response_headers.baggage);
+    let tells_members = decided.context.is_some() && (server_timing || options.tells_baggage);
     let withholds = decided.context.is_some() && !is_target;
     TraceDecision {
         origin: decided.origin,

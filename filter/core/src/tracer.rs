@@ -10,6 +10,7 @@
 
 mod live_request;
 mod recorded;
+mod redirects;
 
 use std::sync::Arc;
 
@@ -26,13 +27,13 @@ use crate::live::{HeapBytes, LiveBudget};
 use crate::quantity::Quantity;
 use crate::response::{PendingResponse, ResponseReader};
 use crate::span::{OpenSpan, Request, StreamInfo};
-use crate::trace::redirect::{Redirected, Redirects};
 use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::throttle::Throttle;
 use crate::trace::{self, Before, HeaderRejections, Limits, TraceDecision, TraceOrigin};
 
 pub use live_request::{LiveRequest, StreamState};
 pub use recorded::Recorded;
+use redirects::{Redirected, Redirects};
 
 /// What is done about a request.
 #[derive(Debug)]
@@ -77,13 +78,13 @@ impl Tracer {
     /// A tracer that has seen nothing.
     pub fn new(config: Arc<FilterConfig>) -> Self {
         Self {
-            throttle: config.max_traces_per_second.map(Throttle::new),
+            throttle: config.trace.max_traces_per_second.map(Throttle::new),
             filter_order: FilterOrder::default(),
             redirects: Redirects::default(),
             live: LiveBudget::new(config.max_live_bytes),
             entropy: Entropy::default(),
             buffers: EncodeBuffers::default(),
-            can_send: config.dsn.is_some(),
+            can_send: config.trace.dsn.is_some(),
             recorded: Recorded::default(),
             config,
         }
@@ -122,13 +123,13 @@ impl Tracer {
             carried: &before.carried,
             span: before.span_context(),
         });
-        let decision = trace::decide(headers, &self.config, limits, known, calls);
+        let decision = trace::decide(headers, &self.config.trace, limits, known, calls);
         let is_first = before.is_none();
         if is_first {
             self.count(&decision);
         }
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
-        let response = PendingResponse::new(headers, &decision, &self.config).map(Box::new);
+        let response = PendingResponse::new(headers, &decision, self.config.response).map(Box::new);
         let TraceDecision {
             context,
             carried,
@@ -141,7 +142,10 @@ impl Tracer {
         if is_first {
             mutations.extend(self.request_start(headers, is_untrusted, calls));
         }
-        mutations.extend(request_headers::without_ours(headers, &self.config));
+        mutations.extend(request_headers::without_ours(
+            headers,
+            self.config.response.cors,
+        ));
         let (redirected, bytes) = match before {
             Some(before) => (before.span, Some(before.bytes)),
             None => (None, None),
@@ -187,7 +191,7 @@ impl Tracer {
         calls: &mut HostCalls<'_>,
     ) -> Option<HeaderMutation> {
         let has_arrived = headers.value(X_REQUEST_START).is_some();
-        if !self.config.request_start_header || (has_arrived && !is_untrusted) {
+        if !self.config.trace.request_start_header || (has_arrived && !is_untrusted) {
             return None;
         }
         let time = calls.number(Attribute::RequestTime);
@@ -207,7 +211,7 @@ impl Tracer {
         let mut calls = HostCalls::new(host, &mut self.entropy);
         let additions = match &request.response {
             Some(response) => {
-                response.additions(&mut ResponseReader::new(&mut calls), &self.config)
+                response.additions(&mut ResponseReader::new(&mut calls), self.config.response)
             }
             None => Vec::new(),
         };
@@ -252,7 +256,7 @@ impl Tracer {
             StreamState::Unread => return None,
             StreamState::Live(request) => Some(&request.response.as_ref()?.cors),
         };
-        let options = self.config.cors;
+        let options = self.config.response.cors;
         if !self.filter_order.is_due(cors, options) {
             return None;
         }
@@ -376,7 +380,11 @@ impl Tracer {
         let Self {
             config, buffers, ..
         } = self;
-        match config.transport.format.encode(&segment, config, buffers) {
+        match config
+            .transport
+            .format
+            .encode(&segment, &config.resource, buffers)
+        {
             Some(segment) => self.recorded.segments.push_back(segment),
             None => self.discard(DiscardReason::InternalSdkError, quantity),
         }
@@ -435,7 +443,7 @@ impl Tracer {
     }
 
     fn report_discarded(&mut self, reason: &'static str, lost: Quantity) {
-        if self.config.client_reports {
+        if self.config.transport.client_reports {
             self.recorded
                 .report
                 .add(reason, lost, self.config.transport.format);

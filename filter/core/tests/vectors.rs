@@ -13,7 +13,7 @@ use sentry_filter_core::export::metrics::Metric;
 use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
-use sentry_filter_core::trace::sampling::SampleRate;
+use sentry_filter_core::sampling::SampleRate;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::trace::traceparent::Traceparent;
 use vectors::{expand, none_of, Header};
@@ -167,7 +167,7 @@ fn sample_rates() {
             traces_sample_rate: Some(row.text.clone()),
             ..EnvDefaults::default()
         };
-        let got = FilterConfig::parse(b"{}", &env).map(|config| config.traces_sample_rate);
+        let got = FilterConfig::parse(b"{}", &env).map(|config| config.trace.traces_sample_rate);
         let fits = match &got {
             Ok(rate) => !row.refuse && *rate == row.rate.and_then(SampleRate::new),
             Err(_) => row.refuse,

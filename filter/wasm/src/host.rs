@@ -12,8 +12,8 @@ use std::ptr;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use sentry_filter_codec::{attributes, header_map, lifetime, shared_number};
 use sentry_filter_core::config::EnvDefaults;
+use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::metrics::MetricKind;
-use sentry_filter_core::export::transport::Callout;
 use sentry_filter_core::headers::{HeaderAddition, HeaderMutation, Headers};
 use sentry_filter_core::host::HostError;
 

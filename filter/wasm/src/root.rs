@@ -162,7 +162,7 @@ impl Configured {
         configuration: Vec<u8>,
         others: impl Iterator<Item = &'w Worker>,
     ) -> Self {
-        let has_dsn = config.dsn.is_some();
+        let has_dsn = config.trace.dsn.is_some();
         let property = |path| host::property(path).ok().flatten();
         let identity = Identity {
             plugin: [attributes::PLUGIN_NAME, attributes::PLUGIN_ROOT_ID].map(property),

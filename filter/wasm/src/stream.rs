@@ -7,7 +7,7 @@ use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::filter_state::FilterState;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{HostError, RequestHost};
-use sentry_filter_core::rules::RouteMetadata;
+use sentry_filter_core::route_metadata::RouteMetadata;
 use sentry_filter_core::tracer::StreamState;
 
 use crate::host;

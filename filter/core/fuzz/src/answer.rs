@@ -131,8 +131,8 @@ fn lists(config: &FilterConfig, request: &Headers, before: &Headers, after: &Hea
             "{list}: * was enough"
         );
         let is_on = match list {
-            ALLOW => config.cors.allow_headers,
-            _ => config.cors.expose_headers,
+            ALLOW => config.response.cors.allow_headers,
+            _ => config.response.cors.expose_headers,
         };
         assert!(is_on, "{list} is switched off");
         for (index, name) in added.iter().enumerate() {

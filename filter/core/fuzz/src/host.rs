@@ -5,7 +5,7 @@ use sentry_filter_codec::route_metadata;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{HostError, RequestHost};
-use sentry_filter_core::rules::RouteMetadata;
+use sentry_filter_core::route_metadata::RouteMetadata;
 
 use super::request::NOW_NS;
 

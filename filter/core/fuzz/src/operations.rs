@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::envelope::{EncodedSegment, Format};
+use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::{Metric, MetricKind};
 use sentry_filter_core::export::shared_limit::SharedLimit;
-use sentry_filter_core::export::transport::Callout;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::HostError;

@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use sentry_filter_codec::header_map;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::delivery::CalloutResponse;
-use sentry_filter_core::export::transport::Callout;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::{
     HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
@@ -209,7 +209,7 @@ impl Request<'_> {
         if let Some(span) = self.span {
             self.names_its_span(span, context.as_ref());
         }
-        if self.config.dsn.is_none() && !self.restarts() {
+        if self.config.trace.dsn.is_none() && !self.restarts() {
             self.only_forwards(context.as_ref());
         }
     }
@@ -233,7 +233,7 @@ impl Request<'_> {
                 HeaderMutation::Remove { .. } => assert!(arrived.count() > 0, "no {name}"),
             }
         }
-        if self.config.dsn.is_none() {
+        if self.config.trace.dsn.is_none() {
             assert!(self.span.is_none(), "a span for nobody");
         }
     }
@@ -260,12 +260,13 @@ impl Request<'_> {
             && origins.len() == 1
             && origins[0].len() <= 1_024
             && !origins[0].contains(&b',');
-        let ours: &[&str] =
-            match self.config.continue_traceparent || self.config.propagate_traceparent {
-                _ if !is_preflight || !self.config.cors.allow_headers => &[],
-                true => &[SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE],
-                false => &[SENTRY_TRACE, BAGGAGE],
-            };
+        let ours: &[&str] = match self.config.trace.continue_traceparent
+            || self.config.trace.propagate_traceparent
+        {
+            _ if !is_preflight || !self.config.response.cors.allow_headers => &[],
+            true => &[SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE],
+            false => &[SENTRY_TRACE, BAGGAGE],
+        };
         let mut expected = asked(self.before);
         let all = expected.len();
         expected.retain(|name| {
@@ -279,7 +280,7 @@ impl Request<'_> {
     }
 
     fn restarts(&self) -> bool {
-        self.config.incoming_trace == IncomingTrace::Restart
+        self.config.trace.incoming_trace == IncomingTrace::Restart
     }
 
     /// Where callers decide about no trace, no header of theirs that names one goes on, whatever
@@ -358,18 +359,18 @@ impl Request<'_> {
     /// is not.
     fn w3c(&self, context: Option<&strict::SentryTrace>) {
         let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
-        if self.restarts() && !self.config.propagate_traceparent {
+        if self.restarts() && !self.config.trace.propagate_traceparent {
             return;
         }
-        if !self.config.propagate_traceparent {
+        if !self.config.trace.propagate_traceparent {
             // A rule may say what the configuration does not.
-            assert!(!touched || !self.config.rules.is_empty());
+            assert!(!touched || !self.config.trace.rules.is_empty());
             return;
         }
         let states = self.after.values(TRACESTATE);
         assert!(self.is_written(TRACESTATE) || states.eq(self.before.values(TRACESTATE)));
         let Some(context) = context else {
-            assert!(!touched || self.restarts() || !self.config.rules.is_empty());
+            assert!(!touched || self.restarts() || !self.config.trace.rules.is_empty());
             return;
         };
         let values: Vec<&[u8]> = self.after.values(TRACEPARENT).collect();
@@ -394,8 +395,8 @@ impl Request<'_> {
 
     /// The upstream, if it gets the trace at all, continues our span.
     fn names_its_span(&self, span: &OpenSpan, context: Option<&strict::SentryTrace>) {
-        let gets_every_trace =
-            self.config.trace_propagation_targets.is_none() && self.config.rules.is_empty();
+        let gets_every_trace = self.config.trace.trace_propagation_targets.is_none()
+            && self.config.trace.rules.is_empty();
         assert!(context.is_some() || !gets_every_trace, "the trace is lost");
         let expected = strict::SentryTrace {
             trace_id: span.context.trace_id.to_string(),

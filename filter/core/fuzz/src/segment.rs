@@ -11,9 +11,9 @@ use std::sync::OnceLock;
 use sentry_filter_codec::attributes::PrefetchedAttributes;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::data::{DataOptions, FILTERED};
 use sentry_filter_core::envelope::Format;
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::span::data::{DataConfig, FILTERED};
 use sentry_filter_core::tracer::StreamState;
 use sentry_filter_core::worker::Worker;
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn limits(event: &Value) {
 /// A query keeps the names of its parameters, if they are names, and none of their values; filtered
 /// again, it stays the same.
 fn query(text: &str) {
-    let filtered = DataConfig::default().query(text);
+    let filtered = DataOptions::default().query(text);
     let (before, after) = (text.split(['&', ';']), filtered.split(['&', ';']));
     assert_eq!(before.clone().count(), after.clone().count());
     for (before, after) in before.zip(after) {
@@ -131,10 +131,10 @@ fn query(text: &str) {
         let value = named.unwrap_or(after);
         assert!(["", FILTERED].contains(&value), "{value:?} of {before:?}");
     }
-    assert_eq!(DataConfig::default().query(&filtered), filtered);
-    let all = DataConfig {
+    assert_eq!(DataOptions::default().query(&filtered), filtered);
+    let all = DataOptions {
         send_default_pii: true,
-        ..DataConfig::default()
+        ..DataOptions::default()
     };
     assert_eq!(all.query(&all.query(text)), all.query(text));
 }

@@ -186,21 +186,24 @@ mod tests {
         };
         let read = |json: &str, env: &EnvDefaults| FilterConfig::parse(json.as_bytes(), env);
         let config = read("{}", &variables).unwrap();
-        assert_eq!(&*config.environment, "staging");
-        assert_eq!(config.release.as_deref(), Some("1.0"));
-        assert_eq!(config.server_name.as_deref(), Some("edge-1"));
+        assert_eq!(&*config.resource.environment, "staging");
+        assert_eq!(config.resource.release.as_deref(), Some("1.0"));
+        assert_eq!(config.resource.server_name.as_deref(), Some("edge-1"));
         let node = |id: &str| EnvDefaults {
             node_id: Some(id.to_owned()),
             ..EnvDefaults::default()
         };
-        assert_eq!(read("{}", &node("a\nb")).unwrap().server_name, None);
+        assert_eq!(
+            read("{}", &node("a\nb")).unwrap().resource.server_name,
+            None
+        );
         let long = read("{}", &node(&"x".repeat(300))).unwrap();
-        assert_eq!(long.server_name.map(|name| name.len()), Some(256));
+        assert_eq!(long.resource.server_name.map(|name| name.len()), Some(256));
         let own = r#"{"environment": " e\n", "release": "\n r ", "server_name": " n\t"}"#;
         let config = read(own, &variables).unwrap();
-        assert_eq!(&*config.environment, "e");
-        assert_eq!(config.release.as_deref(), Some("r"));
-        assert_eq!(config.server_name.as_deref(), Some("n"));
+        assert_eq!(&*config.resource.environment, "e");
+        assert_eq!(config.resource.release.as_deref(), Some("r"));
+        assert_eq!(config.resource.server_name.as_deref(), Some("n"));
     }
 
     #[test]
@@ -229,6 +232,9 @@ mod tests {
         let own = br#"{"environment": "prod", "release": "1"}"#;
         assert!(FilterConfig::parse(own, &variables("prod/eu", "latest")).is_ok());
         let config = FilterConfig::parse(b"{}", &variables("", "")).unwrap();
-        assert_eq!((&*config.environment, config.release), ("production", None));
+        assert_eq!(
+            (&*config.resource.environment, config.resource.release),
+            ("production", None)
+        );
     }
 }

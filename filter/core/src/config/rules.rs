@@ -6,7 +6,7 @@ use super::reader::Section;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Target, Targets};
 use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule, RuleSet};
-use crate::trace::sampling::SampleRate;
+use crate::sampling::SampleRate;
 
 impl Section<'_> {
     /// The `incoming` section, at the top and in a rule.

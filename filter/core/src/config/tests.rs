@@ -1,8 +1,8 @@
 use super::*;
 use crate::envelope::Format;
 use crate::pattern::{Pattern, Template};
-use crate::route::Target;
-use crate::rules::{Match, Rule};
+use crate::route::{Target, Targets};
+use crate::rules::{Match, Rule, RuleSet};
 
 fn parse(json: &str) -> Result<FilterConfig, Vec<String>> {
     parse_in(json, &EnvDefaults::default())
@@ -16,12 +16,12 @@ fn parse_in(json: &str, env: &EnvDefaults) -> Result<FilterConfig, Vec<String>> 
 #[test]
 fn an_empty_object_only_forwards() {
     let config = parse("{}").unwrap();
-    assert_eq!(config.dsn, None);
-    assert_eq!(config.traces_sample_rate, None);
-    assert_eq!(&*config.environment, "production");
-    assert!(config.cors.allow_headers && config.cors.expose_headers);
-    assert!(config.response_headers.sentry_trace && !config.response_headers.baggage);
-    assert!(!config.server_timing);
+    assert_eq!(config.trace.dsn, None);
+    assert_eq!(config.trace.traces_sample_rate, None);
+    assert_eq!(&*config.resource.environment, "production");
+    assert!(config.response.cors.allow_headers && config.response.cors.expose_headers);
+    assert!(config.response.headers.sentry_trace && !config.response.headers.baggage);
+    assert!(!config.trace.server_timing);
     assert_eq!(config.transport.cluster, "sentry");
     assert_eq!(config.transport.timeout_ms, 5_000);
     assert_eq!(config.transport.flush_interval_ms, 1_000);
@@ -42,7 +42,7 @@ fn numbers_may_be_texts_in_a_struct_but_not_in_json() {
     // {"traces_sample_rate": "0.25"}: what Envoy makes of `traces_sample_rate: 0.25` in YAML.
     let message = b"\x0a\x1c\x0a\x12traces_sample_rate\x12\x06\x1a\x040.25";
     let config = FilterConfig::parse(message, &EnvDefaults::default()).unwrap();
-    assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
+    assert_eq!(config.trace.traces_sample_rate, SampleRate::new(0.25));
 
     let problems =
         parse(r#"{"traces_sample_rate": "0.25", "transport": {"timeout_ms": "5"}}"#).unwrap_err();
@@ -73,61 +73,74 @@ fn every_key_is_read() {
                           "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
     )
     .unwrap();
+    let dsn = Dsn::parse("https://key@o7.ingest.sentry.io/42").map(Arc::new);
     let expected = FilterConfig {
-        dsn: Dsn::parse("https://key@o7.ingest.sentry.io/42").ok(),
-        environment: "staging".into(),
-        release: Some("1.2".into()),
-        server_name: Some("edge".to_owned()),
-        org_id: Some("12".into()),
-        traces_sample_rate: SampleRate::new(0.5),
-        strict_trace_continuation: true,
-        incoming_trace: IncomingTrace::Restart,
-        incoming_sampled: IncomingSampled::Ignore,
-        max_traces_per_second: Some(2.5),
-        continue_traceparent: false,
-        propagate_traceparent: true,
-        trace_propagation_targets: Targets::new(vec![
-            Target::Text("/api".to_owned()),
-            Target::Pattern(Pattern::new("^https:").unwrap()),
-        ])
-        .ok(),
-        rules: RuleSet::new(vec![Rule {
-            matching: Match {
-                method: Pattern::new("GET").ok(),
-                host: Pattern::new("a").ok(),
-                path: Pattern::new("^/(.*)/").ok(),
-                route: Pattern::new("b").ok(),
-                cluster: Pattern::new("c").ok(),
-                headers: vec![("x-team".to_owned(), Pattern::new("web").unwrap())],
+        trace: TraceOptions {
+            dsn: dsn.clone().ok(),
+            receiver_path: Some("/x".to_owned()),
+            environment: "staging".into(),
+            release: Some("1.2".into()),
+            org_id: Some("12".into()),
+            traces_sample_rate: SampleRate::new(0.5),
+            strict_trace_continuation: true,
+            incoming_trace: IncomingTrace::Restart,
+            incoming_sampled: IncomingSampled::Ignore,
+            max_traces_per_second: Some(2.5),
+            continue_traceparent: false,
+            propagate_traceparent: true,
+            trace_propagation_targets: Targets::new(vec![
+                Target::Text("/api".to_owned()),
+                Target::Pattern(Pattern::new("^https:").unwrap()),
+            ])
+            .ok(),
+            rules: RuleSet::new(vec![Rule {
+                matching: Match {
+                    method: Pattern::new("GET").ok(),
+                    host: Pattern::new("a").ok(),
+                    path: Pattern::new("^/(.*)/").ok(),
+                    route: Pattern::new("b").ok(),
+                    cluster: Pattern::new("c").ok(),
+                    headers: vec![("x-team".to_owned(), Pattern::new("web").unwrap())],
+                },
+                traces_sample_rate: SampleRate::new(1.0),
+                transaction: Template::new("/$1", Pattern::new("(a)").ok().as_ref()).ok(),
+                ignore: Some(true),
+                incoming_trace: Some(IncomingTrace::Continue),
+                incoming_sampled: Some(IncomingSampled::Inherit),
+                propagate: Some(false),
+                server_timing: Some(false),
+            }])
+            .unwrap(),
+            server_timing: true,
+            tells_baggage: true,
+            request_start_header: true,
+            upstream_spans: false,
+        },
+        response: ResponseOptions {
+            headers: ResponseHeaders {
+                sentry_trace: false,
+                baggage: true,
+                traceparent: true,
             },
-            traces_sample_rate: SampleRate::new(1.0),
-            transaction: Template::new("/$1", Pattern::new("(a)").ok().as_ref()).ok(),
-            ignore: Some(true),
-            incoming_trace: Some(IncomingTrace::Continue),
-            incoming_sampled: Some(IncomingSampled::Inherit),
-            propagate: Some(false),
-            server_timing: Some(false),
-        }])
-        .unwrap(),
-        cors: CorsConfig {
-            allow_headers: false,
-            expose_headers: true,
+            cors: CorsOptions {
+                allow_headers: false,
+                expose_headers: true,
+                reads_w3c: true,
+                writes_w3c: true,
+            },
         },
-        response_headers: ResponseHeaders {
-            sentry_trace: false,
-            baggage: true,
-            traceparent: true,
+        resource: Resource {
+            dsn: dsn.ok(),
+            environment: "staging".into(),
+            release: Some("1.2".into()),
+            server_name: Some("edge".to_owned()),
         },
-        server_timing: true,
-        request_start_header: true,
-        upstream_spans: false,
         trace_ignore_status_codes: vec![404..=404, 500..=599],
-        data: DataConfig {
+        data: DataOptions {
             send_default_pii: true,
             capture_request_headers: vec!["accept".to_owned()],
             capture_response_headers: vec!["x-cache".to_owned()],
         },
-        client_reports: false,
         debug: true,
         max_live_bytes: 64 << 20,
         transport: TransportOptions {
@@ -138,13 +151,14 @@ fn every_key_is_read() {
             flush_interval_ms: 10,
             max_queue_bytes: 2_048,
             max_in_flight: 3,
+            client_reports: false,
         },
     };
     assert_eq!(config, expected);
 }
 
 #[test]
-fn the_surroundings_fill_what_is_not_configured() {
+fn the_environment_fills_what_is_not_configured() {
     let some = |text: &str| Some(text.to_owned());
     let env = EnvDefaults {
         dsn: some("https://env@o7.ingest.sentry.io/1"),
@@ -154,20 +168,23 @@ fn the_surroundings_fill_what_is_not_configured() {
         node_id: some("node-1"),
     };
     let config = parse_in("{}", &env).unwrap();
-    assert_eq!(&**config.dsn.unwrap().public_key(), "env");
-    assert_eq!(&*config.environment, "from-env");
-    assert_eq!(config.release.as_deref(), Some("2.0"));
-    assert_eq!(config.server_name, some("node-1"));
-    assert_eq!(config.org_id.as_deref(), Some("7"));
-    assert_eq!(config.traces_sample_rate, SampleRate::new(0.25));
+    assert_eq!(&**config.trace.dsn.unwrap().public_key(), "env");
+    assert_eq!(&*config.resource.environment, "from-env");
+    assert_eq!(config.resource.release.as_deref(), Some("2.0"));
+    assert_eq!(config.resource.server_name, some("node-1"));
+    assert_eq!(config.trace.org_id.as_deref(), Some("7"));
+    assert_eq!(config.trace.traces_sample_rate, SampleRate::new(0.25));
 
     let own = r#"{"dsn": "", "environment": "own", "release": "3", "server_name": "n", "traces_sample_rate": 0}"#;
     let config = parse_in(own, &env).unwrap();
-    assert_eq!(config.dsn, None, "an empty DSN switches the export off");
-    assert_eq!(&*config.environment, "own");
-    assert_eq!(config.release.as_deref(), Some("3"));
-    assert_eq!(config.server_name, some("n"));
-    assert_eq!(config.traces_sample_rate, SampleRate::new(0.0));
+    assert_eq!(
+        config.trace.dsn, None,
+        "an empty DSN switches the export off"
+    );
+    assert_eq!(&*config.resource.environment, "own");
+    assert_eq!(config.resource.release.as_deref(), Some("3"));
+    assert_eq!(config.resource.server_name, some("n"));
+    assert_eq!(config.trace.traces_sample_rate, SampleRate::new(0.0));
 }
 
 #[test]

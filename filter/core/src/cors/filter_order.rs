@@ -3,7 +3,7 @@
 //! (envoy-wasm.md §3). Nothing tells the order at start-up, but the end of a stream shows it: there
 //! the headers are those that the client got.
 
-use super::{CorsConfig, CorsRequest};
+use super::{CorsOptions, CorsRequest};
 use crate::headers::Headers;
 
 /// Looks at one answer for each flush, which costs next to nothing, until it has found one: the
@@ -26,13 +26,13 @@ impl FilterOrder {
 
     /// Whether the end of a stream is worth a look. `request` is `None` where the filter never saw
     /// the request's headers.
-    pub fn is_due(self, request: Option<&CorsRequest>, lists: CorsConfig) -> bool {
+    pub fn is_due(self, request: Option<&CorsRequest>, lists: CorsOptions) -> bool {
         let adds_any = lists.allow_headers || lists.expose_headers;
         self == Self::Due && adds_any && request.is_none_or(CorsRequest::is_cross_origin)
     }
 
     /// Looks at the answer that the client got; whether to say that the order is wrong.
-    pub fn look(&mut self, request: &CorsRequest, answer: &Headers, lists: CorsConfig) -> bool {
+    pub fn look(&mut self, request: &CorsRequest, answer: &Headers, lists: CorsOptions) -> bool {
         if !request.is_cross_origin() {
             return false;
         }

@@ -5,18 +5,17 @@
 //! one is missing there. So they are not asked about the names that the filter adds to the answer:
 //! whether those are allowed follows from whether the page's origin is.
 
-use super::{allowed_names, CorsRequest};
-use crate::config::FilterConfig;
+use super::{allowed_names, CorsOptions, CorsRequest};
 use crate::headers::{trim, HeaderMutation, Headers, ACCESS_CONTROL_REQUEST_HEADERS};
 
 /// Takes the names that the answer will get anyway out of what a preflight asks for. The others
 /// keep their order and spelling. `None` if there is nothing to change.
-pub fn without_ours(headers: &Headers, config: &FilterConfig) -> Option<HeaderMutation> {
+pub fn without_ours(headers: &Headers, options: CorsOptions) -> Option<HeaderMutation> {
     let name = ACCESS_CONTROL_REQUEST_HEADERS;
-    if !config.cors.allow_headers || !CorsRequest::is_preflight(headers) {
+    if !options.allow_headers || !CorsRequest::is_preflight(headers) {
         return None;
     }
-    let ours = allowed_names(config);
+    let ours = allowed_names(options);
     let mut is_asked = false;
     let mut others: Vec<u8> = Vec::new();
     for asked in headers
@@ -57,7 +56,10 @@ mod tests {
         let bytes = lines
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        without_ours(&Headers::from_pairs(bytes), &fixtures::config(config))
+        without_ours(
+            &Headers::from_pairs(bytes),
+            fixtures::config(config).response.cors,
+        )
     }
 
     /// A preflight that asks for these lines, with these options: what the service is asked for.

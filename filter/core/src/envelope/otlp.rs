@@ -12,8 +12,9 @@
 //! the other behind one resource. There is no DSC in it, and thus no sampling by the head of the
 //! trace on Sentry's side.
 
-use super::{protocol_attributes, EncodedSegment, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
-use crate::config::FilterConfig;
+use super::{
+    protocol_attributes, EncodedSegment, Resource, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION,
+};
 use crate::protobuf::{bytes_len, number_len, Fields, Message, Wire};
 use crate::span::attributes::Value;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
@@ -40,9 +41,9 @@ pub fn write(segment: &Segment<'_>, buffer: &mut Vec<u8>) {
 }
 
 /// One request for all of them.
-pub fn body(segments: &[EncodedSegment], config: &FilterConfig) -> Vec<u8> {
+pub fn body(segments: &[EncodedSegment], resource: &Resource) -> Vec<u8> {
     let mut resource_spans = Message::default();
-    resource_spans.message(1, |resource| write_resource(config, resource));
+    resource_spans.message(1, |message| write_resource(resource, message));
     let mut scope = Message::default();
     scope.message(1, |scope| {
         scope.bytes(1, SDK_NAME.as_bytes());
@@ -78,25 +79,25 @@ pub fn rejected(answer: &[u8]) -> u32 {
     rejected.unwrap_or_default()
 }
 
-fn write_resource(config: &FilterConfig, resource: &mut Message) {
-    let release = config.release.as_deref();
+fn write_resource(resource: &Resource, message: &mut Message) {
+    let release = resource.release.as_deref();
     for (name, value) in [
         // Required by OpenTelemetry's conventions; where nobody gave the gateway a name, what it
         // is.
         (
             "service.name",
-            Some(config.server_name.as_deref().unwrap_or("envoy")),
+            Some(resource.server_name.as_deref().unwrap_or("envoy")),
         ),
         ("service.version", release),
-        ("deployment.environment", Some(&*config.environment)),
-        ("sentry.environment", Some(&*config.environment)),
+        ("deployment.environment", Some(&*resource.environment)),
+        ("sentry.environment", Some(&*resource.environment)),
         ("sentry.release", release),
         ("sentry.sdk.name", Some(SDK_NAME)),
         ("sentry.sdk.version", Some(SDK_VERSION)),
         ("sentry.platform", Some(PLATFORM)),
     ] {
         if let Some(value) = value {
-            write_text(1, name, value, resource);
+            write_text(1, name, value, message);
         }
     }
 }

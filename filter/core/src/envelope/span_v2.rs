@@ -16,12 +16,12 @@ use serde::Serialize;
 
 use super::{
     envelope, item_len, protocol_attributes, write_header, write_json, EncodedSegment, ItemHeader,
+    Resource,
 };
 use super::{LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
-use crate::config::FilterConfig;
+use crate::id::{SpanId, TraceId};
 use crate::span::attributes::{Attributes, Value};
 use crate::span::{Segment, Span, SpanKind};
-use crate::trace::id::{SpanId, TraceId};
 use crate::trace::sentry_trace::SentryTrace;
 
 const CONTENT_TYPE: &str = "application/vnd.sentry.items.span.v2+json";
@@ -66,19 +66,19 @@ struct TypedValue<T> {
 /// Writes a segment's spans, separated by commas. `None` if they cannot be written as JSON.
 pub fn write(
     segment: &Segment<'_>,
-    config: &FilterConfig,
+    resource: &Resource,
     header: &mut Vec<u8>,
     spans: &mut Vec<u8>,
 ) -> Option<()> {
     let context = &segment.context;
     let trace = context
         .dsc
-        .for_spans(context.trace_id, config.dsn.as_ref()?.public_key());
-    write_header(config, None, Some(&trace), header)?;
-    write_json(&streamed(&segment.server, segment, config), spans)?;
+        .for_spans(context.trace_id, resource.dsn.as_ref()?.public_key());
+    write_header(resource, None, Some(&trace), header)?;
+    write_json(&streamed(&segment.server, segment, resource), spans)?;
     for span in &segment.upstream {
         spans.push(b',');
-        write_json(&streamed(span, segment, config), spans)?;
+        write_json(&streamed(span, segment, resource), spans)?;
     }
     Some(())
 }
@@ -112,7 +112,7 @@ pub fn body(segments: &[EncodedSegment], now_ns: u64) -> Vec<u8> {
 fn streamed<'a>(
     span: &'a Span<'_>,
     segment: &'a Segment<'_>,
-    config: &'a FilterConfig,
+    resource: &'a Resource,
 ) -> StreamedSpan<'a> {
     let Span {
         span_id,
@@ -132,9 +132,9 @@ fn streamed<'a>(
         ("sentry.platform", Some(PLATFORM)),
         ("sentry.sdk.name", Some(SDK_NAME)),
         ("sentry.sdk.version", Some(SDK_VERSION)),
-        ("sentry.environment", Some(&*config.environment)),
-        ("sentry.release", config.release.as_deref()),
-        ("service.name", config.server_name.as_deref()),
+        ("sentry.environment", Some(&*resource.environment)),
+        ("sentry.release", resource.release.as_deref()),
+        ("service.name", resource.server_name.as_deref()),
     ];
     texts.extend(
         known

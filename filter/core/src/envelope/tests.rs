@@ -15,7 +15,7 @@ fn body(format: Format, segments: &[Segment]) -> Vec<u8> {
         .iter()
         .map(|segment| encoded(segment, format, &config))
         .collect();
-    format.body(&segments, None, &config, NOW_NS)
+    format.body(&segments, None, &config.resource, NOW_NS)
 }
 
 /// An envelope's lines: header, item header, payload.
@@ -164,7 +164,7 @@ fn a_context_that_was_not_continued_is_a_link_in_every_format() {
     let mut segment = segment("/");
     segment.context.to_mut().link = Some(SentryTrace {
         trace_id: TraceId::from_hex(b"99999999999999999999999999999999").unwrap(),
-        span_id: crate::trace::id::SpanId::from_hex(b"8888888888888888").unwrap(),
+        span_id: crate::id::SpanId::from_hex(b"8888888888888888").unwrap(),
         sampled: Some(true),
     });
     let link = |kind: Json| {
@@ -193,7 +193,7 @@ fn a_context_that_was_not_continued_is_a_link_in_every_format() {
 #[test]
 fn formats_differ_in_where_they_go_and_how_they_are_limited() {
     let config = config("");
-    let dsn = config.dsn.as_ref().unwrap();
+    let dsn = config.trace.dsn.as_ref().unwrap();
     let rows: BTreeMap<_, _> = Format::ALL
         .map(|format| (format.as_str(), (format.path(dsn), format.category())))
         .into_iter()
@@ -215,7 +215,7 @@ fn formats_differ_in_where_they_go_and_how_they_are_limited() {
 #[test]
 fn a_body_of_nothing_is_none_that_panics() {
     for format in Format::ALL {
-        let _ = format.body(&[], None, &config(""), NOW_NS);
+        let _ = format.body(&[], None, &config("").resource, NOW_NS);
     }
     let empty = segment_of("", |end| *end = Default::default());
     for format in Format::ALL {

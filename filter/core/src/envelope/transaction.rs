@@ -4,12 +4,13 @@
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{envelope, timestamp, write_header, write_json, EncodedSegment, ItemHeader, Sdk};
+use super::{
+    envelope, timestamp, write_header, write_json, EncodedSegment, ItemHeader, Resource, Sdk,
+};
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
-use crate::config::FilterConfig;
+use crate::id::{EventId, SpanId, TraceId};
 use crate::span::attributes::Attributes;
 use crate::span::{Segment, Span};
-use crate::trace::id::{EventId, SpanId, TraceId};
 use crate::trace::sentry_trace::SentryTrace;
 
 const ITEM_TYPE: &str = "transaction";
@@ -116,7 +117,7 @@ struct Data<'a> {
 /// Writes a segment as an event. `None` if it cannot be written as JSON.
 pub fn write(
     segment: &Segment<'_>,
-    config: &FilterConfig,
+    resource: &Resource,
     header: &mut Vec<u8>,
     payload: &mut Vec<u8>,
 ) -> Option<()> {
@@ -133,7 +134,7 @@ pub fn write(
     // A trace whose head said too little has no DSC here: Relay would discard it (§2.2), a frozen
     // one is never filled (§2.7), and a transaction may do without.
     let trace = Some(&context.dsc).filter(|dsc| !dsc.is_unreadable());
-    write_header(config, Some(event_id), trace, header)?;
+    write_header(resource, Some(event_id), trace, header)?;
     let event = Transaction {
         r#type: ITEM_TYPE,
         event_id,
@@ -145,9 +146,9 @@ pub fn write(
         timestamp: timestamp(server.times.end_ns),
         platform: PLATFORM,
         sdk: SDK,
-        environment: &config.environment,
-        release: config.release.as_deref(),
-        server_name: config.server_name.as_deref(),
+        environment: &resource.environment,
+        release: resource.release.as_deref(),
+        server_name: resource.server_name.as_deref(),
         request: Request {
             method: request.method.as_str(),
             url: request.url(),

@@ -1,7 +1,7 @@
 //! The callouts that are under way.
 
+use super::callout::Callout;
 use super::delivery::Delivery;
-use super::transport::Callout;
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::EncodedSegment;
 

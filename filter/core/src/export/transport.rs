@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::backoff::Backoff;
+use super::callout::Callout;
 use super::delivery::{CalloutResponse, Delivery};
 use super::in_flight::{CompletedCallout, InFlight};
 use super::rate_limit::limit_s;
@@ -31,30 +32,8 @@ pub struct TransportOptions {
     pub max_queue_bytes: usize,
     /// How many callouts may be under way at once, per worker.
     pub max_in_flight: usize,
-}
-
-/// One POST to Sentry.
-#[derive(Debug)]
-pub struct Callout {
-    /// The Envoy cluster that takes it.
-    pub cluster: Arc<str>,
-    /// Pseudo headers and headers.
-    pub headers: Arc<[(&'static str, String)]>,
-    /// The bytes to post.
-    pub body: Vec<u8>,
-    /// How long it may take, in milliseconds.
-    pub timeout_ms: u32,
-    /// What the bytes were made of, kept in case they do not arrive.
-    pub segments: Vec<EncodedSegment>,
-    /// The report among them.
-    pub report: Option<ClientReport>,
-}
-
-impl Callout {
-    /// How much it carries.
-    pub fn quantity(&self) -> Quantity {
-        self.segments.iter().map(EncodedSegment::quantity).sum()
-    }
+    /// Whether Sentry is told what was lost.
+    pub client_reports: bool,
 }
 
 /// Makes callouts and reads their responses.

@@ -13,9 +13,12 @@ use std::sync::Arc;
 
 use regex_automata::nfa::thompson::{State, NFA};
 use regex_automata::util::alphabet::ByteClasses;
-use regex_automata::util::primitives::StateID;
+use regex_automata::util::primitives::{PatternID, StateID};
 
 use super::bits::Bits;
+
+/// How much of a text is looked at, in bytes.
+pub const MAX_TEXT: usize = 8_192;
 
 /// A transition that nobody has needed yet.
 const UNKNOWN: u16 = u16::MAX;
@@ -399,4 +402,8 @@ fn is_dead(machine: &Machine, key: &[u32]) -> bool {
 fn size_of(list: &[u32]) -> usize {
     // Once in its own place, and twice in pointers.
     size_of_val(list).saturating_add(OVERHEAD)
+}
+/// The number of a pattern in the automaton.
+pub(super) fn pattern_id(pattern: usize) -> Option<PatternID> {
+    PatternID::new(pattern).ok()
 }

@@ -4,8 +4,7 @@ use regex_automata::nfa::thompson::State;
 use regex_automata::util::primitives::StateID;
 
 use super::bits::Bits;
-use super::cache::{after, Machine};
-use super::set::{pattern_id, MAX_TEXT};
+use super::cache::{after, pattern_id, Machine, MAX_TEXT};
 
 /// How many pairs of a place in the pattern and one in the text may be told apart: 256 KiB of bits.
 const MAX_VISITED: usize = 2 * 1024 * 1024;

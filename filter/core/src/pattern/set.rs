@@ -10,16 +10,14 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regex_automata::nfa::thompson::{State, NFA};
-use regex_automata::util::primitives::{PatternID, StateID};
+use regex_automata::util::primitives::StateID;
 use regex_syntax::hir::{Hir, Look};
 
 use super::bits::Bits;
-use super::cache::{Cache, Machine};
+use super::cache::{Cache, Machine, MAX_TEXT};
 use super::groups::{self, Groups};
 use super::{compile, Pattern};
 
-/// How much of a text is looked at, in bytes.
-pub const MAX_TEXT: usize = 8_192;
 /// How many steps one request may spend on states that no request before it has needed, and on the
 /// groups of matches. A step is some 10 ns in the module; 100,000 of them are a millisecond.
 pub const WORK: u32 = 100_000;
@@ -227,11 +225,6 @@ fn successors(state: &State, into: &mut Vec<StateID>) {
         State::BinaryUnion { alt1, alt2 } => into.extend([*alt1, *alt2]),
         State::Fail | State::Match { .. } => {}
     }
-}
-
-/// The number of a pattern in the automaton.
-pub(super) fn pattern_id(pattern: usize) -> Option<PatternID> {
-    PatternID::new(pattern).ok()
 }
 
 /// States are built anew for a copy.

@@ -2,47 +2,12 @@ use super::*;
 use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
 
-#[test]
-fn metadata_of_other_types_leaves_its_settings_to_the_rules() {
-    let read = |key: &'static str, value: MetadataValue| {
-        RouteMetadata::read(|wanted| (wanted == key).then(|| value.clone()))
-    };
-    let text = |text: &str| MetadataValue::Text(text.to_owned());
-    let rate = |value| read("traces_sample_rate", value).traces_sample_rate;
-    assert_eq!(rate(MetadataValue::Number(0.5)), SampleRate::new(0.5));
-    assert_eq!(rate(text(" 0.25 ")), SampleRate::new(0.25));
-    for none in [
-        text("often"),
-        text(""),
-        MetadataValue::Flag(true),
-        MetadataValue::Number(2.0),
-    ] {
-        assert_eq!(rate(none.clone()), None, "{none:?}");
-    }
-    let name = |value| read("transaction", value).transaction.map(|name| name.name);
-    assert_eq!(name(text("/x/{y}")).as_deref(), Some("/x/{y}"));
-    for none in [text(""), text("a\nb"), MetadataValue::Number(7.0)] {
-        assert_eq!(name(none.clone()), None, "{none:?}");
-    }
-    let ignore = |value| read("ignore", value).ignore;
-    assert_eq!(ignore(MetadataValue::Flag(true)), Some(true));
-    assert_eq!(ignore(text("false")), Some(false));
-    for none in [
-        text("True"),
-        text("yes"),
-        text("1"),
-        text(" true"),
-        MetadataValue::Number(1.0),
-    ] {
-        assert_eq!(ignore(none.clone()), None, "{none:?}");
-    }
-}
-
 fn rules(json: &str) -> RuleSet {
     let json = format!(r#"{{"rules": {json}}}"#);
     let config = FilterConfig::parse(json.as_bytes(), &EnvDefaults::default());
     config
         .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .trace
         .rules
 }
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::data::{without_credentials, DataConfig};
 use super::method::{Method, MAX_ORIGINAL};
+use crate::data::{without_credentials, DataOptions, MAX_HOST};
 use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, UPGRADE, USER_AGENT};
 use crate::live::{sum, HeapBytes};
 use crate::route::{Source, TransactionName};
@@ -14,8 +14,6 @@ use crate::text::{shortened, MAX_TEXT};
 const MAX_TARGET: usize = 2 * MAX_TEXT;
 /// What the media types of gRPC begin with.
 const GRPC: &[u8] = b"application/grpc";
-/// A host name has at most 253 bytes, and a port behind it.
-pub const MAX_HOST: usize = 260;
 /// `http` and `https` are all that Envoy knows.
 const MAX_SCHEME: usize = 16;
 /// What the names of upgrades begin with that are tunnels: `connect-udp` (RFC 9298) and its kin.
@@ -83,7 +81,7 @@ impl HeapBytes for Request {
 
 impl Request {
     /// What the request's headers say, as far as it may leave the gateway.
-    pub fn read(headers: &Headers, data: &DataConfig) -> Self {
+    pub fn read(headers: &Headers, data: &DataOptions) -> Self {
         let text = |name, max| {
             headers
                 .value(name)
@@ -204,7 +202,7 @@ mod tests {
             (b"user-agent", b"Somebody/1"),
             (b"content-type", b"application/json"),
         ]);
-        let request = Request::read(&headers, &DataConfig::default());
+        let request = Request::read(&headers, &DataOptions::default());
         assert_eq!(
             request.full_url.as_deref(),
             Some("https://shop.example/a\u{fffd}?token=[Filtered]&page=[Filtered]")
@@ -220,7 +218,7 @@ mod tests {
             (b":authority".as_slice(), authority.as_bytes()),
             (b":path", target.as_bytes()),
         ]);
-        let request = Request::read(&headers, &DataConfig::default());
+        let request = Request::read(&headers, &DataOptions::default());
         assert_eq!(request.authority.as_deref(), Some("shop.example"));
         assert_eq!(request.path.len(), MAX_TEXT);
         assert_eq!(request.query.map(|query| query.len()), Some(MAX_TEXT));
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_request_without_anything_has_a_path() {
-        let request = Request::read(&Headers::default(), &DataConfig::default());
+        let request = Request::read(&Headers::default(), &DataOptions::default());
         assert_eq!((request.path.as_str(), request.full_url), ("/", None));
     }
 
@@ -242,7 +240,7 @@ mod tests {
         ] {
             let headers =
                 Headers::from_pairs([(b"content-type".as_slice(), content_type.as_bytes())]);
-            let request = Request::read(&headers, &DataConfig::default());
+            let request = Request::read(&headers, &DataOptions::default());
             assert_eq!(request.is_grpc, is_grpc, "{content_type}");
         }
     }

@@ -12,10 +12,10 @@ use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::baggage::{Change, PREFIX};
-use super::id::TraceId;
-use super::sampling::{bool_str, SampleRand, SampleRate};
 use crate::decimal::json_number;
+use crate::id::TraceId;
 use crate::live::{piece, sum, HeapBytes};
+use crate::sampling::{bool_str, SampleRand, SampleRate};
 
 /// What is encoded in a member's value: everything but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC

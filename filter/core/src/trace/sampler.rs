@@ -4,19 +4,19 @@
 use super::baggage::{Baggage, Change};
 use super::continuation::{self, RestartReason};
 use super::dsc::{Dsc, Head};
-use super::id::{SpanId, TraceId};
 use super::injector::Members;
 use super::redirect::Carried;
-use super::sampling::{bool_str, SampleRand, SampleRate};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
-use super::{Before, Limits, SpanContext, TraceOrigin};
+use super::{Before, Limits, SpanContext, TraceOptions, TraceOrigin};
 use crate::attribute::Attribute;
-use crate::config::FilterConfig;
 use crate::dsn::{normalize_org_id, Dsn};
 use crate::host::HostCalls;
+use crate::id::{SpanId, TraceId};
 use crate::route::TransactionName;
-use crate::rules::{RouteMetadata, Settings};
+use crate::route_metadata::RouteMetadata;
+use crate::rules::Settings;
+use crate::sampling::{bool_str, SampleRand, SampleRate};
 
 /// The context that arrived and may be continued.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ pub(super) enum Limit {
 
 /// Everything that a decision depends on.
 pub(super) struct Sampler<'a, 's> {
-    pub(super) config: &'a FilterConfig,
+    pub(super) options: &'a TraceOptions,
     pub(super) settings: Settings,
     /// Whether callers decide about no trace: `incoming.trace` is `restart`.
     pub(super) restarts: bool,
@@ -143,7 +143,7 @@ impl Sampler<'_, '_> {
             return Some(RestartReason::Configured);
         }
         // Without a DSN the gateway belongs to no organisation.
-        self.config.dsn.as_ref()?;
+        self.options.dsn.as_ref()?;
         let org_id = match arrived {
             Extracted::SentryTrace(_) => self
                 .sentry_member("org_id")
@@ -153,8 +153,8 @@ impl Sampler<'_, '_> {
         };
         let continues = continuation::continues(
             org_id,
-            self.config.org_id.as_deref(),
-            self.config.strict_trace_continuation,
+            self.options.org_id.as_deref(),
+            self.options.strict_trace_continuation,
         );
         (!continues).then_some(RestartReason::Organisation)
     }
@@ -308,7 +308,7 @@ impl Sampler<'_, '_> {
         let (metadata_rate, metadata_ignore) = (metadata.traces_sample_rate, metadata.ignore);
         let rate = metadata_rate
             .or(self.settings.traces_sample_rate)
-            .or(self.config.traces_sample_rate);
+            .or(self.options.traces_sample_rate);
         let Some(rate) = rate else {
             return sampling;
         };
@@ -361,7 +361,7 @@ impl Sampler<'_, '_> {
     /// The id of the call to the upstream, if such calls are recorded. A host whose random bytes
     /// are always the same gets no second span.
     fn upstream_span_id(&mut self, span_id: SpanId) -> Option<SpanId> {
-        let id = self.config.upstream_spans.then(|| self.new_span_id())?;
+        let id = self.options.upstream_spans.then(|| self.new_span_id())?;
         id.filter(|id| *id != span_id)
     }
 
@@ -382,9 +382,9 @@ impl Sampler<'_, '_> {
             sample_rand: sampling.rand,
             sample_rate: sampling.rate.filter(|_| inherited.is_none()),
             sampled,
-            environment: &self.config.environment,
-            release: self.config.release.as_ref(),
-            org_id: self.config.org_id.as_ref(),
+            environment: &self.options.environment,
+            release: self.options.release.as_ref(),
+            org_id: self.options.org_id.as_ref(),
             transaction: transaction.map(|transaction| transaction.name.as_str()),
         })
     }

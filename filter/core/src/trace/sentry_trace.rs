@@ -7,8 +7,8 @@
 //! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case
 //! hex, white space and equal copies are repaired, everything else is refused with a reason.
 
-use super::id::{ParseIdError, SpanId, TraceId};
 use crate::headers::trim;
+use crate::id::{ParseIdError, SpanId, TraceId};
 
 /// The longest and only other length a value may have: 32 and 16 digits with a dash, and two bytes
 /// more with a flag.

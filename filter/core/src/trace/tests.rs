@@ -1,6 +1,6 @@
 use super::*;
 use crate::attribute::Attribute;
-use crate::config::EnvDefaults;
+use crate::config::{EnvDefaults, FilterConfig};
 use crate::fixtures::Host;
 use crate::fixtures::Value;
 
@@ -76,7 +76,7 @@ impl Scenario {
             attributes: self.attributes.clone(),
             ..Host::default()
         };
-        host.serve(|calls| decide(&headers, &config, Limits::NONE, None, calls))
+        host.serve(|calls| decide(&headers, &config.trace, Limits::NONE, None, calls))
     }
 
     fn seen(&self) -> Seen {

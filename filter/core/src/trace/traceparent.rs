@@ -8,9 +8,9 @@
 //! ```
 //! A higher version than 00 is read as far as 00 goes, and written as 00.
 
-use super::id::{ParseIdError, SpanId, TraceId};
 use super::sentry_trace::SentryTrace;
 use crate::headers::trim;
+use crate::id::{ParseIdError, SpanId, TraceId};
 
 /// The length of a value of version 00, and of what is read of a higher one.
 const LENGTH: usize = 55;

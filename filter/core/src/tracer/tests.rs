@@ -4,9 +4,9 @@ mod redirects;
 mod strangers;
 
 use super::*;
+use crate::export::callout::Callout;
 use crate::export::delivery::CalloutResponse;
 use crate::export::metrics::MetricKind;
-use crate::export::transport::Callout;
 use crate::fixtures::{config, Host};
 use crate::headers::{BAGGAGE, SENTRY_TRACE};
 use crate::host::HostError;

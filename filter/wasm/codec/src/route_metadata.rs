@@ -3,7 +3,7 @@
 //! boolean of one (seen on Envoy 1.40). A `null` among them makes Envoy refuse the whole attribute.
 
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::rules::{MetadataValue, RouteMetadata};
+use sentry_filter_core::route_metadata::{MetadataValue, RouteMetadata};
 
 use crate::header_map;
 
@@ -32,7 +32,7 @@ fn value(values: &Headers, key: &str) -> Option<MetadataValue> {
 #[cfg(test)]
 mod tests {
     use sentry_filter_core::route::{Source, TransactionName};
-    use sentry_filter_core::trace::sampling::SampleRate;
+    use sentry_filter_core::sampling::SampleRate;
 
     use super::*;
 

@@ -4,8 +4,8 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use super::{FULL_ALONE, MAX_BYTES, MAX_SPANS};
 use crate::envelope::{BatchScope, EncodedSegment};
+use crate::id::TraceId;
 use crate::quantity::Quantity;
-use crate::trace::id::TraceId;
 
 /// Which part of the queue is put in order at once, so that a POST finds its trace in one piece:
 /// each segment is looked at a few times on its way out, however many wait.

@@ -4,8 +4,8 @@ use super::*;
 use crate::config::FilterConfig;
 use crate::envelope::Format;
 use crate::fixtures::{config, encoded, segment, segment_of};
+use crate::id::TraceId;
 use crate::span::Segment;
-use crate::trace::id::TraceId;
 
 const NONE: Quantity = Quantity {
     segments: 0,

@@ -9,7 +9,7 @@ fn transport() -> Transport {
     let json =
         br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000}}"#;
     let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
-    Transport::new(config.dsn.as_ref().unwrap(), &config.transport)
+    Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport)
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn what_a_collector_took_only_in_part_is_read() {
         (b"\x0a\x02\x08", 0),
         (b"{\"partialSuccess\":{}}", 0),
     ] {
-        let mut transport = Transport::new(config.dsn.as_ref().unwrap(), &config.transport);
+        let mut transport = Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport);
         let callout = transport.callout(vec![segment.clone()], None, Vec::new());
         transport.posted(7, callout, 0);
         let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());

@@ -184,7 +184,7 @@ fn what_cannot_be_afforded_is_left_out() {
                 has_room: true,
                 can_send: true,
             };
-            decide(&headers, &config, limits, None, calls)
+            decide(&headers, &config.trace, limits, None, calls)
         })
     };
     assert!(request(&[]).span.is_some());

@@ -1,9 +1,9 @@
 use super::*;
 
-fn config(send_default_pii: bool) -> DataConfig {
-    DataConfig {
+fn config(send_default_pii: bool) -> DataOptions {
+    DataOptions {
         send_default_pii,
-        ..DataConfig::default()
+        ..DataOptions::default()
     }
 }
 

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::request::MAX_HOST;
 use crate::headers::Headers;
 use crate::text::{shortened, MAX_TEXT};
 
+/// A host name has at most 253 bytes, and a port behind it.
+pub(crate) const MAX_HOST: usize = 260;
 /// What stands in the place of a value that does not leave.
 pub const FILTERED: &str = "[Filtered]";
 
@@ -40,7 +41,7 @@ const LINE: usize = 40;
 
 /// What the operator wants to see.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct DataConfig {
+pub struct DataOptions {
     /// Whether client addresses, user agents, query values and cookies leave.
     pub send_default_pii: bool,
     /// The request headers to record, in lower case.
@@ -65,7 +66,7 @@ impl Captured<'_> {
     }
 }
 
-impl DataConfig {
+impl DataOptions {
     /// A query without its `?`: every value is filtered, or, with `send_default_pii`, those with a
     /// sensitive name. What has no name is a value. Some services take `;` for `&`.
     pub fn query(&self, query: &str) -> String {
