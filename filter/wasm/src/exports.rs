@@ -49,7 +49,7 @@ fn root(id: u32) -> Option<SharedRoot> {
 
 /// All other root contexts, the oldest first: several plugins, and several generations of one, may
 /// share a VM. The host makes each a context of its own and tells none of the others.
-pub fn other_roots(root: &SharedRoot) -> Vec<SharedRoot> {
+fn other_roots(root: &SharedRoot) -> Vec<SharedRoot> {
     let others = contexts(|all| {
         let roots = all.values().filter_map(|context| match context {
             Context::Root(root) => Some(root),
@@ -92,7 +92,7 @@ extern "C" fn proxy_on_vm_start(_root_id: u32, _size: usize) -> bool {
 
 #[no_mangle]
 extern "C" fn proxy_on_configure(root_id: u32, _size: usize) -> bool {
-    root(root_id).is_some_and(|root| root::on_configure(&root))
+    root(root_id).is_some_and(|root| root::on_configure(&root, &other_roots(&root)))
 }
 
 #[no_mangle]
@@ -135,7 +135,7 @@ extern "C" fn proxy_on_log(id: u32) {
 /// Whether the context has ended. One that has not says so with `proxy_done`.
 #[no_mangle]
 extern "C" fn proxy_on_done(id: u32) -> bool {
-    root(id).is_none_or(|root| root::on_done(&root))
+    root(id).is_none_or(|root| root::on_done(&root, &other_roots(&root)))
 }
 
 #[no_mangle]

@@ -14,7 +14,6 @@ use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::host::HostError;
 use sentry_filter_core::worker::{Identity, Worker};
 
-use crate::exports;
 use crate::host;
 
 /// The root context, shared with its streams.
@@ -56,8 +55,8 @@ impl Root {
     }
 }
 
-/// Whether the plugin configuration is taken.
-pub fn on_configure(root: &SharedRoot) -> bool {
+/// Whether the plugin configuration is taken. `others` are all other root contexts, the oldest first.
+pub fn on_configure(root: &SharedRoot, others: &[SharedRoot]) -> bool {
     let json = match host::plugin_configuration() {
         Ok(json) => json,
         Err(error) => {
@@ -69,7 +68,6 @@ pub fn on_configure(root: &SharedRoot) -> bool {
     let Some(config) = FilterConfig::load(&json, &host::env_defaults(), &mut log) else {
         return false;
     };
-    let others = exports::other_roots(root);
     let Ok(mut root) = root.try_borrow_mut() else {
         return false;
     };
@@ -79,7 +77,7 @@ pub fn on_configure(root: &SharedRoot) -> bool {
         replaced.delete_expression();
     }
     let id = root.id;
-    let others = borrowed(&others);
+    let others = borrowed(others);
     let others = others.iter().filter_map(|other| other.configured.as_ref());
     let others = others.map(|other| &other.worker);
     root.configured = Some(Configured::new(id, config, json, others));
@@ -108,8 +106,7 @@ pub fn on_http_call_response(root: &SharedRoot, token: u32) {
 }
 
 /// Whether the configuration has ended: see [`Worker::begin_shutdown`].
-pub fn on_done(root: &SharedRoot) -> bool {
-    let others = exports::other_roots(root);
+pub fn on_done(root: &SharedRoot, others: &[SharedRoot]) -> bool {
     let Ok(mut root) = root.try_borrow_mut() else {
         return true;
     };
@@ -119,7 +116,7 @@ pub fn on_done(root: &SharedRoot) -> bool {
     // A stream that is still there asks one by one.
     configured.delete_expression();
     let now_ns = configured.now_ns();
-    let mut others = borrowed(&others);
+    let mut others = borrowed(others);
     let mut others: Vec<&mut Configured> = others
         .iter_mut()
         .filter_map(|other| other.configured.as_mut())
