@@ -169,6 +169,10 @@ fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=
 	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
+mutants: ## change the core line by line: which changes does no test notice? (hours for all; MUTANTS_MINUTES=60 MUTANTS_SHARD=0/8 MUTANTS_FILES="cors/**")
+	@sh tests/scene/install.sh mutants
+	@PYTHON="$(PYTHON)" sh tests/mutants/run.sh $(TARGET_DIR)
+
 picture: wasm envoy scene ## take the documentation's pictures of a page and of a trace (needs Chromium)
 	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
 
@@ -195,4 +199,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz mutants picture envoy scene full-scene oracles services target clean bench-memory
