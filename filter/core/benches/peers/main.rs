@@ -4,11 +4,14 @@
 //! machine; `make bench-core` makes a table of them.
 
 mod agreement;
+#[path = "../../tests/host/mod.rs"]
+mod host;
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use divan::{black_box, Bencher};
+use host::Host;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TraceState};
@@ -21,7 +24,7 @@ use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::envelope::client_report::ClientReport;
 use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
+use sentry_filter_core::host::{Entropy, HostCalls};
 use sentry_filter_core::quantity::Quantity;
 use sentry_filter_core::route::TransactionName;
 use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
@@ -105,25 +108,15 @@ fn request(sentry_trace: Option<&str>) -> Headers {
     Headers::from_pairs(lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
 
-/// Random bytes that count up, a clock that stands still, and no attributes.
-struct Host(u8);
-
-impl RequestHost for Host {
-    fn now_ns(&mut self) -> Result<u64, HostError> {
-        Ok(NOW_NS)
-    }
-
-    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
-        for byte in buffer {
-            self.0 = self.0.wrapping_add(1);
-            *byte = self.0;
-        }
-        Ok(())
+fn at_now() -> Host<'static> {
+    Host {
+        now_ns: NOW_NS,
+        ..Host::default()
     }
 }
 
 fn decision(headers: &Headers, config: &FilterConfig) -> TraceDecision {
-    let (mut host, mut entropy) = (Host(0), Entropy::new(0));
+    let (mut host, mut entropy) = (at_now(), Entropy::new(0));
     let mut calls = HostCalls::new(&mut host, &mut entropy);
     decide(headers, config, Limits::NONE, None, &mut calls)
 }
@@ -144,7 +137,7 @@ impl Recorded {
         )));
         let mut worker = Worker::alone(config.clone());
         let headers = request(Some(SENTRY_TRACE));
-        let outcome = worker.on_request(&headers, &mut Host(0));
+        let outcome = worker.on_request(&headers, &mut at_now());
         let mut span = *outcome.request.span.expect("a recorded span");
         // Parts of a second that are the same as a floating-point number, as which Sentry's types
         // have a time.
