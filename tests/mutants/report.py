@@ -1,10 +1,9 @@
-"""Tells what `make mutants` found: report.py MUTANTS_OUT EXPLAINED.
+"""Tells what `make mutants` found: report.py FOLDER EXPLAINED.
 
 A mutant is caught if a test fails, or never ends, with it. One that survives is a missing test, or changes nothing that anybody could see; those are
 named in the file of explained ones, a line each: the mutant, two spaces, `#` and why. Places are left out of the names there, since lines move.
 """
 
-import json
 import re
 import sys
 from collections import Counter
@@ -28,10 +27,11 @@ def explained(file: Path) -> set[str]:
 
 
 def main() -> int:
-    found, reasons = Path(sys.argv[1]), explained(Path(sys.argv[2]))
+    folder, reasons = Path(sys.argv[1]), explained(Path(sys.argv[2]))
+    found, everything = folder / "mutants.out", lines(folder / "all.txt")
     caught = lines(found / "previously_caught.txt") | lines(found / "caught.txt") | lines(found / "timeout.txt")
     unviable, missed = lines(found / "unviable.txt"), lines(found / "missed.txt") - caught
-    everything = {mutant["name"] for mutant in json.loads((found / "mutants.json").read_text(encoding="utf-8"))} | caught | missed | unviable
+    everything |= caught | missed | unviable
     harmless = {mutant for mutant in missed if PLACE.sub(": ", mutant) in reasons}
     kinds = {"caught": caught - unviable, "missed": missed - harmless, "explained": harmless, "do not compile": unviable}
     kinds["not run"] = everything - set().union(*kinds.values())
