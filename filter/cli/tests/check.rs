@@ -1,12 +1,12 @@
 //! The command as an operator runs it.
 
-mod command;
+mod run;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use command::{check, ROOT};
+use run::{check, ROOT};
 use sentry_filter_cli::find::find;
 use serde_json::Value;
 

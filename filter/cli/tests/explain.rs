@@ -1,8 +1,8 @@
 //! What `sentry-filter check --explain` says.
 
-mod command;
+mod run;
 
-use command::check;
+use run::check;
 
 /// A trace that arrives, and what is said about it.
 const TRACE: &str = "bc6d53f15eb88f4320054569b8c553d4-b72fa28504b07285";

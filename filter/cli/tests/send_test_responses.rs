@@ -1,12 +1,12 @@
 //! What the receiver says to the test span is explained, and so is that it says nothing.
 
-mod command;
+mod run;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use command::check;
+use run::check;
 
 /// Answers one POST, and returns what it was.
 fn receiver(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
