@@ -1,31 +1,14 @@
 //! The command as an operator runs it.
 
+mod run;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use assert_cmd::Command;
+use run::{check, ROOT};
 use sentry_filter_cli::find::find;
 use serde_json::Value;
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-/// Runs `sentry-filter check`; its exit code, and what it printed.
-fn check(stdin: &str, arguments: &[&str]) -> (i32, String) {
-    let mut command = Command::cargo_bin("sentry-filter").expect("the binary");
-    let output = command
-        .current_dir(ROOT)
-        .arg("check")
-        .args(arguments)
-        .write_stdin(stdin)
-        .output()
-        .expect("a run");
-    let printed = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(printed).expect("text");
-    (output.status.code().expect("an exit code"), text)
-}
 
 /// All YAML files below a folder.
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
@@ -283,204 +266,6 @@ fn a_reader_that_has_gone_is_no_failure() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
-/// A trace that arrives, and what is said about it.
-const TRACE: &str = "bc6d53f15eb88f4320054569b8c553d4-b72fa28504b07285";
-
-#[test]
-fn decisions_are_explained() {
-    let dsn = r#""dsn": "https://key@o1.ingest.sentry.io/1""#;
-    let rate = r#""traces_sample_rate": 0.5"#;
-    let arrived = format!("GET https://shop.example/api/7\nsentry-trace: {TRACE}");
-    let rows: [(&str, String, String, &[&str]); 11] = [
-        ("no DSN", "{}".to_owned(), format!("{arrived}-1"), &["trace: continued", "there is no DSN"]),
-        ("no DSN, no trace", "{}".to_owned(), "GET /".to_owned(), &["trace: none: there is no DSN"]),
-        ("kept yes", format!("{{{dsn}, {rate}}}"), format!("{arrived}-1"), &["continued from sentry-trace", "sampled: the decision arrived", "span: http.server /api/7"]),
-        ("kept no", format!("{{{dsn}, {rate}}}"), format!("{arrived}-0"), &["not sampled: the decision arrived", "span: none", "as it is"]),
-        ("yes without a rate", format!("{{{dsn}}}"), format!("{arrived}-1"), &["no span is recorded, since traces_sample_rate is not set"]),
-        ("deferred", format!("{{{dsn}}}"), "GET /".to_owned(), &["trace: started", "deferred"]),
-        ("ours", format!("{{{dsn}, {rate}}}"), arrived.clone(), &["sampled: no decision arrived, so we decide: the trace's number 0.125080 is below traces_sample_rate 0.5"]),
-        ("refused", format!("{{{dsn}, {rate}}}"), format!("sentry-trace: {TRACE}-x"), &["restarted (refused)", "refused: sentry-trace (malformed_sampled): the sender"]),
-        ("another's", format!("{{{dsn}, {rate}}}"), format!("{arrived}-1\nbaggage: sentry-org_id=2,sentry-trace_id={}", &TRACE[..32]), &["restarted (organisation)"]),
-        ("a rule", format!("{{{dsn}, \"rules\": [{{\"match\": {{\"path\": \"^/api/\"}}, \"traces_sample_rate\": 1, \"transaction\": \"/api/{{id}}\"}}]}}"), arrived.clone(), &["is below a rule's traces_sample_rate 1", "span: http.server /api/{id} (source custom)"]),
-        ("OPTIONS", format!("{{{dsn}, {rate}}}"), "OPTIONS /".to_owned(), &["trace: none: with OPTIONS"]),
-    ];
-    for (name, config, request, expected) in rows {
-        let (code, printed) = check(&config, &["-", "--explain", &request]);
-        assert_eq!(code, 0, "{name}: {printed}");
-        for part in expected {
-            assert!(printed.contains(part), "{name}: no {part:?} in\n{printed}");
-        }
-    }
-}
-
-#[test]
-fn the_metadata_of_the_route_comes_before_rules_and_these_before_the_top_level() {
-    let rule = r#"{"traces_sample_rate": 0.1, "transaction": "/rule", "ignore": true}"#;
-    let config = |rules: &str| {
-        format!(
-            r#"{{"dsn": "https://key@o1.ingest.sentry.io/1", "traces_sample_rate": 0.125, "rules": [{rules}]}}"#
-        )
-    };
-    let tell_rate = r#"{"ignore": false, "traces_sample_rate": 0.5, "transaction": "/checkout"}"#;
-    let arrived = format!("GET /api/7\nsentry-trace: {TRACE}");
-    let kept = format!("{arrived}-1");
-    let rows: [(&str, &str, &str, &[&str]); 8] = [
-        ("", "{}", &arrived, &["not sampled: no decision arrived, so we decide: the trace's number 0.125080 is not below traces_sample_rate 0.125\n", "span: none"]),
-        (r#"{"traces_sample_rate": 1}"#, "{}", &arrived, &["is below a rule's traces_sample_rate 1 (which comes before traces_sample_rate 0.125)\n"]),
-        (rule, "{}", &arrived, &["not sampled: a rule ignores the request", "span: none"]),
-        (rule, tell_rate, &arrived, &[
-            "0.125080 is below the route's traces_sample_rate 0.5 (which comes before a rule's traces_sample_rate 0.1, and traces_sample_rate 0.125)\n",
-            "span: http.server /checkout (source route)",
-        ]),
-        // As people write it in YAML; numbers and flags in quotes count, too, and what the filter
-        // does not know does not.
-        (rule, "{ignore: 'false', traces_sample_rate: '1', other: [1], transaction: 7}", &arrived, &["is below the route's traces_sample_rate 1 (", "/rule (source custom)"]),
-        ("", "ignore: true", &arrived, &["not sampled: the route ignores the request"]),
-        ("", r#"{"ignore": true}"#, &kept, &["is kept; no span is recorded, since the route ignores the request"]),
-        (rule, r#"{"ignore": false}"#, &kept, &["is kept; a span is recorded", "/rule (source custom)"]),
-    ];
-    for (rules, metadata, request, expected) in rows {
-        let arguments = ["-", "--explain", request, "--route-metadata", metadata];
-        let (code, printed) = check(&config(rules), &arguments);
-        assert_eq!(code, 0, "{printed}");
-        for part in expected {
-            assert!(
-                printed.contains(part),
-                "{metadata}: no {part:?} in\n{printed}"
-            );
-        }
-    }
-}
-
-/// Answers one POST, and returns what it was.
-fn receiver(answer: &'static str) -> (u16, thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let posted = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut request = Vec::new();
-        let mut buffer = [0; 4_096];
-        loop {
-            let text = String::from_utf8_lossy(&request).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let len = head.lines().find_map(|line| {
-                    line.to_lowercase()
-                        .strip_prefix("content-length: ")?
-                        .parse::<usize>()
-                        .ok()
-                });
-                if body.len() >= len.expect("a length") {
-                    break;
-                }
-            }
-            let read = stream.read(&mut buffer).expect("a request");
-            request.extend_from_slice(&buffer[..read]);
-        }
-        let (status, headers) = answer.split_once('\n').unwrap_or((answer, ""));
-        let answer = format!(
-            "HTTP/1.1 {status}\r\n{headers}content-length: 4\r\nconnection: close\r\n\r\nwhy?"
-        );
-        stream.write_all(answer.as_bytes()).expect("an answer");
-        String::from_utf8_lossy(&request).into_owned()
-    });
-    (port, posted)
-}
-
-#[test]
-fn each_answer_to_the_test_span_is_explained() {
-    let rows = [
-        ("200 OK", 0, "the receiver took the span"),
-        ("302 Found\nlocation: /x\r\n", 3, "a redirect"),
-        ("400 Bad Request", 3, "could not read"),
-        ("401 Unauthorized", 3, "does not know the key"),
-        ("403 Forbidden", 3, "It says: why?"),
-        (
-            "404 Not Found",
-            3,
-            "the project id, or transport.path, is wrong",
-        ),
-        ("413 Payload Too Large", 3, "too large"),
-        (
-            "429 Too Many Requests\nretry-after: 17\r\n",
-            3,
-            "asks for a pause of 17 s",
-        ),
-        (
-            "429 Too Many Requests\nx-sentry-rate-limits: 23:transaction:key\r\n",
-            3,
-            "asks for a pause of 23 s",
-        ),
-        ("503 Service Unavailable", 3, "is failing"),
-    ];
-    for (answer, code, expected) in rows {
-        let (port, posted) = receiver(answer);
-        // What would leave the span out of production does not leave it out here.
-        let config = format!(
-            r#"{{"dsn": "http://key:hush@127.0.0.1:{port}/1", "traces_sample_rate": 0, "rules": [{{"ignore": true}}], "trace_ignore_status_codes": [200]}}"#
-        );
-        let (found, printed) = check(&config, &["-", "--send-test"]);
-        assert_eq!(found, code, "{answer}: {printed}");
-        assert!(printed.contains(expected), "{answer}: {printed}");
-        assert!(!printed.contains("hush"), "{printed}");
-        let posted = posted.join().expect("a request");
-        assert!(posted.starts_with("POST /api/1/envelope/ "), "{posted}");
-        assert!(posted.contains("sentry_key=key"), "{posted}");
-        assert!(posted.contains(r#""type":"transaction""#), "{posted}");
-    }
-}
-
-/// Answers a handshake with something else.
-fn no_tls() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut hello = [0; 64];
-        let _ = stream.read(&mut hello);
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        // Not closed before all is read, or a reset would overtake the answer.
-        let _ = stream.read_to_end(&mut Vec::new());
-    });
-    port
-}
-
-#[test]
-fn no_answer_to_the_test_span_is_explained() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address")
-        .port();
-    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let plain = no_tls();
-    let silent_port = silent.local_addr().expect("an address").port();
-    let rows = [
-        (
-            format!("http://key@127.0.0.1:{free}/1"),
-            "the connection was refused",
-        ),
-        (
-            format!("http://key@127.0.0.1:{silent_port}/1"),
-            "no answer within transport.timeout_ms (300)",
-        ),
-        (format!("https://key@127.0.0.1:{plain}/1"), "TLS"),
-        ("http://key@sentry.invalid/1".to_owned(), "has no address"),
-        (String::new(), "there is no DSN"),
-    ];
-    for (dsn, expected) in rows {
-        // Only the one that never answers is not waited for.
-        let timeout_ms = if expected.contains("300") {
-            300
-        } else {
-            20_000
-        };
-        let config = format!(r#"{{"dsn": "{dsn}", "transport": {{"timeout_ms": {timeout_ms}}}}}"#);
-        let (code, printed) = check(&config, &["-", "--send-test"]);
-        assert_eq!(code, 3, "{printed}");
-        assert!(printed.contains(expected), "{dsn}: {printed}");
-    }
-}
-
 #[test]
 fn the_documented_example_is_what_it_prints() {
     let page = include_str!("../../../docs/cli.md");
@@ -513,26 +298,4 @@ fn the_documented_example_is_what_it_prints() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(example, shown);
-}
-
-/// The documented table of refused headers and the command say the same.
-#[test]
-fn the_advice_is_the_documented_one() {
-    let page = include_str!("../../../docs/propagation.md");
-    let (_, table) = page
-        .split_once("\n## Refused headers\n")
-        .expect("the chapter");
-    let mut count = 0;
-    for row in table.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<_> = row.split(" | ").collect();
-        let [reasons, _, todo] = cells.as_slice() else {
-            panic!("{row}");
-        };
-        for reason in reasons.split('`').skip(1).step_by(2) {
-            let told = sentry_filter_cli::explain::advice(reason);
-            assert_eq!(told, todo.trim_end_matches(" |"), "{reason}");
-            count += 1;
-        }
-    }
-    assert_eq!(count, 14, "a row for every reason");
 }

@@ -4,12 +4,15 @@
 // A panic ends the bench, and no traffic.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "../tests/host/mod.rs"]
+mod host;
+
 use std::cell::RefCell;
 
 use divan::{black_box, Bencher};
+use host::Host;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::tracer::{RequestOutcome, StreamState};
@@ -58,32 +61,6 @@ fn request(sentry_trace: Option<&str>) -> Headers {
     }
     let lines = lines.iter();
     Headers::from_pairs(lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
-}
-
-/// Random bytes that count up, a clock that stands still, and the headers of a response.
-#[derive(Default)]
-struct Host {
-    next: u8,
-    response: Option<Headers>,
-}
-
-impl RequestHost for Host {
-    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
-        for byte in buffer {
-            self.next = self.next.wrapping_add(1);
-            *byte = self.next;
-        }
-        Ok(())
-    }
-
-    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
-        Ok(black_box(&self.response).clone())
-    }
-
-    fn has_response_header(&mut self, name: &'static str) -> Result<bool, HostError> {
-        let response = black_box(&self.response).as_ref();
-        Ok(response.is_some_and(|headers| headers.value(name).is_some()))
-    }
 }
 
 /// Serves one request.

@@ -1,8 +1,11 @@
 //! Every text that leaves is bounded by its name, whoever chose it and in whatever format: callers
 //! and upstreams send as much as the host lets through.
 
+mod host;
+
 use std::collections::BTreeMap;
 
+use host::Host;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{any_value, KeyValue};
 use prost::Message;
@@ -10,7 +13,6 @@ use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::tracer::StreamState;
 use sentry_filter_core::worker::Worker;
 use serde_json::Value;
@@ -120,41 +122,6 @@ fn config(format: &str, more: &str) -> FilterConfig {
     FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).expect("a configuration")
 }
 
-/// Random bytes that count up, a clock that stands still, attributes at will and the headers of
-/// the request as those of its response.
-struct Host<'a> {
-    next: u8,
-    number: &'a dyn Fn(Attribute) -> Option<i64>,
-    text: &'a dyn Fn(Attribute) -> Option<Vec<u8>>,
-    headers: Headers,
-}
-
-impl RequestHost for Host<'_> {
-    fn now_ns(&mut self) -> Result<u64, HostError> {
-        Ok(1)
-    }
-
-    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
-        for byte in buffer {
-            self.next = self.next.wrapping_add(1);
-            *byte = self.next;
-        }
-        Ok(())
-    }
-
-    fn number(&mut self, attribute: Attribute) -> Result<Option<i64>, HostError> {
-        Ok((self.number)(attribute))
-    }
-
-    fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
-        Ok((self.text)(attribute))
-    }
-
-    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
-        Ok(Some(self.headers.clone()))
-    }
-}
-
 /// What is posted for a request with these headers, which its response has, too.
 fn post(
     config: &FilterConfig,
@@ -165,14 +132,15 @@ fn post(
     let lines = pairs
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let headers = Headers::from_pairs(lines);
     let mut host = Host {
-        next: 0,
+        now_ns: 1,
         number,
         text,
-        headers: Headers::from_pairs(lines),
+        response: Some(headers.clone()),
+        ..Host::default()
     };
     let mut worker = Worker::alone(config.clone());
-    let headers = host.headers.clone();
     let outcome = worker.on_request(&headers, &mut host);
     assert!(outcome.request.span.is_some(), "a span");
     worker.on_end(&mut StreamState::Live(outcome.request), &mut host);

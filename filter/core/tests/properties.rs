@@ -17,7 +17,7 @@ use proptest::sample::select;
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
 
-use checks::{answer, formats, operations, request, segment};
+use checks::{formats, operations, request, response, segment};
 
 const TRACE_IDS: [&str; 4] = [
     "771a43a4192642f0b136d5159a501700",
@@ -152,7 +152,7 @@ fn a_request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn an_answer() -> impl Strategy<Value = Vec<u8>> {
+fn a_response() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         "(:status|retry-after): [0-9+]{0,4}".prop_map(String::into_bytes),
         one_of(&[
@@ -175,7 +175,7 @@ fn a_list() -> impl Strategy<Value = Vec<u8>> {
     damaged(names)
 }
 
-/// A request and its answer in the form of `checks::answer`.
+/// A request and its response in the form of `checks::response`.
 fn an_exchange() -> impl Strategy<Value = Vec<u8>> {
     let request = prop_oneof![
         1 => named("sentry-trace", sentry_trace()),
@@ -184,7 +184,7 @@ fn an_exchange() -> impl Strategy<Value = Vec<u8>> {
         2 => one_of(&[":method: OPTIONS", ":method: GET", ":scheme: https", ":authority: shop.example", "authorization: x"]),
         2 => one_of(&["access-control-request-method: PUT", "access-control-request-headers: baggage"]),
     ];
-    let answer = prop_oneof![
+    let response = prop_oneof![
         3 => one_of(&["access-control-allow-origin: *", "access-control-allow-origin: https://page.example", "access-control-allow-origin: null"]),
         1 => one_of(&["access-control-allow-credentials: true", "access-control-allow-credentials: false"]),
         3 => one_of(&[":status: 200", ":status: 204", ":status: 404", "content-type: text/html", "cache-control: private"]),
@@ -199,13 +199,13 @@ fn an_exchange() -> impl Strategy<Value = Vec<u8>> {
         b'a'..b'g',
         any::<u8>(),
         vec(request, 0..6),
-        vec(answer, 0..8),
+        vec(response, 0..8),
     )
-        .prop_map(|(configuration, host, request, answer)| {
+        .prop_map(|(configuration, host, request, response)| {
             let lines: Vec<Vec<u8>> = request
                 .into_iter()
                 .chain([b"--".to_vec()])
-                .chain(answer)
+                .chain(response)
                 .collect();
             [&[configuration, host][..], &lines.join(&b'\n')].concat()
         })
@@ -275,7 +275,7 @@ fn a_dsn() -> impl Strategy<Value = Vec<u8>> {
     damaged(dsn.prop_map(String::into_bytes))
 }
 
-/// Lines of a request, its answer and its attributes.
+/// Lines of a request, its response and its attributes.
 fn a_segment() -> impl Strategy<Value = Vec<u8>> {
     let names = vec![
         ":method",
@@ -390,7 +390,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_closes_for_a_day_at_most(data in an_answer()) {
+    fn a_response_closes_for_a_day_at_most(data in a_response()) {
         formats::rate_limits(&data);
     }
 
@@ -400,8 +400,8 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_is_added_to_once_and_nothing_is_lost(data in an_exchange()) {
-        answer::check(&data);
+    fn a_response_is_added_to_once_and_nothing_is_lost(data in an_exchange()) {
+        response::check(&data);
     }
 
     #[test]
@@ -430,7 +430,7 @@ fn the_corpus_holds() {
         ("dsn", formats::dsn),
         ("rate_limits", formats::rate_limits),
         ("request", request::check),
-        ("answer", answer::check),
+        ("response", response::check),
         ("segment", segment::check),
         ("operations", operations::check),
     ];

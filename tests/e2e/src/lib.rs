@@ -23,6 +23,7 @@ pub mod load;
 pub mod oracles;
 pub mod peers;
 pub mod services;
+pub mod shipped;
 pub mod trap;
 pub mod upstream;
 pub mod wire;

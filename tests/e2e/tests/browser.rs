@@ -1,11 +1,9 @@
 //! CORS and page loads in real Chromium with Sentry's browser SDK. Each test of what the filter
 //! does runs without it, too, and fails there.
 
-use std::net::SocketAddr;
-
 use e2e::{
-    browser::serve_page, envoy::module, eventually, Gateway, GatewayBuilder, Launch, Library,
-    RecordedRequest, Reply, Segment, SentryTrace, Site, Upstream, Visit,
+    browser::serve_page, eventually, Gateway, GatewayBuilder, Launch, Library, RecordedRequest,
+    Reply, Segment, SentryTrace, Site, Upstream, Visit,
 };
 use sentry_filter_core::cors::filter_order::FilterOrder;
 use serde_json::{json, Value};
@@ -337,22 +335,9 @@ async fn a_page_that_everybody_gets_joins_no_trace() {
 #[tokio::test]
 async fn the_page_reports_through_the_tunnel() {
     let (site, upstream) = (Site::start().await, Upstream::start().await);
-    let place = |address: SocketAddr| format!("127.0.0.1, port_value: {}", address.port());
     let (own, page) = ("0".repeat(31) + "1", "b".repeat(32));
-    let envoy = Launch::shipped("envoy-tunnel.yaml")
-        .replace("port_value: 10000", "port_value: 0")
-        .replace("port_value: 9901", "port_value: 0")
-        .replace(
-            "upstream.example, port_value: 8080",
-            &place(upstream.address()),
-        )
-        .replace("127.0.0.1, port_value: 8969", &place(site.address()))
-        .replace(r#""traces_sample_rate": 0.1"#, r#""traces_sample_rate": 1"#)
+    let envoy = Launch::tunnel(site.address(), upstream.address())
         .replace(&format!("sentry_key={own}"), &format!("sentry_key={page}"))
-        .replace(
-            "/etc/envoy/sentry_filter.wasm",
-            &module().display().to_string(),
-        )
         .start()
         .await;
     let answer = Reply::status(200).header("cache-control", "private");

@@ -2,11 +2,13 @@
 //! is to be replaced, and the places on this machine: ports, the module and the list of
 //! authorities.
 
-use std::{fs, net::SocketAddr};
+use std::fs;
 
 use e2e::{
     envoy::{module, workspace},
-    eventually, Envoy, Launch, MiniSentry, Reply, Request, Transaction, Upstream,
+    eventually,
+    shipped::{place_of, port},
+    Envoy, Launch, MiniSentry, Reply, Request, Transaction, Upstream,
 };
 use mini_sentry::Certificate;
 use tempfile::TempDir;
@@ -16,8 +18,6 @@ const SENTRY_HOST: &str = "localhost";
 const SHIPPED_DSN: &str = "https://00000000000000000000000000000001@o0.ingest.sentry.io/1";
 const SHIPPED_LOCAL_DSN: &str = "http://00000000000000000000000000000001@127.0.0.1:8969/1";
 const SHIPPED_RATE: &str = r#""traces_sample_rate": 0.1"#;
-const SHIPPED_UPSTREAM: &str = "upstream.example, port_value: 8080";
-const SHIPPED_MODULE: &str = "filename: /etc/envoy/sentry_filter.wasm";
 const LOCAL_MODULE: &str = "target/wasm32-wasip1/release/sentry_filter.wasm";
 
 #[tokio::test]
@@ -95,8 +95,7 @@ async fn the_readmes_example_carries_a_request_to_a_transaction() {
     let launch =
         Launch::bootstrap(local.replace(&format!("          http_filters:\n{filters}"), &example));
     let scene = Scene::of(|sentry, upstream| {
-        with_dsn(local_ports(launch, sentry, upstream), sentry)
-            .replace(SHIPPED_MODULE, &place_of_module())
+        with_dsn(local_ports(launch, sentry, upstream), sentry).built_module()
     });
     scene.await.carry("/plain").await;
 }
@@ -200,7 +199,7 @@ async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_co
     let sentry = MiniSentry::start_with_tls(&certificate).await;
     let upstream = Upstream::start().await;
     let clusters = Launch::shipped("xds/clusters.yaml")
-        .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
+        .upstream_at(upstream.address())
         .replace(
             "o0.ingest.sentry.io, port_value: 443",
             &format!("{SENTRY_HOST}, {}", port(sentry.address())),
@@ -211,7 +210,7 @@ async fn the_files_of_lds_and_cds_send_by_tls_and_are_replaced_while_requests_co
         );
     let listeners = Launch::shipped("xds/listeners.yaml")
         .replace("port_value: 10000", "port_value: 0")
-        .replace(SHIPPED_MODULE, &place_of_module());
+        .built_module();
     let listeners = with_dsn(listeners, &sentry);
     fs::write(place("clusters.yaml"), clusters.text()).unwrap();
     fs::write(place("listeners.yaml"), listeners.text()).unwrap();
@@ -371,8 +370,9 @@ impl Scene {
         let sentry = MiniSentry::start_with_tls(shown).await;
         let upstream = Upstream::start().await;
         let sentry_port = port(sentry.address());
-        let launch = free_ports(Launch::shipped("envoy.yaml"))
-            .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
+        let launch = Launch::shipped("envoy.yaml")
+            .free_ports()
+            .upstream_at(upstream.address())
             .replace(
                 "o0.ingest.sentry.io, port_value: 443",
                 &format!("{SENTRY_HOST}, {sentry_port}"),
@@ -381,7 +381,7 @@ impl Scene {
                 "/etc/ssl/certs/ca-certificates.crt",
                 authorities.to_str().unwrap(),
             )
-            .replace(SHIPPED_MODULE, &place_of_module());
+            .built_module();
         let envoy = change(launch, &sentry).start().await;
         Self {
             sentry,
@@ -422,25 +422,20 @@ impl Scene {
 
 /// The ports, the module and the DSN of a file that reports to a Sentry on this machine.
 fn on_this_machine(file: &str, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
-    free_ports(Launch::shipped(file))
-        .replace(SHIPPED_UPSTREAM, &place_of(upstream.address()))
-        .replace("port_value: 8969", &port(sentry.address()))
+    Launch::shipped(file)
+        .free_ports()
+        .upstream_at(upstream.address())
+        .local_sentry_at(sentry.address())
         .replace(SHIPPED_LOCAL_DSN, sentry.dsn())
-        .replace(SHIPPED_MODULE, &place_of_module())
+        .built_module()
 }
 
 /// The ports of the file of `make run`.
 fn local_ports(launch: Launch, sentry: &MiniSentry, upstream: &Upstream) -> Launch {
-    free_ports(launch)
-        .replace("port_value: 8081", &port(upstream.address()))
-        .replace("port_value: 8969", &port(sentry.address()))
-}
-
-/// Ports that are free, instead of those of the listener and the admin interface.
-fn free_ports(launch: Launch) -> Launch {
     launch
-        .replace("port_value: 10000", "port_value: 0")
-        .replace("port_value: 9901", "port_value: 0")
+        .free_ports()
+        .replace("port_value: 8081", &port(upstream.address()))
+        .local_sentry_at(sentry.address())
 }
 
 fn with_dsn(launch: Launch, sentry: &MiniSentry) -> Launch {
@@ -455,16 +450,4 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
         .split_once(start)
         .unwrap_or_else(|| panic!("{start:?}"));
     rest.split_once(end).unwrap_or_else(|| panic!("{end:?}")).0
-}
-
-fn place_of_module() -> String {
-    format!("filename: {}", module().display())
-}
-
-fn place_of(address: SocketAddr) -> String {
-    format!("{}, {}", address.ip(), port(address))
-}
-
-fn port(address: SocketAddr) -> String {
-    format!("port_value: {}", address.port())
 }

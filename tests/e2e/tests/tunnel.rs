@@ -4,8 +4,8 @@
 use std::fs;
 
 use e2e::{
-    envoy::{module, workspace},
-    eventually, Envoy, Gateway, Launch, RecordedRequest, Reply, Request, Route, Upstream,
+    envoy::workspace, eventually, Envoy, Gateway, Launch, RecordedRequest, Reply, Request, Route,
+    Upstream,
 };
 use serde_json::{json, Value};
 
@@ -23,21 +23,7 @@ impl Scene {
     /// The shipped file, with nothing changed but the places on this machine and the rate.
     async fn start() -> Self {
         let (sentry, upstream) = (Upstream::start().await, Upstream::start().await);
-        let port = |address: std::net::SocketAddr| format!("port_value: {}", address.port());
-        let place = |address| format!("127.0.0.1, {}", port(address));
-        let envoy = Launch::shipped("envoy-tunnel.yaml")
-            .replace("port_value: 10000", "port_value: 0")
-            .replace("port_value: 9901", "port_value: 0")
-            .replace(
-                "upstream.example, port_value: 8080",
-                &place(upstream.address()),
-            )
-            .replace("port_value: 8969", &port(sentry.address()))
-            .replace(r#""traces_sample_rate": 0.1"#, r#""traces_sample_rate": 1"#)
-            .replace(
-                "filename: /etc/envoy/sentry_filter.wasm",
-                &format!("filename: {}", module().display()),
-            )
+        let envoy = Launch::tunnel(sentry.address(), upstream.address())
             .start()
             .await;
         Self {

@@ -10,6 +10,7 @@
 
 mod auth;
 mod client_report;
+mod dsc;
 pub mod framing;
 mod headers;
 mod json;

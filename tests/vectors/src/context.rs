@@ -150,11 +150,11 @@ mod tests {
         let ids = "771a43a4192642f0b136d5159a501700-6ee6b3f2a1c04d5e";
         assert_eq!(SentryTrace::parse(ids).unwrap().sampled, None);
         assert_eq!(
-            SentryTrace::parse(&format!("{ids}-0")).unwrap().sampled,
+            SentryTrace::parse(format!("{ids}-0")).unwrap().sampled,
             Some(false)
         );
         assert_eq!(
-            SentryTrace::parse(&format!("{ids}-1")).unwrap().to_string(),
+            SentryTrace::parse(format!("{ids}-1")).unwrap().to_string(),
             format!("{ids}-1")
         );
         let zero_trace = format!("{}-6ee6b3f2a1c04d5e-1", "0".repeat(32));

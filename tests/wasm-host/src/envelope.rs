@@ -83,6 +83,20 @@ pub fn read_spans(callout: &Callout) -> usize {
     }
 }
 
+/// The one callout. Panics if there is none, or more than one.
+pub fn only(callouts: &[Callout]) -> &Callout {
+    match callouts {
+        [callout] => callout,
+        _ => panic!(
+            "not one callout: {:#?}",
+            callouts
+                .iter()
+                .map(|callout| crate::text(&callout.body))
+                .collect::<Vec<_>>()
+        ),
+    }
+}
+
 impl Envelope {
     /// Reads an envelope. Panics where a receiver would refuse it.
     pub fn parse(bytes: &[u8]) -> Self {

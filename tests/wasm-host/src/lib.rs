@@ -10,6 +10,7 @@
 //! The semantics are those of Envoy 1.40 and its C++ host; where they are surprising, the import
 //! says so.
 
+mod assertions;
 mod builder;
 mod call;
 mod envelope;
@@ -19,17 +20,19 @@ mod footprint;
 mod gateway;
 mod host;
 mod imports;
+mod life;
 mod maps;
 mod module;
 mod state;
 mod wasi;
 
 pub use builder::Builder;
-pub use envelope::{read_spans, Envelope, Item};
+pub use envelope::{only, read_spans, Envelope, Item};
 pub use error::{HostError, Trap};
 pub use footprint::{footprints, Footprint};
 pub use gateway::{config, Exchange, Gateway, Served};
 pub use host::{Answer, Host, CONTINUE};
+pub use life::live;
 pub use maps::{text, HeaderMap};
 pub use module::{module_bytes, module_exports, module_imports, offered, offers, MODULE_VARIABLE};
 pub use state::{map, status, Callout, Cluster, HeaderWrite, LogLine, Record, Rng, Twist, When};

@@ -4,7 +4,7 @@
 //! ```text
 //! formats      each parser: what is read is written strictly, and what is written reads the same
 //! request      the request side: arbitrary headers under a handful of configurations
-//! answer       the response side: arbitrary answers to arbitrary requests
+//! response     the response side: arbitrary responses to arbitrary requests
 //! segment      the end of a request: what leaves of it, in every format
 //! operations   the whole line: requests, ends of streams, callouts, answers, clocks in any order
 //! readers      how Sentry's SDKs read `baggage`
@@ -21,12 +21,12 @@
     reason = "the bans are for what runs in a gateway"
 )]
 
-pub mod answer;
 pub mod formats;
 pub mod host;
 pub mod input;
 pub mod operations;
 pub mod readers;
 pub mod request;
+pub mod response;
 pub mod segment;
 pub mod strict;

@@ -1,13 +1,16 @@
 //! The core as a gateway: a row's request in, what the upstream would see out; the service's answer
 //! in, what the client would get out.
 
+#[path = "../host/mod.rs"]
+mod host;
+
 use std::collections::BTreeMap;
 
+use host::Host;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::export::metrics::Metric;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::{HeaderMutation, Headers};
-use sentry_filter_core::host::{HostError, RequestHost};
 use sentry_filter_core::trace::SpanContext;
 use sentry_filter_core::tracer::{RequestOutcome, StreamState};
 use sentry_filter_core::worker::Worker;
@@ -20,31 +23,7 @@ type Lines = Vec<(String, Vec<u8>)>;
 /// A worker with the configuration of a row.
 pub struct Gateway {
     worker: Worker,
-    host: Host,
-}
-
-/// Random bytes that never repeat, the headers of a response, and no attributes.
-struct Host {
-    random: u64,
-    response: Option<Headers>,
-}
-
-impl RequestHost for Host {
-    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
-        for byte in buffer {
-            // Knuth's multiplier: good enough for ids that differ.
-            self.random = self
-                .random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            *byte = self.random.to_be_bytes()[0];
-        }
-        Ok(())
-    }
-
-    fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {
-        Ok(self.response.clone())
-    }
+    host: Host<'static>,
 }
 
 impl Gateway {
@@ -55,10 +34,7 @@ impl Gateway {
         let parsed = parsed.unwrap_or_else(|problems| panic!("{config}: {problems:?}"));
         Self {
             worker: Worker::alone(parsed),
-            host: Host {
-                random: 1,
-                response: None,
-            },
+            host: Host::default(),
         }
     }
 

@@ -1,9 +1,9 @@
-//! The response side: arbitrary requests and answers, and what must hold for what the client gets.
+//! The response side: arbitrary requests and responses, and what must hold for what the client gets.
 //!
 //! ```text
 //! byte 0    the configuration, as a printable character: 'a' is the first of CONFIGURATIONS
 //! byte 1    the host's randomness: see Host::new
-//! then      header lines of the request, a line --, header lines of the answer
+//! then      header lines of the request, a line --, header lines of the response
 //! ```
 
 use std::sync::OnceLock;
@@ -41,7 +41,7 @@ fn configuration(byte: u8) -> &'static FilterConfig {
     &all[usize::from(byte.wrapping_sub(b'a')) % all.len()]
 }
 
-/// Whether everything holds for one answer.
+/// Whether everything holds for one response.
 pub fn check(data: &[u8]) {
     let mut bytes = input::Bytes(data);
     let config = configuration(bytes.byte());

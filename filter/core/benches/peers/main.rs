@@ -3,10 +3,15 @@
 //! answer. The numbers of one run are to be compared with each other, not with those of another
 //! machine; `make bench-core` makes a table of them.
 
+mod agreement;
+#[path = "../../tests/host/mod.rs"]
+mod host;
+
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use divan::{black_box, Bencher};
+use host::Host;
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt, TraceState};
@@ -19,7 +24,7 @@ use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::envelope::client_report::ClientReport;
 use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format};
 use sentry_filter_core::headers::Headers;
-use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
+use sentry_filter_core::host::{Entropy, HostCalls};
 use sentry_filter_core::quantity::Quantity;
 use sentry_filter_core::route::TransactionName;
 use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
@@ -103,25 +108,15 @@ fn request(sentry_trace: Option<&str>) -> Headers {
     Headers::from_pairs(lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
 }
 
-/// Random bytes that count up, a clock that stands still, and no attributes.
-struct Host(u8);
-
-impl RequestHost for Host {
-    fn now_ns(&mut self) -> Result<u64, HostError> {
-        Ok(NOW_NS)
-    }
-
-    fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {
-        for byte in buffer {
-            self.0 = self.0.wrapping_add(1);
-            *byte = self.0;
-        }
-        Ok(())
+fn at_now() -> Host<'static> {
+    Host {
+        now_ns: NOW_NS,
+        ..Host::default()
     }
 }
 
 fn decision(headers: &Headers, config: &FilterConfig) -> TraceDecision {
-    let (mut host, mut entropy) = (Host(0), Entropy::new(0));
+    let (mut host, mut entropy) = (at_now(), Entropy::new(0));
     let mut calls = HostCalls::new(&mut host, &mut entropy);
     decide(headers, &config.trace, Limits::NONE, None, &mut calls)
 }
@@ -142,7 +137,7 @@ impl Recorded {
         )));
         let mut worker = Worker::alone(config.clone());
         let headers = request(Some(SENTRY_TRACE));
-        let outcome = worker.on_request(&headers, &mut Host(0));
+        let outcome = worker.on_request(&headers, &mut at_now());
         let mut span = *outcome.request.span.expect("a recorded span");
         // Parts of a second that are the same as a floating-point number, as which Sentry's types
         // have a time.
@@ -226,88 +221,6 @@ fn written(envelope: &Envelope) -> Vec<u8> {
         .to_writer(&mut bytes)
         .expect("memory takes everything");
     bytes
-}
-
-/// That both do the same job.
-mod agreement {
-    use super::*;
-
-    pub fn assert_all() {
-        headers();
-        spans();
-    }
-
-    fn headers() {
-        let ours = SentryTrace::parse(SENTRY_TRACE.as_bytes()).expect("a good header");
-        let theirs = TracePropagationContext::try_from_headers([("sentry-trace", SENTRY_TRACE)]);
-        let theirs = theirs.expect("a good header");
-        assert_eq!(ours.to_value(), theirs.sentry_trace_header().into_bytes());
-
-        let ours = Traceparent::parse(TRACEPARENT.as_bytes()).expect("a good header");
-        let propagator = TraceContextPropagator::new();
-        let context = propagator.extract(&carrier("traceparent", TRACEPARENT));
-        let mut injected = HashMap::from([]);
-        propagator.inject_context(&context, &mut injected);
-        let theirs = injected.get("traceparent").map(|value| value.as_bytes());
-        assert_eq!(Some(ours.to_value().as_slice()), theirs);
-        assert_eq!(
-            context.span().span_context().trace_id().to_string(),
-            TRACE_ID
-        );
-
-        assert!(tracestate::is_valid(std::iter::once(TRACESTATE.as_bytes())));
-        let theirs = TraceState::from_str(TRACESTATE).expect("a good header");
-        assert_eq!(theirs.header(), TRACESTATE);
-
-        for members in MEMBERS {
-            let value = baggage_value(members);
-            let ours = read_baggage(&value);
-            let theirs = BaggagePropagator::new().extract(&carrier("baggage", &value));
-            assert_eq!(theirs.baggage().len(), members);
-            assert_eq!((ours.malformed(), ours.is_over_limits()), (0, false));
-            let written = ours.write(SentryMembers::Kept).value;
-            assert_eq!(written.as_deref(), Some(value.as_bytes()));
-            let dsc = Dsc::frozen(ours.sentry());
-            for key in ["trace_id", "public_key", "sample_rate", "environment"] {
-                let theirs = theirs.baggage().get(format!("sentry-{key}"));
-                assert_eq!(dsc.get(key), theirs.map(|value| value.as_str()), "{key}");
-            }
-        }
-
-        let ours = Dsn::parse(DSN).expect("a good DSN");
-        let theirs: sentry_types::Dsn = DSN.parse().expect("a good DSN");
-        assert_eq!(&**ours.public_key(), theirs.public_key());
-        assert_eq!(
-            theirs.envelope_api_url().path(),
-            ours.envelope_path().as_str()
-        );
-    }
-
-    fn spans() {
-        let recorded = Recorded::new("otlp");
-        let post = recorded.post(&mut EncodeBuffers::default());
-        let theirs = recorded.as_otlp();
-        let spans = &theirs.resource_spans[0].scope_spans[0].spans;
-        assert_eq!(spans.len(), 2);
-        assert!(spans[0].attributes.len() > 10);
-        assert_eq!(theirs.encode_to_vec(), post, "the same bytes");
-
-        let recorded = Recorded::new("transaction");
-        let theirs = recorded.as_envelope();
-        let items: Vec<_> = theirs.items().collect();
-        let [EnvelopeItem::Transaction(transaction)] = items.as_slice() else {
-            panic!("not one transaction: {items:?}");
-        };
-        assert_eq!(transaction.spans.len(), 1);
-        assert!(!transaction.spans[0].data.is_empty());
-        assert_eq!(Envelope::from_slice(&written(&theirs)).ok(), Some(theirs));
-
-        let theirs = report_as_envelope();
-        assert!(matches!(
-            theirs.items().next(),
-            Some(EnvelopeItem::ClientReport(_))
-        ));
-    }
 }
 
 // === Parsers ===

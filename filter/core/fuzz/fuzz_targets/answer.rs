@@ -1,4 +1,0 @@
-//! `answer::check` on arbitrary bytes.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sentry_filter_fuzz::answer::check(data));
