@@ -102,6 +102,13 @@ impl Timing {
         moments: [0; Moment::COUNT],
         is_known: [0; Moment::COUNT],
     };
+
+    /// A moment, if it is known.
+    pub fn get(&self, moment: Moment) -> Option<i64> {
+        let place = moment as usize;
+        let is_known = *self.is_known.get(place)? != 0;
+        is_known.then_some(*self.moments.get(place)?)
+    }
 }
 
 /// Which moment of [`Timing`], as far as the filter asks for them.
@@ -230,8 +237,6 @@ macro_rules! callbacks {
 callbacks! {
     /// Level and text of a line in Envoy's log.
     fn log(u32, ModuleBuffer);
-    /// Whether the log takes lines of a level.
-    fn log_enabled(u32) -> bool;
     /// How many workers there are; on the main thread only.
     fn get_concurrency() -> u32;
     /// Whether Envoy only checks its configuration; on the main thread only.
@@ -268,8 +273,6 @@ callbacks! {
     fn http_set_header(*mut c_void, u32, ModuleBuffer, ModuleBuffer) -> bool;
     /// Stream, map, name, value: one more line.
     fn http_add_header(*mut c_void, u32, ModuleBuffer, ModuleBuffer) -> bool;
-    /// Lets Envoy match the route again.
-    fn http_clear_route_cache(*mut c_void);
     /// Stream, attribute, where the text goes.
     fn http_filter_get_attribute_string(*mut c_void, u32, *mut EnvoyBuffer) -> bool;
     /// Stream, attribute, where the number goes.
@@ -280,8 +283,6 @@ callbacks! {
     fn http_get_timing_info(*mut c_void, *mut Timing);
     /// Stream, name, value.
     fn http_set_filter_state_bytes(*mut c_void, ModuleBuffer, ModuleBuffer) -> bool;
-    /// Stream, name, where the value goes.
-    fn http_get_filter_state_bytes(*mut c_void, ModuleBuffer, *mut EnvoyBuffer) -> bool;
     /// Stream, source, namespace: how many keys there are.
     fn http_get_metadata_keys_count(*mut c_void, u32, ModuleBuffer) -> usize;
     /// Stream, source, namespace, key, where the text goes.

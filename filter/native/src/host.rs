@@ -9,10 +9,21 @@ use std::sync::OnceLock;
 use std::thread::{self, ThreadId};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use log::Level;
+
 use crate::abi::{self, EnvoyBuffer, EnvoyHeader, ModuleBuffer, ModuleHeader};
 
 pub use config::{Bootstrap, Callout, CompletionCallback, ConfigHandle, MetricId, Scheduler};
 pub use stream::StreamHandle;
+
+/// Envoy's number of a severity.
+pub fn level(severity: Level) -> u32 {
+    match severity {
+        Level::Error => abi::level::ERROR,
+        Level::Warn => abi::level::WARN,
+        Level::Info | Level::Debug | Level::Trace => abi::level::INFO,
+    }
+}
 
 /// Writes a line into Envoy's log, or to standard error where Envoy has no such callback.
 pub fn log(level: u32, line: &str) {
@@ -59,6 +70,11 @@ pub fn concurrency() -> usize {
         .and_then(|count| usize::try_from(count).ok())
         .unwrap_or(1)
         .max(1)
+}
+
+/// Whether Envoy tells the moments of a stream (1.40).
+pub fn tells_times() -> bool {
+    abi::callbacks().http_get_timing_info.is_some()
 }
 
 /// Whether Envoy only checks its configuration.

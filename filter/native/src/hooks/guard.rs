@@ -81,8 +81,9 @@ pub mod failpoints {
         armed(Vec::clear);
     }
 
+    /// A place where a test may have asked for a panic.
     #[allow(clippy::panic, reason = "what a test asks for")]
-    pub(super) fn pass(hook: &str) {
+    pub(crate) fn pass(hook: &str) {
         if armed(|names| names.iter().any(|name| name == hook || name == "all")) {
             panic!("as a test has asked for, in {hook}");
         }

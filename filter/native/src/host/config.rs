@@ -3,6 +3,8 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use sentry_filter_core::host::HostError;
+
 use super::module_header;
 use crate::abi::{self, Completion, ModuleBuffer, ModuleHeader};
 
@@ -98,7 +100,7 @@ impl ConfigHandle {
     }
 
     /// Begins a callout, on the main thread: Envoy's number of it, or its reason.
-    pub fn post(self, callout: &Callout<'_>) -> Result<u64, u32> {
+    pub fn post(self, callout: &Callout<'_>) -> Result<u64, HostError> {
         let callback = abi::callbacks().http_filter_config_http_callout;
         // SAFETY: the configuration is there.
         unsafe { post_with(callback, self.0, callout) }
@@ -112,11 +114,6 @@ impl Bootstrap {
     /// As for [`ConfigHandle::new`].
     pub unsafe fn new(raw: *mut c_void) -> Self {
         Self(raw)
-    }
-
-    /// Whether it is this one of Envoy's.
-    pub fn is(self, raw: *mut c_void) -> bool {
-        ptr::eq(self.0, raw)
     }
 
     /// Lets Envoy go on with its start.
@@ -163,7 +160,7 @@ impl Bootstrap {
     }
 
     /// Begins a callout, on the main thread: Envoy's number of it, or its reason.
-    pub fn post(self, callout: &Callout<'_>) -> Result<u64, u32> {
+    pub fn post(self, callout: &Callout<'_>) -> Result<u64, HostError> {
         let callback = abi::callbacks().bootstrap_extension_http_callout;
         // SAFETY: the configuration is there.
         unsafe { post_with(callback, self.0, callout) }
@@ -199,8 +196,8 @@ unsafe fn post_with(
     post: Option<Post>,
     raw: *mut c_void,
     callout: &Callout<'_>,
-) -> Result<u64, u32> {
-    let post = post.ok_or(u32::MAX)?;
+) -> Result<u64, HostError> {
+    let post = post.ok_or(HostError::Unavailable)?;
     let headers: Vec<_> = callout.headers.iter().copied().map(module_header).collect();
     let mut id = 0;
     // SAFETY: all that is pointed to lives until the call returns, and Envoy copies it.
@@ -217,7 +214,7 @@ unsafe fn post_with(
     };
     match result {
         abi::CALLOUT_BEGUN => Ok(id),
-        reason => Err(reason),
+        status => Err(HostError::Refused(status)),
     }
 }
 

@@ -4,18 +4,16 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use sentry_filter_core::headers::{HeaderAddition, HeaderMutation, Headers};
+use sentry_filter_core::host::HostError;
 
 use super::{bytes, line};
 use crate::abi::{self, header_type, EnvoyBuffer, EnvoyHeader, ModuleBuffer, Timing};
+use crate::route::RouteConfig;
 
 /// How many header lines are read without asking for memory.
 const USUAL_LINES: usize = 64;
 /// More header lines than Envoy lets any message have.
 const MAX_LINES: usize = 1 << 16;
-
-/// Envoy did not do what it was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused;
 
 /// A stream of Envoy's, for as long as the hook runs that it was given to.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +22,15 @@ pub struct StreamHandle<'hook> {
     hook: PhantomData<&'hook ()>,
 }
 
+/// The status of a call that was refused: this ABI tells no reason.
+const REFUSED: HostError = HostError::Refused(0);
+
 /// What a callback answers that says whether it was done.
-fn done(is_done: Option<bool>) -> Result<(), Refused> {
+fn done(is_done: Option<bool>) -> Result<(), HostError> {
     match is_done {
         Some(true) => Ok(()),
-        _ => Err(Refused),
+        Some(false) => Err(REFUSED),
+        None => Err(HostError::Unavailable),
     }
 }
 
@@ -55,20 +57,21 @@ impl<'hook> StreamHandle<'hook> {
     }
 
     /// The request's headers. No request is without any.
-    pub fn request_headers(self) -> Result<Headers, Refused> {
-        self.headers(header_type::REQUEST)?.ok_or(Refused)
+    pub fn request_headers(self) -> Result<Headers, HostError> {
+        self.headers(header_type::REQUEST)?
+            .ok_or(HostError::Malformed)
     }
 
     /// The response's headers; `None` where there is no response.
-    pub fn response_headers(self) -> Result<Option<Headers>, Refused> {
+    pub fn response_headers(self) -> Result<Option<Headers>, HostError> {
         self.headers(header_type::RESPONSE)
     }
 
-    fn headers(self, map: u32) -> Result<Option<Headers>, Refused> {
+    fn headers(self, map: u32) -> Result<Option<Headers>, HostError> {
         let callbacks = abi::callbacks();
         let (Some(size), Some(get)) = (callbacks.http_get_headers_size, callbacks.http_get_headers)
         else {
-            return Err(Refused);
+            return Err(HostError::Unavailable);
         };
         // SAFETY: the stream is there while its hook runs.
         let count = unsafe { size(self.raw, map) };
@@ -79,7 +82,7 @@ impl<'hook> StreamHandle<'hook> {
         let mut many;
         let lines = match usual.get_mut(..count) {
             Some(lines) => lines,
-            None if count > MAX_LINES => return Err(Refused),
+            None if count > MAX_LINES => return Err(HostError::Malformed),
             None => {
                 many = vec![EnvoyHeader::NONE; count];
                 many.as_mut_slice()
@@ -91,8 +94,13 @@ impl<'hook> StreamHandle<'hook> {
             true => Ok(Some(Headers::from_pairs(
                 lines.iter().map(|one| unsafe { line(one) }),
             ))),
-            false => Err(Refused),
+            false => Err(REFUSED),
         }
+    }
+
+    /// The first value of a header of the request.
+    pub fn request_header(self, name: &str) -> Option<&'hook [u8]> {
+        self.header(header_type::REQUEST, name)
     }
 
     /// The first value of a header of the response.
@@ -110,14 +118,22 @@ impl<'hook> StreamHandle<'hook> {
         let mut value = EnvoyBuffer::NONE;
         let key = ModuleBuffer::new(name.as_bytes());
         // SAFETY: the name lives until the call returns, and the value may be written to.
-        let is_there =
-            unsafe { get(self.raw, map, key, &mut value, 0, std::ptr::null_mut::<usize>()) };
+        let is_there = unsafe {
+            get(
+                self.raw,
+                map,
+                key,
+                &mut value,
+                0,
+                std::ptr::null_mut::<usize>(),
+            )
+        };
         // SAFETY: the value is Envoy's of this hook.
         is_there.then(|| unsafe { bytes(value) })
     }
 
     /// Changes the request's headers; only while they are being delivered.
-    pub fn mutate_request_headers(self, mutation: &HeaderMutation) -> Result<(), Refused> {
+    pub fn mutate_request_headers(self, mutation: &HeaderMutation) -> Result<(), HostError> {
         let (name, value) = match mutation {
             HeaderMutation::Set { name, value } => (name, ModuleBuffer::new(value)),
             HeaderMutation::Remove { name } => (name, ModuleBuffer::NONE),
@@ -125,32 +141,16 @@ impl<'hook> StreamHandle<'hook> {
         let set = abi::callbacks().http_set_header;
         let name = ModuleBuffer::new(name.as_bytes());
         // SAFETY: name and value live until the call returns, and Envoy copies them.
-        let is_set = set.map(|set| unsafe { set(self.raw, header_type::REQUEST, name, value) });
-        // A header that is to go and was not there is none that was refused.
-        match mutation {
-            HeaderMutation::Remove { .. } => is_set.map(|_| ()).ok_or(Refused),
-            HeaderMutation::Set { .. } => done(is_set),
-        }
+        done(set.map(|set| unsafe { set(self.raw, header_type::REQUEST, name, value) }))
     }
 
     /// Adds a line to the response's headers; only while they are being delivered.
-    pub fn add_response_header(self, addition: &HeaderAddition) -> Result<(), Refused> {
+    pub fn add_response_header(self, addition: &HeaderAddition) -> Result<(), HostError> {
         let HeaderAddition { name, value } = addition;
         let add = abi::callbacks().http_add_header;
-        let (name, value) = (
-            ModuleBuffer::new(name.as_bytes()),
-            ModuleBuffer::new(value),
-        );
+        let (name, value) = (ModuleBuffer::new(name.as_bytes()), ModuleBuffer::new(value));
         // SAFETY: name and value live until the call returns, and Envoy copies them.
         done(add.map(|add| unsafe { add(self.raw, header_type::RESPONSE, name, value) }))
-    }
-
-    /// Lets Envoy match the route again.
-    pub fn clear_route_cache(self) {
-        if let Some(clear) = abi::callbacks().http_clear_route_cache {
-            // SAFETY: the stream is there while its hook runs.
-            unsafe { clear(self.raw) }
-        }
     }
 
     /// An attribute that is a number; `None` where Envoy does not have it.
@@ -187,23 +187,11 @@ impl<'hook> StreamHandle<'hook> {
     }
 
     /// Puts a value into the stream's filter state, where access logs find it.
-    pub fn set_filter_state(self, name: &str, value: &[u8]) -> Result<(), Refused> {
+    pub fn set_filter_state(self, name: &str, value: &[u8]) -> Result<(), HostError> {
         let set = abi::callbacks().http_set_filter_state_bytes;
-        let (name, value) = (
-            ModuleBuffer::new(name.as_bytes()),
-            ModuleBuffer::new(value),
-        );
+        let (name, value) = (ModuleBuffer::new(name.as_bytes()), ModuleBuffer::new(value));
         // SAFETY: name and value live until the call returns, and Envoy copies them.
         done(set.map(|set| unsafe { set(self.raw, name, value) }))
-    }
-
-    /// A value of the stream's filter state; `None` where there is none.
-    pub fn filter_state(self, name: &str) -> Option<&'hook [u8]> {
-        let get = abi::callbacks().http_get_filter_state_bytes?;
-        let mut value = EnvoyBuffer::NONE;
-        let name = ModuleBuffer::new(name.as_bytes());
-        // SAFETY: the buffer may be written to, and what it tells is Envoy's of this hook.
-        unsafe { get(self.raw, name, &mut value).then(|| bytes(value)) }
     }
 
     /// Whether the stream's route has metadata in a namespace.
@@ -231,8 +219,7 @@ impl<'hook> StreamHandle<'hook> {
         let (namespace, key) = names(namespace, key);
         let mut number = 0.0;
         // SAFETY: the number may be written to.
-        let is_there =
-            unsafe { get(self.raw, abi::ROUTE_METADATA, namespace, key, &mut number) };
+        let is_there = unsafe { get(self.raw, abi::ROUTE_METADATA, namespace, key, &mut number) };
         is_there.then_some(number)
     }
 
@@ -247,15 +234,13 @@ impl<'hook> StreamHandle<'hook> {
     }
 
     /// What the hook has made of the configuration that the stream's route has for this filter.
-    ///
-    /// # Safety
-    /// Whatever a route configuration's hook has given Envoy is a `T`.
-    pub unsafe fn route_config<T>(self) -> Option<&'hook T> {
+    pub fn route_config(self) -> Option<&'hook RouteConfig> {
         let get = abi::callbacks().get_most_specific_route_config?;
         // SAFETY: the stream is there while its hook runs.
         let config = unsafe { get(self.raw) };
-        // SAFETY: the caller promises the type; the route keeps it while the stream has the route.
-        unsafe { config.cast::<T>().as_ref() }
+        // SAFETY: the hook for the configurations of routes gives Envoy nothing else, and the route
+        // keeps it while the stream has the route.
+        unsafe { config.cast::<RouteConfig>().as_ref() }
     }
 }
 
