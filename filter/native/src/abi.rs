@@ -118,10 +118,6 @@ pub enum Moment {
     Start = 0,
     /// The connection to the upstream was begun.
     UpstreamConnectStart = 6,
-    /// The connection to the upstream was there.
-    UpstreamConnectEnd = 7,
-    /// The TLS handshake with the upstream was done.
-    UpstreamHandshakeEnd = 8,
     /// The first byte went to the upstream.
     UpstreamFirstSent = 9,
     /// The last byte came from the upstream.

@@ -17,6 +17,8 @@ pub struct Call<'a> {
     handle: StreamHandle<'a>,
     /// When the stream began by the filter's own clock, where Envoy does not tell; 0 if it does.
     started_ns: u64,
+    /// When the filter let the request go, as far as it was asked; 0 if not.
+    now_ns: u64,
     /// What the stream may be the successor of.
     redirect: Option<Redirect>,
     timing: Option<Timing>,
@@ -28,6 +30,7 @@ impl<'a> Call<'a> {
         Self {
             handle,
             started_ns,
+            now_ns: 0,
             redirect,
             timing: None,
         }
@@ -53,15 +56,26 @@ impl<'a> Call<'a> {
         to.checked_sub(from)
     }
 
-    /// How long the request waited for a connection that was made for it. How long it waited for
-    /// one that was busy, Envoy does not tell.
+    /// How long the request waited for its connection, if that was opened since the filter let it
+    /// go. How long it waited for one that was there and busy, Envoy does not tell.
     fn connect_ns(&mut self) -> Option<i64> {
-        let start = self.moment(Moment::UpstreamConnectStart)?;
-        let end = self
-            .moment(Moment::UpstreamHandshakeEnd)
-            .or_else(|| self.moment(Moment::UpstreamConnectEnd))?;
-        // Else it was there before the request.
-        end.checked_sub(start).filter(|_| start >= 0)
+        let opened = self.moment(Moment::UpstreamConnectStart)?;
+        let opened_ns = self.start_ns()?.checked_add(opened)?;
+        if self.now_ns == 0 || opened_ns < signed(self.now_ns)? {
+            return None;
+        }
+        self.moment(Moment::UpstreamFirstSent)?.checked_sub(opened)
+    }
+
+    /// The last time that was asked for.
+    pub fn last_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The hook of a stream that was let go at a time.
+    pub fn let_go_at(mut self, now_ns: u64) -> Self {
+        self.now_ns = now_ns;
+        self
     }
 
     /// What the client says of its body, which Envoy's attribute takes its word for in Wasm.
@@ -90,7 +104,8 @@ fn signed(number: u64) -> Option<i64> {
 
 impl RequestHost for Call<'_> {
     fn now_ns(&mut self) -> Result<u64, HostError> {
-        Ok(host::now_ns())
+        self.now_ns = host::now_ns();
+        Ok(self.now_ns)
     }
 
     fn fill_random(&mut self, buffer: &mut [u8]) -> Result<(), HostError> {

@@ -18,6 +18,8 @@ pub struct Stream {
     state: StreamState,
     /// When it began, where Envoy cannot tell; 0 if it can.
     started_ns: u64,
+    /// When its request was let go; 0 if nobody asks for that.
+    let_go_ns: u64,
     /// What it may be the successor of.
     redirect: Option<Redirect>,
 }
@@ -49,6 +51,7 @@ impl Stream {
             worker,
             state: StreamState::Unseen,
             started_ns: 0,
+            let_go_ns: 0,
         }
     }
 
@@ -71,6 +74,7 @@ impl Stream {
         let outcome = self
             .worker
             .with_tracer(|tracer| tracer.on_request(&headers, &mut call));
+        self.let_go_ns = call.last_ns();
         for mutation in &outcome.mutations {
             refused.count(handle.mutate_request_headers(mutation));
         }
@@ -112,9 +116,10 @@ impl Stream {
             worker,
             state,
             started_ns,
+            let_go_ns,
             ..
         } = self;
-        let mut call = Call::new(handle, *started_ns, None);
+        let mut call = Call::new(handle, *started_ns, None).let_go_at(*let_go_ns);
         let outcome = worker.end(|tracer| tracer.on_end(state, &mut call));
         if let Some((token, start_ns)) = outcome.redirect_token.zip(call.start_ns()) {
             worker.set_redirect(Redirect { token, start_ns });
