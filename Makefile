@@ -56,7 +56,7 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh native
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh $(ARCH)
 
-run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
+run: $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
 	@$(PYTHON) tests/scene/run.py
 
 test: check test-unit test-host test-native test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sentry_filter_core::export::metrics::{Metric, MetricKind};
 use sentry_filter_core::host::HostError;
@@ -20,7 +20,7 @@ use crate::ticker::Ticker;
 const TICK: Duration = Duration::from_millis(250);
 
 /// Longer than exporters wait: Envoy is let go whatever keeps one of them.
-const LONGEST: Duration = Duration::from_secs(65);
+const LONGEST_NS: u64 = 65_000_000_000;
 
 static CURRENT: Mutex<Option<Arc<Boot>>> = Mutex::new(None);
 static HAS_SAID_MISSING: AtomicBool = AtomicBool::new(false);
@@ -62,7 +62,7 @@ struct State {
     ticker: Option<Ticker>,
     completion: Option<CompletionCallback>,
     /// When Envoy has asked for its end.
-    since: Option<Instant>,
+    since_ns: Option<u64>,
 }
 
 impl Boot {
@@ -179,7 +179,7 @@ impl Boot {
         let configurations = {
             let mut state = lock(&self.state);
             state.completion = Some(completion);
-            state.since = Some(Instant::now());
+            state.since_ns = Some(host::now_ns());
             state.configurations.clone()
         };
         for configuration in configurations.iter().filter_map(Weak::upgrade) {
@@ -209,7 +209,8 @@ impl Boot {
             configuration.is_none_or(|configuration| configuration.is_idle())
         };
         let all_done = state.adopted.is_empty() && state.configurations.iter().all(is_done);
-        let is_late = state.since.is_some_and(|since| since.elapsed() > LONGEST);
+        let passed_ns = |since_ns: u64| host::now_ns().saturating_sub(since_ns);
+        let is_late = state.since_ns.is_some_and(|since_ns| passed_ns(since_ns) > LONGEST_NS);
         let completion = match all_done || is_late {
             true => state.completion.take(),
             false => None,

@@ -35,6 +35,7 @@ pub fn log(level: u32, line: &str) {
 }
 
 /// The time in nanoseconds since the epoch; the epoch if the clock is before it.
+#[allow(clippy::disallowed_methods, reason = "this is the host")]
 pub fn now_ns() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     since_epoch

@@ -26,6 +26,9 @@ pub struct Callout {
     pub timeout_ms: u64,
 }
 
+/// The result and the headers of an answer that comes at once.
+type Inline = (u32, Vec<(String, String)>);
+
 /// What Envoy has of either: it is never given back, so that what is used too late is seen.
 #[derive(Default)]
 pub(crate) struct State {
@@ -39,7 +42,7 @@ pub(crate) struct State {
     is_extension: bool,
     pub(crate) signals: Mutex<u32>,
     /// Answers that come before the callout that they are for has returned.
-    inline: Mutex<Option<(u32, Vec<(String, String)>)>>,
+    inline: Mutex<Option<Inline>>,
 }
 
 impl State {

@@ -50,7 +50,7 @@ fn a_request_is_told_its_trace_recorded_and_posted() {
     assert!(trace.ends_with("-1"), "{trace}");
     assert_eq!(
         stream.filter_state["sentry.trace_id"],
-        trace[..32].as_bytes()
+        &trace.as_bytes()[..32]
     );
     assert_eq!(stream.response_headers(&[(":status", "200")]), 0);
     stream.end();

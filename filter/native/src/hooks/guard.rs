@@ -60,7 +60,8 @@ pub mod failpoints {
 
     fn armed<T>(act: impl FnOnce(&mut Vec<String>) -> T) -> T {
         FROM_ENVIRONMENT.get_or_init(|| {
-            let names = env::var("SENTRY_FILTER_PANIC_IN").unwrap_or_default();
+            let names = env::var_os("SENTRY_FILTER_PANIC_IN").unwrap_or_default();
+            let names = names.to_string_lossy();
             let names = names.split(',').filter(|name| !name.is_empty());
             lock().extend(names.map(str::to_owned));
         });
