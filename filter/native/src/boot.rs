@@ -210,7 +210,9 @@ impl Boot {
         };
         let all_done = state.adopted.is_empty() && state.configurations.iter().all(is_done);
         let passed_ns = |since_ns: u64| host::now_ns().saturating_sub(since_ns);
-        let is_late = state.since_ns.is_some_and(|since_ns| passed_ns(since_ns) > LONGEST_NS);
+        let is_late = state
+            .since_ns
+            .is_some_and(|since_ns| passed_ns(since_ns) > LONGEST_NS);
         let completion = match all_done || is_late {
             true => state.completion.take(),
             false => None,

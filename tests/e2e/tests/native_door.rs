@@ -4,8 +4,8 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use e2e::{
-    door, door::dynamic_module, eventually, Account, Answer, Door, Gateway, GatewayBuilder,
-    Request, Route, SPANS,
+    door, door::dynamic_module, envoy::workspace, eventually, Account, Answer, Door, Gateway,
+    GatewayBuilder, Launch, MiniSentry, Request, Route, Upstream, SPANS,
 };
 use serde_json::{json, Value};
 
@@ -227,4 +227,63 @@ async fn a_panic_in_a_hook_leaves_a_living_envoy_and_an_answered_request() {
         let told = format!("sentry: a panic in {hook} was caught");
         assert!(log.contains(&told) || hook == "tracer", "{hook}");
     }
+}
+
+/// The file that an operator starts from, with the three values changed.
+#[tokio::test]
+async fn the_shipped_file_carries_a_request_to_a_transaction() {
+    let (sentry, upstream) = (MiniSentry::start().await, Upstream::start().await);
+    let text = fs::read_to_string(workspace("envoy/native/envoy.yaml")).expect("the file");
+    let mut file: Value = serde_norway::from_str(&text).expect("YAML");
+    let place = |address: std::net::SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
+    let mut set = |pointer: &str, value: Value| {
+        *file.pointer_mut(pointer).expect(pointer) = value;
+    };
+    const CHAIN: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    set("/admin/address/socket_address/port_value", json!(0));
+    set(
+        "/static_resources/listeners/0/address/socket_address/port_value",
+        json!(0),
+    );
+    let module = json!({"module": {"local": {"filename": dynamic_module()}}});
+    set(
+        "/bootstrap_extensions/0/typed_config/dynamic_module_config",
+        module.clone(),
+    );
+    set(
+        &format!("{CHAIN}/http_filters/0/typed_config/dynamic_module_config"),
+        module,
+    );
+    let config = json!({"dsn": sentry.dsn(), "traces_sample_rate": 1});
+    let config = json!({
+        "@type": "type.googleapis.com/google.protobuf.Struct", "value": config,
+    });
+    set(
+        &format!("{CHAIN}/http_filters/0/typed_config/filter_config"),
+        config,
+    );
+    for (index, address) in [upstream.address(), sentry.address()]
+        .into_iter()
+        .enumerate()
+    {
+        let cluster = format!("/static_resources/clusters/{index}");
+        let endpoint = format!("{cluster}/load_assignment/endpoints/0/lb_endpoints/0/endpoint");
+        set(&format!("{endpoint}/address"), place(address));
+    }
+    // The receiver of the tests speaks neither TLS nor HTTP/2 by ALPN.
+    let receiver = file
+        .pointer_mut("/static_resources/clusters/1")
+        .and_then(Value::as_object_mut)
+        .expect("the second cluster");
+    receiver
+        .retain(|key, _| ["name", "connect_timeout", "load_assignment"].contains(&key.as_str()));
+    let mut envoy = Launch::bootstrap(file.to_string()).start().await;
+    let response = Request::get("/carts/7").send(envoy.address()).await;
+    assert_eq!(response.expect("a response").status, 200);
+    envoy.terminate().await;
+    let segment = sentry.wait_for_segments(1).await.pop().expect("a segment");
+    let log = envoy.log();
+    let line = log.lines().find(|line| line.contains("\"trace_id\""));
+    let line = line.expect("a line of the access log");
+    assert!(line.contains(&segment.server.trace_id), "{line}");
 }
