@@ -151,6 +151,9 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
 
+matrix-native: native ## the dynamic module in the older Envoy that takes it: headers and formats
+	@SENTRY_FILTER_DOOR=native PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS=1.39.3 sh tests/e2e/matrix.sh $(MATRIX_TESTS)
+
 schema: ## write envoy/config.schema.json and the table of options in docs/configuration.md anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema --markdown > $(TARGET_DIR)/options.md
@@ -215,4 +218,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm native run test test-unit test-host test-native test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory
+.PHONY: help build wasm native run test test-unit test-host test-native test-second-host test-e2e test-matrix test-image image dist matrix matrix-native test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

@@ -287,3 +287,26 @@ async fn the_shipped_file_carries_a_request_to_a_transaction() {
     let line = line.expect("a line of the access log");
     assert!(line.contains(&segment.server.trace_id), "{line}");
 }
+
+/// In Wasm Envoy's node is the `server_name` of a configuration without one.
+#[tokio::test]
+async fn the_node_is_not_told() {
+    let gateway = builder(json!({})).await.with_files().start().await;
+    gateway.pass(&Request::get("/")).await;
+    let transaction = gateway.sentry.wait_for(1).await.pop().expect("one");
+    assert_eq!(transaction.text("/server_name"), "");
+    assert_eq!(transaction.text("/environment"), "e2e");
+}
+
+/// Quoted numbers are numbers, since Envoy makes them in a `Struct`; quoted words are none.
+#[tokio::test]
+async fn a_number_may_be_a_text() {
+    let config = json!({"traces_sample_rate": "0.0"});
+    let gateway = builder(config).await.start().await;
+    let seen = gateway.pass(&Request::get("/")).await;
+    assert_eq!(seen.sentry_trace().sampled, Some(false));
+    let config = json!({"traces_sample_rate": "none", "debug": "true"});
+    let log = builder(config).await.expect_refused().await;
+    assert!(log.contains("configuration refused: traces_sample_rate: expected a number"));
+    assert!(log.contains("configuration refused: debug: expected"));
+}
