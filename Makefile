@@ -171,7 +171,7 @@ attack: wasm envoy ## hostile load, beside the same load without the filter: pri
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
 	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
 
-bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
+bench: wasm native envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) -p empty-filter
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) --target-dir $(TARGET_DIR) --manifest-path tests/bench/published-sdk/Cargo.toml
