@@ -75,6 +75,10 @@ test-native: native envoy ## the dynamic module: in an in-process host that does
 	@NATIVE_OUT=$(FAILPOINTS_SO) PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh x86_64 --features failpoints
 	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e --features native $(NATIVE_TESTS)
 
+sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
+	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \
+	RUSTFLAGS="-Zsanitizer=address" rustup run "$$nightly" cargo test --locked -p native-host --target x86_64-unknown-linux-gnu --target-dir $(TARGET_DIR)/sanitize
+
 test-second-host: wasm ## the module in a host that others wrote, on wasmtime (needs the nightly toolchain of filter/tools/nightly.sh: without it skipped aloud, an error in CI)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
 	rustup run "$$nightly" cargo test --locked --manifest-path tests/second-host/Cargo.toml --target-dir $(TARGET_DIR)/second-host
@@ -218,4 +222,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm native run test test-unit test-host test-native test-second-host test-e2e test-matrix test-image image dist matrix matrix-native test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory
+.PHONY: help build wasm native sanitize run test test-unit test-host test-native test-second-host test-e2e test-matrix test-image image dist matrix matrix-native test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory

@@ -8,7 +8,7 @@ use sentry_filter::abi::{
 };
 
 use crate::config::{Callout, State};
-use crate::host::{lock, process, Fault};
+use crate::host::{keep, lock, process, Fault};
 use crate::stream::{Lines, Metadata, Stream};
 
 /// What a header count is that lies.
@@ -202,7 +202,7 @@ unsafe extern "C" fn scheduler_new(config: *mut c_void) -> *mut c_void {
         state,
         is_deleted: false.into(),
     };
-    ptr::from_mut(Box::leak(Box::new(scheduler))).cast()
+    ptr::from_ref(keep(scheduler)).cast_mut().cast()
 }
 
 unsafe extern "C" fn scheduler_commit(scheduler: *mut c_void, event: u64) {

@@ -9,7 +9,7 @@ use std::thread;
 use sentry_filter::abi::{EnvoyBuffer, EnvoyHeader};
 use sentry_filter::hooks::{bootstrap, http};
 
-use crate::host::{lock, process, Host};
+use crate::host::{keep, lock, process, Host};
 
 /// A POST that the module has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +47,10 @@ pub(crate) struct State {
 
 impl State {
     fn new(is_extension: bool) -> &'static Self {
-        Box::leak(Box::new(Self {
+        keep(Self {
             is_extension,
             ..Self::default()
-        }))
+        })
     }
 
     fn raw(&'static self) -> *mut c_void {

@@ -41,6 +41,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps something for ever, where a leak checker finds it.
+pub(crate) fn keep<T: Send + Sync>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let kept: &'static T = Box::leak(Box::new(value));
+    lock(&KEPT).push(std::ptr::from_ref(kept) as usize);
+    kept
+}
+
 pub(crate) fn process() -> &'static Process {
     PROCESS.get_or_init(Process::default)
 }

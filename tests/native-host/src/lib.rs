@@ -11,9 +11,16 @@ mod config;
 mod host;
 mod stream;
 
+use std::sync::atomic::AtomicBool;
+
 pub use config::{Callout, Config, Extension};
 pub use host::{Fault, Host};
 pub use stream::{Metadata, Stream};
+
+/// A flag that stays for ever.
+pub fn flag() -> &'static AtomicBool {
+    host::keep(AtomicBool::new(false))
+}
 
 /// A DSN that nobody has.
 pub const DSN: &str = "https://0123456789abcdef0123456789abcdef@o42.ingest.sentry.example/7";

@@ -1,10 +1,10 @@
 //! The ends of configurations and of the process.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use native_host::{Config, Extension, Fault, Host, Stream, DSN};
+use native_host::{flag, Config, Extension, Fault, Host, Stream, DSN};
 
 fn sampled() -> String {
     format!(
@@ -16,10 +16,6 @@ fn request(config: Config, worker: u32) {
     let mut stream = Stream::new(config, worker);
     stream.request_headers(&[(":method", "GET"), (":path", "/"), (":authority", "a")]);
     stream.end();
-}
-
-fn flag() -> &'static AtomicBool {
-    Box::leak(Box::new(AtomicBool::new(false)))
 }
 
 #[test]
