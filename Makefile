@@ -25,7 +25,16 @@ DIST := $(TARGET_DIR)/dist
 MATRIX_TESTS := --test propagation --test formats
 OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 
+# The dynamic module, and one whose hooks panic when a test asks for it.
+SO := $(TARGET_DIR)/native/libsentry_filter.so
+FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
+# What is asked through the second door, too: where it could differ.
+NATIVE_TESTS := --test native_door --test propagation --test formats --test stream_ends --test vectors --test life_cycle --test transport --test internal_redirects \
+	--test rules --test grpc --test configuration --test answers --test clients_that_leave
+
 export SENTRY_FILTER_WASM := $(WASM)
+export SENTRY_FILTER_SO := $(SO)
+export SENTRY_FILTER_FAILPOINTS_SO := $(FAILPOINTS_SO)
 
 # $(call having,PART,TARGET): installs a part of the system's that not every machine can have. Without it the target is skipped, aloud; in CI that is an error.
 having = sh tests/scene/install.sh $(1); status=$$?; \
@@ -43,10 +52,14 @@ wasm: target ## build the module (target/wasm32-wasip1/release/sentry_filter.was
 	$(CARGO) build --quiet --release --locked --target $(TARGET) -p sentry-filter
 	@WASM_OPT="$(WASM_OPT)" sh filter/tools/optimize.sh $(WASM)
 
-run: wasm envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end)
+native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aarch64: target/native/aarch64)
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh native
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh $(ARCH)
+
+run: $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
+test: check test-unit test-host test-native test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary; the fake Sentry's, the benchmark's
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry
@@ -55,6 +68,16 @@ test-unit: ## the core's and the command's tests, with the tables of tests/vecto
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
+
+test-native: native envoy ## the dynamic module: in an in-process host that does what Envoy never would, and in Envoy
+	$(CARGO) test --locked -p native-host
+	@$(PYTHON) filter/tools/check_native.py $(SO) 2.17 .tools/bin/envoy
+	@NATIVE_OUT=$(FAILPOINTS_SO) PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh x86_64 --features failpoints
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e --features native $(NATIVE_TESTS)
+
+sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
+	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \
+	RUSTFLAGS="-Zsanitizer=address" rustup run "$$nightly" cargo test --locked -p native-host --target x86_64-unknown-linux-gnu --target-dir $(TARGET_DIR)/sanitize
 
 test-second-host: wasm ## the module in a host that others wrote, on wasmtime (needs the nightly toolchain of filter/tools/nightly.sh: without it skipped aloud, an error in CI)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
@@ -99,8 +122,9 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/prometheus,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/native,e2e/prometheus,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
+	$(CARGO) clippy --locked -p sentry-filter-native -p native-host --all-targets -- --deny warnings
 
 circles: ## no file imports another one that imports it
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test imports
@@ -134,6 +158,9 @@ dist: image ## what a release is made of (target/dist): module, schema of the co
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
 
+matrix-native: native ## the dynamic module in the older Envoy that takes it: headers and formats
+	@SENTRY_FILTER_DOOR=native PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS=1.39.3 sh tests/e2e/matrix.sh $(MATRIX_TESTS)
+
 schema: ## write envoy/config.schema.json and the table of options in docs/configuration.md anew, from filter/cli/src/schema.rs
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema --markdown > $(TARGET_DIR)/options.md
@@ -151,7 +178,7 @@ attack: wasm envoy ## hostile load, beside the same load without the filter: pri
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
 	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
 
-bench: wasm envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
+bench: wasm native envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) -p empty-filter
 	@$(CARGO) build --quiet --release --locked --target $(TARGET) --target-dir $(TARGET_DIR) --manifest-path tests/bench/published-sdk/Cargo.toml
@@ -202,4 +229,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native

@@ -20,8 +20,10 @@ from measure import OUTPUT, ROOT, Bench, Load, Window, into_page, machine, numbe
 # The floors and goals of the project: what, by whom, against whom, at most (docs/spec/filter.md
 # §10).
 ADDED_AT_MOST = [("otlp", "otel+upstream", 0.50, 0.35), ("transaction", "otel+upstream", 0.95, 0.80),
-                 ("unsampled", "empty", 1.6, 1.2), ("forwarded", "empty", 1.6, 1.2)]
-THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80)]
+                 ("unsampled", "empty", 1.6, 1.2), ("forwarded", "empty", 1.6, 1.2),
+                 ("dynamic-otlp", "otel+upstream", 0.45, 0.30), ("dynamic-otlp", "otel-batched", 0.60, 0.40),
+                 ("dynamic-unsampled", "otel+upstream", 0.20, 0.10)]
+THROUGHPUT_AT_LEAST = [("otlp", "none", 0.70, 0.80), ("dynamic-otlp", "none", 0.80, 0.90)]
 
 
 class Race(Bench):
@@ -119,7 +121,7 @@ def draw(bench: Race, windows: dict[str, list[Window]], note: str, file: Path) -
     names.sort(key=lambda name: bench.added(windows, name), reverse=True)
     figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(names) + 1.2))
     values = [bench.added(windows, name) for name in names]
-    native = ("otel", "otel+upstream", "zipkin", "lua")
+    native = ("otel", "otel+upstream", "otel-batched", "zipkin", "lua")
     bars = axes.barh(names, values, color=["#9aa0a6" if name in native else "#6c5fc7" for name in names])
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set_xlabel("µs of CPU a request, added to Envoy without a filter")
@@ -132,11 +134,12 @@ def draw(bench: Race, windows: dict[str, list[Window]], note: str, file: Path) -
 def chosen() -> list[Contestant]:
     baseline = os.environ.get("BASELINE_WASM")
     module = Path(os.environ["SENTRY_FILTER_WASM"])
-    for file in [module, *([Path(baseline)] if baseline else [])]:
+    library = Path(os.environ["SENTRY_FILTER_SO"])
+    for file in [module, library, *([Path(baseline)] if baseline else [])]:
         if not file.is_file():
             raise BenchError(f"there is no module {file}")
     empty, trimmed = module.with_name("published_sdk.wasm"), module.with_name("empty_filter.wasm")
-    everyone = everybody(module, empty, trimmed, Path(baseline).resolve() if baseline else None)
+    everyone = everybody(module, library, empty, trimmed, Path(baseline).resolve() if baseline else None)
     only = [name for name in (os.environ.get("ONLY") or "").split(",") if name]
     unknown = set(only) - {each.name for each in everyone}
     if unknown:

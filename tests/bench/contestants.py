@@ -15,6 +15,8 @@ BROWSER = {
 }
 TRACED = {"sentry-trace": TRACE, "baggage": BAGGAGE}
 FILTER = "wasmcustom.sentry_filter."
+DYNAMIC_FILTER = "dynamicmodulescustom.sentry_filter."
+DSN = "http://49d0f7386ad645858ae85020e393bef3@receiver.example/1"
 ENVOY = "type.googleapis.com/envoy."
 
 
@@ -31,6 +33,9 @@ class Contestant:
     spans: int = 0
     sent: str | None = None
     lost: str | None = None
+    # What lives as long as Envoy, and what of Envoy's runtime is not the default.
+    extensions: list = field(default_factory=list)
+    runtime: dict = field(default_factory=dict)
     # Who has the same requests and no filter: what is added is added to that.
     beside: str = "none"
 
@@ -49,9 +54,7 @@ def wasm(module: Path, configuration: dict | None = None) -> dict:
 
 
 def filter_of(module: Path, name: str, what: str, rate: float, headers: dict | None = None, **configuration) -> Contestant:
-    configuration = {
-        "dsn": "http://49d0f7386ad645858ae85020e393bef3@receiver.example/1", "traces_sample_rate": rate, **configuration
-    }
+    configuration = {"dsn": DSN, "traces_sample_rate": rate, **configuration}
     contestant = Contestant(name, what, [wasm(module, configuration)], headers=headers or {}, forwards="sentry-trace")
     contestant.beside = "none-traced" if headers else "none"
     contestant.sent, contestant.lost = FILTER + "spans_sent", FILTER + "spans_discarded."
@@ -73,7 +76,36 @@ def ours(module: Path) -> list[Contestant]:
     ]
 
 
-def opentelemetry(name: str, what: str, with_upstream: bool) -> Contestant:
+def dynamic(module: Path, name: str, what: str, rate: float, **configuration) -> Contestant:
+    """The same filter through Envoy's other door."""
+    text = json.dumps({"dsn": DSN, "traces_sample_rate": rate, **configuration})
+    loaded = {"module": {"local": {"filename": str(module)}}}
+    config = {
+        "@type": ENVOY + "extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config": loaded,
+        "filter_name": "sentry",
+        "filter_config": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text},
+    }
+    extension = {
+        "@type": ENVOY + "extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension",
+        "dynamic_module_config": loaded,
+        "extension_name": "sentry",
+    }
+    return Contestant(
+        name, f"this filter as a dynamic module, {what}", [{"name": "sentry", "typed_config": config}],
+        extensions=[{"name": "envoy.bootstrap.dynamic_modules", "typed_config": extension}],
+        forwards="sentry-trace", spans=2 if rate else 0, sent=DYNAMIC_FILTER + "spans_sent", lost=DYNAMIC_FILTER + "spans_discarded.",
+    )
+
+
+def dynamics(module: Path) -> list[Contestant]:
+    def recorded(transport: str) -> Contestant:
+        return dynamic(module, f"dynamic-{transport}", f"every request recorded, `{transport}`", 1, transport={"format": transport})
+
+    return [dynamic(module, "dynamic-unsampled", "begins traces and samples none", 0), recorded("otlp"), recorded("transaction")]
+
+
+def opentelemetry(name: str, what: str, with_upstream: bool, **runtime: int) -> Contestant:
     grpc = {"envoy_grpc": {"cluster_name": "sentry"}, "timeout": "5s"}
     provider = {
         "name": "envoy.tracers.opentelemetry",
@@ -86,7 +118,7 @@ def opentelemetry(name: str, what: str, with_upstream: bool) -> Contestant:
     tracing = {"provider": provider, "spawn_upstream_span": with_upstream}
     return Contestant(
         name, what, tracing=tracing, forwards="traceparent", spans=1 + with_upstream, sent="tracing.opentelemetry.spans_sent",
-        lost="tracing.opentelemetry.spans_dropped",
+        lost="tracing.opentelemetry.spans_dropped", runtime={f"tracing.opentelemetry.{key}": value for key, value in runtime.items()},
     )
 
 
@@ -129,7 +161,7 @@ end
     )
 
 
-def everybody(module: Path, empty: Path, trimmed: Path, baseline: Path | None) -> list[Contestant]:
+def everybody(module: Path, library: Path, empty: Path, trimmed: Path, baseline: Path | None) -> list[Contestant]:
     filters = ours(module)
     if baseline:
         for contestant in ours(baseline):
@@ -142,8 +174,11 @@ def everybody(module: Path, empty: Path, trimmed: Path, baseline: Path | None) -
         Contestant("empty", "a Wasm filter that does nothing, on the SDK as it is published", [wasm(empty)]),
         Contestant("trimmed", "the same, without the callbacks that it has no use for, as in this filter", [wasm(trimmed)]),
         *filters,
+        *dynamics(library),
         opentelemetry("otel", "Envoy's OpenTelemetry tracer", False),
         opentelemetry("otel+upstream", "Envoy's OpenTelemetry tracer, with `spawn_upstream_span`", True),
+        # Its default is a POST for every five spans.
+        opentelemetry("otel-batched", "the same, with `min_flush_spans` 512, as this filter batches", True, min_flush_spans=512),
         zipkin(),
         lua(),
     ]

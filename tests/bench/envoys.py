@@ -64,7 +64,7 @@ class Envoy:
     def stats(self) -> dict[str, int]:
         lines = (line.rpartition(": ") for line in self.get("/stats?type=Counters").splitlines())
         stats = {name: int(value) for name, _, value in lines}
-        lines = (line.rpartition(": ") for line in self.get("/stats?filter=wasmcustom&type=Gauges").splitlines())
+        lines = (line.rpartition(": ") for line in self.get("/stats?filter=sentry_filter&type=Gauges").splitlines())
         return stats | {name: int(value) for name, _, value in lines}
 
     def cpu_seconds(self) -> float:
@@ -97,7 +97,11 @@ def gateway(contestant: Contestant, behind: Envoy, routes: int = 1) -> dict:
     }
     manager = {key: value for key, value in manager.items() if value is not None}
     clusters = [cluster("upstream", behind.ports["service"], http2=False), cluster("sentry", behind.ports["receiver"], http2=True)]
-    return bootstrap([listener("gateway", manager, contestant.filters)], clusters)
+    whole = bootstrap([listener("gateway", manager, contestant.filters)], clusters)
+    whole["layered_runtime"]["layers"][0]["static_layer"] |= contestant.runtime
+    if contestant.extensions:
+        whole["bootstrap_extensions"] = contestant.extensions
+    return whole
 
 
 def behind() -> dict:

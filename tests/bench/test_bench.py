@@ -9,7 +9,7 @@ from bench import Race, floors, table
 from contestants import everybody
 from measure import Load, Window
 
-EVERYBODY = everybody(Path("ours.wasm"), Path("published.wasm"), Path("empty.wasm"), Path("baseline.wasm"))
+EVERYBODY = everybody(Path("ours.wasm"), Path("ours.so"), Path("published.wasm"), Path("empty.wasm"), Path("baseline.wasm"))
 
 
 def race(names: list[str]) -> tuple[Race, dict[str, list[Window]]]:

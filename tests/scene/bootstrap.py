@@ -1,4 +1,5 @@
-"""Envoy's bootstrap for this run: `envoy/envoy-local.yaml` with the ports and the module's path of this machine."""
+"""Envoy's bootstrap for this run: `envoy/envoy-local.yaml` with the ports and the module's path of this machine, and on demand
+with the dynamic module in the place of the Wasm module."""
 
 import json
 import re
@@ -12,6 +13,8 @@ def bootstrap(settings: Settings) -> str:
     text = SOURCE.read_text()
     if settings.without_filter:
         text = remove_filter(text)
+    elif settings.is_native:
+        text = through_dynamic_module(text)
     return replace_texts(
         text,
         {
@@ -26,7 +29,43 @@ def bootstrap(settings: Settings) -> str:
     )
 
 
+NATIVE_SOURCE = "target/native/libsentry_filter.so"
+EXTENSION = f"""\
+bootstrap_extensions:
+- name: envoy.bootstrap.dynamic_modules
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension
+    dynamic_module_config: {{ module: {{ local: {{ filename: "{NATIVE_SOURCE}" }} }} }}
+    extension_name: sentry
+
+static_resources:
+"""
+FILTER = f"""\
+          - name: sentry
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+              dynamic_module_config: {{ module: {{ local: {{ filename: {NATIVE_SOURCE} }} }} }}
+              filter_name: sentry
+              filter_config:
+"""
+
+
+def through_dynamic_module(text: str) -> str:
+    """The same gateway and the same configuration of the filter, through Envoy's other door."""
+    before, rest = text.split("          - name: sentry\n            typed_config", 1)
+    configuration = rest.split("                configuration:\n", 1)[1]
+    text = before + FILTER + configuration
+    return text.replace("wasmcustom", "dynamicmodulescustom").replace("static_resources:\n", EXTENSION, 1)
+
+
 def filter_texts(settings: Settings) -> dict[str, str]:
+    if settings.is_native:
+        module = str(settings.module)
+        return {
+            "@127.0.0.1:8969/": f"@127.0.0.1:{settings.spotlight.number}/",
+            f"filename: {NATIVE_SOURCE} ": f"filename: {json.dumps(module)} ",
+            f'filename: "{NATIVE_SOURCE}" ': f"filename: {json.dumps(module)} ",
+        }
     return {
         "@127.0.0.1:8969/": f"@127.0.0.1:{settings.spotlight.number}/",
         # A JSON string is a YAML string too, whatever characters the path has.

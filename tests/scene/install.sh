@@ -7,6 +7,7 @@
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
+#   install.sh native  Zig and cargo-zigbuild, for the dynamic module  (needs Python)
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
 #   install.sh rack-cors  Puma and rack-cors, likewise
@@ -48,6 +49,7 @@ main() {
                 npm_packages "$here/../services" "$tools/services" "CORS libraries"
                 ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
+            native) python_environment "$tools/native" "$here/native-requirements.txt" "Zig and cargo-zigbuild (some 100 MB, from PyPI)" ;;
             browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
             bench) python_environment "$tools/bench" "$here/../bench/requirements.txt" "Matplotlib" ;;
             rack-cors)
@@ -62,7 +64,7 @@ main() {
             mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants and lock" ;;
         esac
     done
 }

@@ -11,8 +11,8 @@ Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHO
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
 picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page. SPOTLIGHT_PORT, SERVICE_PORT,
-MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, CHROMIUM and PUMA
-choose another Envoy, another module, another Chromium, another Puma. CI=true makes an error of what is missing.
+MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, SENTRY_FILTER_SO, CHROMIUM and PUMA
+choose another Envoy, another module, another Chromium, another Puma. DOOR=native takes the dynamic module. CI=true makes an error of what is missing.
 """
 
 import http.client
@@ -299,9 +299,9 @@ def explain(missing: list[Verdict], settings: Settings, stage: Stage) -> None:
         for what in verdict.missing:
             complain(f"{trace} ({verdict.visit.title}) lacks {what}")
     try:
-        _, stats = web.get(settings.admin.number, "/stats?filter=wasmcustom.sentry_filter")
+        _, stats = web.get(settings.admin.number, "/stats?filter=sentry_filter")
         complain("the gateway's own account:")
-        complain(stats.decode().rstrip() or "(no statistics wasmcustom.sentry_filter.*)")
+        complain(stats.decode().rstrip() or "(no statistics *.sentry_filter.*)")
     except (OSError, http.client.HTTPException) as error:
         complain(f"Envoy's admin interface does not answer: {error}")
     for child in stage.children:

@@ -37,6 +37,8 @@ class Settings:
     admin: Port
     envoy: Path
     module: Path
+    # Whether the filter is the dynamic module.
+    is_native: bool
     once: bool
     without_filter: bool
     failing_days: bool
@@ -74,6 +76,14 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     def path(variable: str, default: Path) -> Path:
         return Path(environ.get(variable) or default).resolve()
 
+    door = environ.get("DOOR") or "wasm"
+    if door not in ("wasm", "native"):
+        problems.append(f"DOOR is {door!r}: the doors are wasm and native")
+    is_native = door == "native"
+    module = path("SENTRY_FILTER_WASM", ROOT / "target" / "wasm32-wasip1" / "release" / "sentry_filter.wasm")
+    if is_native:
+        module = path("SENTRY_FILTER_SO", ROOT / "target" / "native" / "libsentry_filter.so")
+
     settings = Settings(
         spotlight=port("SPOTLIGHT_PORT", 8969, "Spotlight, the local Sentry"),
         service=port("SERVICE_PORT", 8081, "the service behind the gateway"),
@@ -83,7 +93,8 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         gateway=port("GATEWAY_PORT", 10000, "the gateway"),
         admin=port("ADMIN_PORT", 9901, "Envoy's admin interface"),
         envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
-        module=path("SENTRY_FILTER_WASM", ROOT / "target" / "wasm32-wasip1" / "release" / "sentry_filter.wasm"),
+        module=module,
+        is_native=is_native,
         without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
         failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
         chromium=path("CHROMIUM", Path("/usr/bin/chromium")),
@@ -107,7 +118,7 @@ def puma(program: str) -> Optional[Path]:
 def missing_parts(settings: Settings) -> list[str]:
     """The installed and built files that are not there, each with the command that makes it."""
     parts = [
-        (settings.module, "the filter's module", "run `make wasm`, or name it in SENTRY_FILTER_WASM"),
+        (settings.module, "the filter's module", remedy_for_module(settings)),
         (settings.envoy, "Envoy", "run `make envoy`, or name it in ENVOY_BIN"),
         (SCENE_TOOLS / "node_modules" / ".installed", "Spotlight", "run `make scene`"),
         (SCENE_TOOLS / "python" / ".installed", "the service's SDK", "run `make scene`"),
@@ -115,6 +126,11 @@ def missing_parts(settings: Settings) -> list[str]:
         (ASTRO_TOOLS / "node_modules" / ".installed", "the site's Astro and SDK", "run `make scene`"),
     ]
     return [f"{what} is missing: {remedy}" for file, what, remedy in parts if not file.exists()]
+
+
+def remedy_for_module(settings: Settings) -> str:
+    target, variable = ("native", "SENTRY_FILTER_SO") if settings.is_native else ("wasm", "SENTRY_FILTER_WASM")
+    return f"run `make {target}`, or name it in {variable}"
 
 
 def clashing_ports(ports: list[Port]) -> list[str]:

@@ -219,9 +219,20 @@ class Replacing(unittest.TestCase):
         self.assertIn("port_value: 10001", text)
         self.assertIn('b, c.wasm"', text)
 
+    def test_the_real_file_with_the_dynamic_module(self):
+        chosen, _ = parse_settings({"DOOR": "native", "SENTRY_FILTER_SO": "a b, c.so"})
+        text = bootstrap(chosen)
+        self.assertNotIn("wasm", text)
+        self.assertEqual(text.count('b, c.so"'), 2, "the filter and the bootstrap extension")
+        self.assertIn('"environment": "local"', text)
+
+    def test_a_door_that_is_none(self):
+        _, problems = parse_settings({"DOOR": "window"})
+        self.assertEqual(problems, ["DOOR is 'window': the doors are wasm and native"])
+
     def test_the_real_file_without_the_filter(self):
         text = remove_filter(SOURCE.read_text())
-        self.assertNotIn("wasm", text)
+        self.assertNotIn("sentry_filter.wasm", text)
         self.assertEqual(text.count("- name: envoy.filters.http.router"), 1)
 
 

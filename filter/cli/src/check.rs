@@ -66,6 +66,7 @@ pub fn check(
         release: variable("SENTRY_RELEASE"),
         traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
         node_id: None,
+        quotes_numbers: false,
     };
     let mut report = Report::new(found.place.clone(), found.file.as_deref(), found.line);
     for finding in &found.findings {

@@ -19,6 +19,7 @@ use crate::dsn::{normalize_org_id, Dsn};
 use crate::envelope::Resource;
 use crate::export::transport::TransportOptions;
 use crate::response::{ResponseHeaders, ResponseOptions};
+use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace};
 use crate::sampling::SampleRate;
 use crate::trace::TraceOptions;
@@ -76,6 +77,9 @@ pub struct EnvDefaults {
     pub traces_sample_rate: Option<String>,
     /// Envoy's node id.
     pub node_id: Option<String>,
+    /// Whether numbers may be texts: Envoy's YAML reader makes a text of every number with a point
+    /// in a `google.protobuf.Struct`, and a dynamic module gets that as JSON.
+    pub quotes_numbers: bool,
 }
 
 impl EnvDefaults {
@@ -87,6 +91,7 @@ impl EnvDefaults {
             release: variable("SENTRY_RELEASE"),
             traces_sample_rate: variable("SENTRY_TRACES_SAMPLE_RATE"),
             node_id,
+            quotes_numbers: false,
         }
     }
 }
@@ -116,7 +121,8 @@ impl FilterConfig {
     /// all.
     pub fn parse(configuration: &[u8], env: &EnvDefaults) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
-        let config = Section::root(configuration, &mut problems).map(|root| Self::read(root, env));
+        let root = Section::root(configuration, env.quotes_numbers, &mut problems);
+        let config = root.map(|root| Self::read(root, env));
         match (config, problems.into_list()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(problems),
@@ -159,6 +165,20 @@ impl FilterConfig {
         Some(config)
     }
 
+    /// Reads what a route sets for this filter, in JSON or as a `google.protobuf.Struct`.
+    ///
+    /// # Errors
+    /// As for [`Self::parse`].
+    pub fn parse_route(configuration: &[u8]) -> Result<RouteMetadata, Vec<Problem>> {
+        let mut problems = Problems::default();
+        // A dynamic module alone has these.
+        let route = Section::root(configuration, true, &mut problems).map(Section::route);
+        match (route, problems.into_list()) {
+            (Some(route), problems) if problems.is_empty() => Ok(route),
+            (_, problems) => Err(problems),
+        }
+    }
+
     fn read(mut root: Section<'_>, env: &EnvDefaults) -> Self {
         let EnvDefaults {
             dsn,
@@ -166,6 +186,7 @@ impl FilterConfig {
             release,
             traces_sample_rate,
             node_id,
+            quotes_numbers: _,
         } = env;
         let dsn = root.dsn("dsn", dsn.as_deref());
         let environment = root.environment(environment.as_deref());

@@ -110,6 +110,10 @@ enum Ending {
 pub struct Exporter {
     config: Arc<FilterConfig>,
     queue: Queue,
+    /// How many POSTs may be under way at once.
+    max_in_flight: usize,
+    /// How many workers it has.
+    workers: i64,
     /// Absent without a DSN, and on a host that cannot send.
     transport: Option<Transport>,
     /// What every duration here is measured on.
@@ -156,6 +160,8 @@ impl Exporter {
         let max_bytes = config.transport.max_queue_bytes;
         Self {
             queue: Queue::new(max_bytes, generations.clone()),
+            max_in_flight: config.transport.max_in_flight,
+            workers: 1,
             transport,
             clock: Clock::default(),
             report: ClientReport::default(),
@@ -176,6 +182,16 @@ impl Exporter {
             has_logged_refused: false,
             log: VecDeque::new(),
         }
+    }
+
+    /// The same for so many workers, each of which has the bounds that the configuration names.
+    pub fn for_workers(mut self, workers: usize) -> Self {
+        let transport = &self.config.transport;
+        self.workers = i64::try_from(workers).unwrap_or(i64::MAX);
+        self.max_in_flight = transport.max_in_flight.saturating_mul(workers);
+        self.queue
+            .set_max_bytes(transport.max_queue_bytes.saturating_mul(workers));
+        self
     }
 
     /// The generations whose bounds it shares.
@@ -247,10 +263,10 @@ impl Exporter {
 
     /// Takes what a tracer has recorded, and leaves the counts for another time.
     pub fn collect_segments(&mut self, recorded: &mut Recorded) {
-        if recorded.segments.is_empty() {
+        if recorded.is_empty() {
             return;
         }
-        while let Some(segment) = recorded.segments.pop_front() {
+        while let Some(segment) = recorded.pop() {
             self.accept(segment, recorded.ended_ns);
         }
         self.flushes |= self.is_full_batch();
@@ -356,7 +372,7 @@ impl Exporter {
         };
         let has_slot = match self.ending {
             Some(Ending::Last) => transport.in_flight() < MAX_LAST_POSTS,
-            _ => self.queue.has_slot(self.config.transport.max_in_flight),
+            _ => self.queue.has_slot(self.max_in_flight),
         };
         has_slot && transport.is_ready(now_ns)
     }
@@ -571,6 +587,7 @@ impl Exporter {
 
     fn set_limited(&mut self, is_limited: bool) {
         let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
+        let change = change.saturating_mul(self.workers);
         self.metrics.add(Metric::WorkersRateLimited, change);
         self.is_limited = is_limited;
     }

@@ -20,6 +20,11 @@ impl RouteMetadata {
     /// The keys that it may have.
     pub const KEYS: [&'static str; 3] = ["traces_sample_rate", "transaction", "ignore"];
 
+    /// The transaction's name that a text gives.
+    pub(crate) fn transaction(name: &str) -> Option<TransactionName> {
+        is_name(name).then(|| TransactionName::new(name, Source::Route))
+    }
+
     /// Reads it, by what gives the value of a key. A value of another type is ignored, but a number
     /// and a boolean may be texts: Envoy's YAML reader makes a text of every number with a point.
     pub fn read(mut value: impl FnMut(&'static str) -> Option<MetadataValue>) -> Self {
@@ -31,9 +36,7 @@ impl RouteMetadata {
                 _ => None,
             },
             transaction: match transaction {
-                Some(MetadataValue::Text(name)) if is_name(&name) => {
-                    Some(TransactionName::new(&name, Source::Route))
-                }
+                Some(MetadataValue::Text(name)) => Self::transaction(&name),
                 _ => None,
             },
             ignore: match ignore {

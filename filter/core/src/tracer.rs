@@ -349,6 +349,14 @@ impl Tracer {
         self.can_send = can_send;
     }
 
+    /// Whether so much waits that the exporter should not wait for a tick.
+    pub fn is_full_batch(&self) -> bool {
+        let transport = &self.config.transport;
+        let scope = transport.format.batch_scope();
+        self.recorded
+            .is_full_batch(scope, transport.max_queue_bytes)
+    }
+
     /// What the exporter has not taken yet.
     pub fn recorded(&mut self) -> &mut Recorded {
         &mut self.recorded
@@ -385,7 +393,11 @@ impl Tracer {
             .format
             .encode(&segment, &config.resource, buffers)
         {
-            Some(segment) => self.recorded.segments.push_back(segment),
+            Some(segment) => {
+                let max_bytes = config.transport.max_queue_bytes;
+                let lost = self.recorded.push(segment, max_bytes);
+                self.discard(DiscardReason::QueueOverflow, lost);
+            }
             None => self.discard(DiscardReason::InternalSdkError, quantity),
         }
     }

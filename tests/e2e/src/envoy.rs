@@ -205,7 +205,13 @@ impl Envoy {
         let told = Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.expect("kill").success(), "Envoy could not be told");
         let ended = eventually(async || self.process.exit_status()).await;
-        assert!(ended.is_some(), "Envoy did not end");
+        let status = ended.expect("Envoy did not end");
+        assert!(status.success(), "Envoy ended with {status}");
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.exit_status().is_none()
     }
 
     /// The body of a `POST` to its admin interface.
@@ -333,7 +339,7 @@ async fn listener_address(admin: SocketAddr) -> SocketAddr {
     address.await.expect("the address of Envoy's listener")
 }
 
-fn existing(variable: &str, default: &str, target: &str) -> PathBuf {
+pub(crate) fn existing(variable: &str, default: &str, target: &str) -> PathBuf {
     let path = workspace(&env::var(variable).unwrap_or_else(|_| default.to_owned()));
     assert!(
         path.is_file(),

@@ -222,6 +222,18 @@ impl GatewayBuilder {
         self
     }
 
+    /// Loads another dynamic module than the built one.
+    pub fn dynamic_module(mut self, path: &Path) -> Self {
+        self.bootstrap.dynamic_module = Some(path.to_owned());
+        self
+    }
+
+    /// Takes the bootstrap extension of a dynamic module away.
+    pub fn without_extension(mut self) -> Self {
+        self.bootstrap.has_extension = false;
+        self
+    }
+
     /// Adds a route before the others.
     pub fn route(mut self, route: Route) -> Self {
         self.bootstrap.routes.insert(0, route);
@@ -346,10 +358,12 @@ impl GatewayBuilder {
             Some(files) => bootstrap.to_yaml_with_files(&files.listener(), &files.clusters()),
             None => bootstrap.to_yaml(),
         };
-        let envoy = Launch::bootstrap(yaml)
-            .concurrency(concurrency)
-            .start()
-            .await;
+        let variables = bootstrap.process_environment();
+        let mut launch = Launch::bootstrap(yaml).concurrency(concurrency);
+        for (name, value) in &variables {
+            launch = launch.environment(name, value);
+        }
+        let envoy = launch.start().await;
         Gateway {
             sentry,
             upstream,
@@ -360,9 +374,11 @@ impl GatewayBuilder {
 
     /// Starts an Envoy that must refuse its configuration, and returns its log.
     pub async fn expect_refused(self) -> String {
-        Launch::bootstrap(self.bootstrap.to_yaml())
-            .expect_refused()
-            .await
+        let mut launch = Launch::bootstrap(self.bootstrap.to_yaml());
+        for (name, value) in &self.bootstrap.process_environment() {
+            launch = launch.environment(name, value);
+        }
+        launch.expect_refused().await
     }
 }
 

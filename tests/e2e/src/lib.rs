@@ -15,6 +15,7 @@
 pub mod attacker;
 pub mod browser;
 pub mod client;
+pub mod door;
 pub mod ended;
 pub mod envoy;
 pub mod gateway;
@@ -36,6 +37,7 @@ pub use vectors::{Baggage, SentryTrace};
 pub use crate::{
     browser::{Site, Visit},
     client::{Request, Response},
+    door::{door, Door},
     envoy::{cluster_at, Account, Bootstrap, Envoy, Launch, Route},
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,

@@ -1,6 +1,8 @@
 //! gRPC's own client and service through the gateway: the status of the call counts, and is in the
 //! span.
 
+mod snapshot;
+
 use e2e::{
     envoy::cluster_at,
     peers::{talk, Peer},
@@ -60,6 +62,7 @@ async fn every_call_has_its_own_status() {
         );
         let segments = gateway.sentry.wait_for_segments(index + 1).await;
         assert_eq!(segments.len(), index + 1, "{what:?}");
+        let _comparison = snapshot::compare();
         insta::assert_snapshot!(segments[index].whole());
         let (server, call) = (&segments[index].server, segments[index].call());
         for span in [server, call] {
@@ -109,6 +112,7 @@ async fn a_service_that_is_down_is_unavailable() {
     let said = talk("grpc_peer.py", &["call", &port, "Add"]).await;
     assert_eq!(said.trim(), "UNAVAILABLE 0");
     let segment = gateway.sentry.only_segment().await;
+    let _comparison = snapshot::compare();
     insta::assert_snapshot!(segment.whole());
     // Envoy answers a gRPC client in gRPC: 200, and the status in the headers.
     assert_eq!(segment.server.status, "unavailable", "{segment:#?}");

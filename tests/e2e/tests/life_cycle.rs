@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use e2e::{
+    door,
     envoy::{cluster_at, Bootstrap},
-    eventually, Account, Answer, Gateway, GatewayBuilder, Request, Step, Upstream, SPANS,
+    eventually, Account, Answer, Door, Gateway, GatewayBuilder, Request, Step, Upstream, SPANS,
 };
 use serde_json::{json, Value};
 use tokio::task::JoinSet;
@@ -64,6 +65,9 @@ async fn a_configuration_that_is_replaced_under_load_loses_nothing() {
 /// them, too, and sends nothing.
 #[tokio::test]
 async fn filters_that_share_a_vm_share_no_state() {
+    if door() != Door::Wasm {
+        return; // A dynamic module has no VM.
+    }
     let alone = Gateway::builder().await.config(json!({}));
     let alone = alone.concurrency(2).start().await;
     let both = Gateway::builder()
@@ -246,6 +250,9 @@ async fn a_long_flush_interval_loses_nothing_with_the_vm() {
 /// of a gauge.
 #[tokio::test]
 async fn no_gauge_is_stuck_when_the_vm_goes() {
+    if door() != Door::Wasm {
+        return; // A dynamic module has no VM.
+    }
     for (name, change) in OTHER_VMS {
         let (_receiver, cluster) = hanging().await;
         let transport = json!({"cluster": "receiver", "path": "/hang", "timeout_ms": 60_000});
@@ -267,6 +274,9 @@ async fn no_gauge_is_stuck_when_the_vm_goes() {
 /// of it counts as lost.
 #[tokio::test]
 async fn what_waits_when_the_vm_goes_is_posted_and_counted_as_lost() {
+    if door() != Door::Wasm {
+        return; // A dynamic module has no VM.
+    }
     let builder = Gateway::builder().await;
     let mut cluster = cluster_at("receiver", Some(builder.sentry_address()));
     let kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

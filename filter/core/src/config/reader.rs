@@ -41,7 +41,11 @@ pub(super) struct Section<'p> {
 
 impl<'p> Section<'p> {
     /// The whole configuration; `None` if it is no object.
-    pub(super) fn root(configuration: &[u8], problems: &'p mut Problems) -> Option<Self> {
+    pub(super) fn root(
+        configuration: &[u8],
+        quotes_numbers: bool,
+        problems: &'p mut Problems,
+    ) -> Option<Self> {
         let path = || "plugin configuration".to_owned();
         if configuration.iter().all(u8::is_ascii_whitespace) {
             let message = "expected a JSON object, found nothing; {} is a filter that only forwards trace headers";
@@ -50,7 +54,7 @@ impl<'p> Section<'p> {
         }
         let found = match serde_json::from_slice(configuration) {
             Ok(Value::Object(values)) => {
-                return Some(Self::new(String::new(), values, false, problems))
+                return Some(Self::new(String::new(), values, quotes_numbers, problems))
             }
             Ok(other) => kind(&other).to_owned(),
             Err(error) => match protobuf_struct::parse(configuration) {

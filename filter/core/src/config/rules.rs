@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::reader::Section;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Target, Targets};
+use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule, RuleSet};
 use crate::sampling::SampleRate;
 
@@ -113,6 +114,31 @@ impl Section<'_> {
             propagate,
             server_timing,
         })
+    }
+
+    /// What a route sets for this filter: the keys of [`RouteMetadata`].
+    pub(super) fn route(mut self) -> RouteMetadata {
+        let traces_sample_rate = self.number(
+            "traces_sample_rate",
+            "expected a number from 0 to 1",
+            SampleRate::new,
+        );
+        let transaction = self.text("transaction").and_then(|name| {
+            let found = RouteMetadata::transaction(&name);
+            if found.is_none() {
+                let path = self.path("transaction");
+                let message = format!("expected a name without control characters, found {name:?}");
+                self.problem(path, message);
+            }
+            found
+        });
+        let ignore = self.flag("ignore");
+        self.finish();
+        RouteMetadata {
+            traces_sample_rate,
+            transaction,
+            ignore,
+        }
     }
 
     fn matching(&mut self, key: &'static str) -> Match {

@@ -166,6 +166,7 @@ fn the_environment_fills_what_is_not_configured() {
         release: some("2.0"),
         traces_sample_rate: some(" 0.25 "),
         node_id: some("node-1"),
+        quotes_numbers: false,
     };
     let config = parse_in("{}", &env).unwrap();
     assert_eq!(&**config.trace.dsn.unwrap().public_key(), "env");
@@ -337,4 +338,48 @@ fn problems_of_the_environment_name_the_variable() {
             "environment variable SENTRY_TRACES_SAMPLE_RATE: expected a number from 0 to 1, found \"half\"",
         ]
     );
+}
+
+/// A dynamic module gets a `google.protobuf.Struct` as JSON, in which Envoy's YAML reader has made
+/// a text of every number with a point.
+#[test]
+fn numbers_may_be_texts_where_a_host_quotes_them() {
+    let json = r#"{"traces_sample_rate": "0.5", "max_traces_per_second": "10.0"}"#;
+    let env = EnvDefaults {
+        quotes_numbers: true,
+        ..EnvDefaults::default()
+    };
+    assert_eq!(
+        parse_in(json, &env).unwrap().trace.max_traces_per_second,
+        Some(10.0)
+    );
+    assert_eq!(parse(json).unwrap_err().len(), 2);
+    assert!(parse_in(r#"{"traces_sample_rate": "half"}"#, &env).is_err());
+}
+
+#[test]
+fn the_settings_of_a_route_are_those_of_its_metadata() {
+    let parse = |json: &str| FilterConfig::parse_route(json.as_bytes());
+    let all = parse(r#"{"traces_sample_rate": "0.5", "transaction": "/a/{id}", "ignore": true}"#);
+    let all = all.unwrap();
+    assert_eq!(all.ignore, Some(true));
+    assert_eq!(all.transaction.unwrap().name, "/a/{id}");
+    assert!(all.traces_sample_rate.is_some());
+    assert_eq!(parse("{}").unwrap(), RouteMetadata::default());
+    for (wrong, paths) in [
+        ("[]", vec!["plugin configuration"]),
+        (
+            r#"{"traces_sample_rate": 2, "dsn": ""}"#,
+            vec!["traces_sample_rate", "dsn"],
+        ),
+        (
+            r#"{"transaction": "a\nb", "ignore": 1}"#,
+            vec!["transaction", "ignore"],
+        ),
+        (r#"{"transaction": ""}"#, vec!["transaction"]),
+    ] {
+        let problems = parse(wrong).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|problem| &problem.path).collect();
+        assert_eq!(found, paths, "{wrong}");
+    }
 }

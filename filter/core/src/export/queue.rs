@@ -38,6 +38,14 @@ pub struct Queue {
     max_bytes: usize,
 }
 
+/// Whether so many segments with so many spans are a full batch.
+pub(crate) fn is_enough(scope: BatchScope, segments: usize, spans: u32) -> bool {
+    match scope {
+        BatchScope::Segment => segments >= FULL_ALONE,
+        BatchScope::Trace | BatchScope::Any => spans >= MAX_SPANS,
+    }
+}
+
 impl Queue {
     /// An empty queue, that of the newest generation. It holds at most `max_bytes` bytes, and so do
     /// all of them together.
@@ -52,6 +60,11 @@ impl Queue {
             lane,
             max_bytes,
         }
+    }
+
+    /// Sets how many bytes it holds at most.
+    pub fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
     }
 
     /// Those that it is one of.
@@ -117,10 +130,7 @@ impl Queue {
     pub fn is_full_batch(&self, scope: BatchScope) -> bool {
         let max_bytes = self.max_bytes;
         self.with(|lane| {
-            let enough = match scope {
-                BatchScope::Segment => lane.segments.len() >= FULL_ALONE,
-                BatchScope::Trace | BatchScope::Any => lane.spans >= MAX_SPANS,
-            };
+            let enough = is_enough(scope, lane.segments.len(), lane.spans);
             enough || lane.bytes.saturating_mul(2) > max_bytes
         })
     }

@@ -1,9 +1,10 @@
 //! Time, limits, pauses, generations, and the end of a configuration.
 
 use super::*;
-use crate::fixtures::config;
+use crate::fixtures::{config, encoded, segment};
 use crate::span::StreamInfo;
 use crate::tracer::tests::{Gateway, NS_PER_S};
+use crate::tracer::Recorded;
 use crate::worker::{Identity, Worker};
 
 const LIMIT: &[(&str, &str)] = &[(":status", "429"), ("retry-after", "60")];
@@ -442,4 +443,58 @@ fn what_waits_for_a_long_interval_leaves_when_the_traffic_stops() {
     gateway.request("/");
     assert!(!tick(&mut gateway));
     assert!(tick(&mut gateway), "it has stopped");
+}
+
+/// Where one exporter serves several workers, each of them has its share.
+#[test]
+fn several_workers_have_the_bounds_of_each() {
+    let config = Arc::new(config(
+        r#""transport": {"max_queue_bytes": 8192, "max_in_flight": 1},"#,
+    ));
+    let posts = |workers: usize| {
+        let exporter = Exporter::new(Arc::clone(&config), &Generations::default(), 0);
+        let mut exporter = exporter.for_workers(workers);
+        let mut recorded = Recorded::default();
+        for _ in 0..8 {
+            let segment = encoded(&segment("/a"), config.transport.format, &config);
+            assert_eq!(recorded.push(segment, usize::MAX), Quantity::default());
+        }
+        exporter.collect(&mut recorded);
+        exporter.flush();
+        let mut posts = 0;
+        while let Some(command) = exporter.poll(NS_PER_S) {
+            if let Command::Post(callout) = command {
+                posts += 1;
+                exporter.handle(Event::Posted(callout, posts), NS_PER_S);
+            }
+        }
+        (posts, exporter.queue.clear().segments)
+    };
+    // All are of one trace, so that a queue that overflows is left with the newest.
+    let (one, three) = (posts(1), posts(3));
+    assert_eq!((one.0, three.0), (1, 3), "POSTs under way");
+    assert!(one.1 < three.1, "what waits: {one:?} {three:?}");
+}
+
+/// An exporter that does not come round costs no memory without end.
+#[test]
+fn what_a_tracer_keeps_is_bounded() {
+    let config = config("");
+    let format = config.transport.format;
+    let segment = || encoded(&segment("/a"), format, &config);
+    let (weight, quantity) = (segment().weight(), segment().quantity());
+    let mut recorded = Recorded::default();
+    let max_bytes = 2 * weight + 1;
+    let is_full = |recorded: &Recorded| recorded.is_full_batch(BatchScope::Any, max_bytes);
+    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
+    assert!(!is_full(&recorded));
+    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
+    assert!(
+        is_full(&recorded),
+        "more than half of what there is room for"
+    );
+    assert_eq!(recorded.push(segment(), max_bytes), quantity);
+    assert!(recorded.pop().is_some() && recorded.pop().is_some());
+    assert!(recorded.is_empty() && !is_full(&recorded));
+    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
 }

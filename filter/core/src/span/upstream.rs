@@ -54,9 +54,10 @@ pub fn call(
     let by_answer = answered_ns.map_or(0, |answered_ns| answered_ns.saturating_sub(latency_ns));
     let at_latest = stream.end_ns.saturating_sub(latency_ns);
     let first_byte_ns = by_request.max(by_answer).min(at_latest);
-    let start_ns = match end.attempts {
-        0 | 1 => first_byte_ns.saturating_sub(pool_wait_ns),
-        _ => sent_ns,
+    let start_ns = match (end.attempts, end.pool_wait_ns) {
+        (0 | 1, Some(pool_wait_ns)) => first_byte_ns.saturating_sub(pool_wait_ns),
+        // How long it waited is not known, and a part of the call.
+        _ => sent_ns.min(first_byte_ns),
     };
     Interval {
         start_ns: stream.clamp(start_ns),
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_call_is_found_in_its_stream() {
-        let rows: [Row; 12] = [
+        let rows: [Row; 14] = [
             (
                 "slow upstream",
                 (Some(1), Some(303), 1, Some(1), Some(301)),
@@ -127,6 +128,18 @@ mod tests {
                 (Some(1), Some(20), 2, Some(0), None),
                 20,
                 (1, 20),
+            ),
+            (
+                "waiting that nobody tells",
+                (Some(1), Some(303), 1, None, Some(100)),
+                304,
+                (1, 303),
+            ),
+            (
+                "a clock that was set back, and waiting that nobody tells",
+                (Some(900), Some(0), 1, None, Some(100)),
+                300,
+                (200, 300),
             ),
             (
                 "nothing known but the latency",

@@ -3,15 +3,21 @@
 use std::collections::VecDeque;
 
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::EncodedSegment;
+use crate::envelope::{BatchScope, EncodedSegment};
 use crate::export::metrics::Metrics;
+use crate::export::queue;
+use crate::quantity::Quantity;
 
 /// Segments that have ended, and what was counted, since the last time. It can be sent to another
 /// thread.
 #[derive(Debug, Default)]
 pub struct Recorded {
     /// The segments, the oldest first.
-    pub segments: VecDeque<EncodedSegment>,
+    segments: VecDeque<EncodedSegment>,
+    /// What they weigh together, in bytes.
+    bytes: usize,
+    /// How many spans they have together.
+    spans: u32,
     /// When the last one ended, by the host's clock, in nanoseconds since the epoch; 0 if none has.
     pub ended_ns: u64,
     /// What has been counted.
@@ -20,4 +26,40 @@ pub struct Recorded {
     pub report: ClientReport,
     /// How many calls the host has refused.
     pub refused: u32,
+}
+
+impl Recorded {
+    /// Adds a segment, unless all of them then weigh more than `max_bytes`: an exporter that does
+    /// not come round must not cost memory without end. Returns how much was not taken.
+    #[must_use]
+    pub fn push(&mut self, segment: EncodedSegment, max_bytes: usize) -> Quantity {
+        let bytes = self.bytes.saturating_add(segment.weight());
+        if bytes > max_bytes {
+            return segment.quantity();
+        }
+        self.bytes = bytes;
+        self.spans = self.spans.saturating_add(segment.quantity().spans);
+        self.segments.push_back(segment);
+        Quantity::default()
+    }
+
+    /// Whether so much waits that the exporter should not wait for a tick.
+    pub fn is_full_batch(&self, scope: BatchScope, max_bytes: usize) -> bool {
+        let enough = queue::is_enough(scope, self.segments.len(), self.spans);
+        enough || self.bytes.saturating_mul(2) > max_bytes
+    }
+
+    /// Whether there is no segment.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Takes the oldest segment.
+    pub fn pop(&mut self) -> Option<EncodedSegment> {
+        let segment = self.segments.pop_front();
+        if self.segments.is_empty() {
+            (self.bytes, self.spans) = (0, 0);
+        }
+        segment
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 use serde_json::{json, Map, Value};
 
 use super::module;
+use crate::door::{self, door, Door};
 
 const ADMIN: &str =
     "admin:\n  address:\n    socket_address: { address: 127.0.0.1, port_value: 0 }\n";
@@ -35,6 +36,10 @@ pub struct Bootstrap {
     pub has_filter: bool,
     /// The filter's module; `None` is the built one.
     pub module: Option<PathBuf>,
+    /// The dynamic module; `None` is the built one.
+    pub dynamic_module: Option<PathBuf>,
+    /// Whether a dynamic module has its bootstrap extension.
+    pub has_extension: bool,
     /// Other HTTP filters between the client and the filter, in JSON.
     pub filters_in_front: Vec<Value>,
     /// Other HTTP filters between the filter and the router, in JSON.
@@ -104,6 +109,12 @@ impl Route {
         Self { action, ..self }
     }
 
+    /// The same, but only for requests with a header.
+    pub fn with_header(mut self, name: &str) -> Self {
+        self.matches["headers"] = json!([{"name": name, "present_match": true}]);
+        self
+    }
+
     /// The same with a configuration for one of Envoy's HTTP filters: a protobuf `Any` in JSON.
     pub fn filter(mut self, name: &str, any: Value) -> Self {
         self.filters.insert(name.to_owned(), any);
@@ -141,6 +152,8 @@ impl Bootstrap {
             tracing: None,
             has_filter: true,
             module: None,
+            dynamic_module: None,
+            has_extension: true,
             filters_in_front: Vec::new(),
             filters_behind: Vec::new(),
             connection_manager: Map::new(),
@@ -158,7 +171,8 @@ impl Bootstrap {
             None => String::new(),
         };
         format!(
-            "{ADMIN}{stats}static_resources:\n  listeners:\n{}  clusters:\n{}",
+            "{ADMIN}{stats}{}static_resources:\n  listeners:\n{}  clusters:\n{}",
+            self.extensions(),
             self.listener(),
             self.all_clusters()
         )
@@ -171,9 +185,29 @@ impl Bootstrap {
         let source = json!({"lds_config": source(listener), "cds_config": source(clusters)});
         let node = json!({"id": "edge", "cluster": "edges"});
         format!(
-            "{ADMIN}node: {node}\ndynamic_resources: {source}\nstatic_resources:\n  clusters:\n{}",
+            "{ADMIN}{}node: {node}\ndynamic_resources: {source}\nstatic_resources:\n  clusters:\n{}",
+            self.extensions(),
             self.all_clusters()
         )
+    }
+
+    /// The module's variables where its environment is that of Envoy's process.
+    pub fn process_environment(&self) -> Vec<(String, String)> {
+        match door() {
+            Door::Wasm => Vec::new(),
+            Door::Native => self.vm_environment.clone(),
+        }
+    }
+
+    /// What lives as long as the process, and Wasm has nothing of.
+    fn extensions(&self) -> String {
+        match door() {
+            Door::Native if self.has_extension && self.has_filter => {
+                let extension = door::bootstrap_extension(self.dynamic_module.as_deref());
+                format!("bootstrap_extensions: [{extension}]\n")
+            }
+            _ => String::new(),
+        }
     }
 
     /// What stands in that file.
@@ -216,6 +250,9 @@ impl Bootstrap {
     /// The filter as an entry of `http_filters`, in JSON, with its plugin configuration as a
     /// protobuf `Any`. Those with the same module and variables share a VM on each worker.
     pub fn filter(&self, name: &str, configuration: Option<&Value>) -> Value {
+        if door() == Door::Native && self.module.is_none() {
+            return door::dynamic_filter(name, configuration, self.dynamic_module.as_deref());
+        }
         let variable = |(name, value): &(String, String)| (name.clone(), json!(value));
         let environment: Map<_, _> = self.vm_environment.iter().map(variable).collect();
         let module = self.module.clone().unwrap_or_else(module);

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::Envoy;
-use crate::polling::eventually;
+use crate::{door::door, polling::eventually};
 
-const PREFIX: &str = "wasmcustom.sentry_filter.";
+/// What the filter puts before its names.
+const PREFIX: &str = "sentry_filter.";
 
 /// Where the recorded spans are, read in one go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +27,10 @@ impl Envoy {
     /// All stats of the filter, by their names without prefix.
     pub async fn stats(&self) -> BTreeMap<String, u64> {
         let text = self.admin("/stats?filter=sentry_filter").await;
+        let envoys = door().metric_prefix();
         let stat = |line: &str| {
-            let (name, value) = line.strip_prefix(PREFIX)?.split_once(": ")?;
+            let name = line.strip_prefix(envoys)?.strip_prefix(PREFIX)?;
+            let (name, value) = name.split_once(": ")?;
             Some((name.to_owned(), value.parse().ok()?))
         };
         text.lines().filter_map(stat).collect()

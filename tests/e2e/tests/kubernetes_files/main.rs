@@ -10,17 +10,25 @@ use e2e::{cluster_at, envoy::workspace, Gateway, Request};
 use serde::Deserialize as _;
 use serde_json::{json, Value};
 
-const FOLDERS: [&str; 2] = ["istio", "envoy-gateway"];
+const FOLDERS: [&str; 4] = [
+    "istio",
+    "envoy-gateway",
+    "native/istio",
+    "native/envoy-gateway",
+];
+
+/// The kind whose definition says nothing about what is in it: any piece of Envoy's configuration.
+const ENVOY_FILTER: &str = "EnvoyFilter";
 
 #[test]
 fn every_resource_is_as_its_definition_says() {
     let mut count = 0;
-    for (file, resource) in resources() {
+    for (file, resource) in defined() {
         let problems = problems(&resource);
         assert!(problems.is_empty(), "{file}: {problems:#?}");
         count += 1;
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 17);
 }
 
 /// What the check is worth: a slip of each kind is found.
@@ -45,12 +53,12 @@ fn a_wrong_resource_is_refused() {
 #[test]
 fn every_rule_that_a_resource_reaches_holds() {
     let mut evaluated = 0;
-    for (file, resource) in resources() {
+    for (file, resource) in defined() {
         let verdict = rules::evaluate(&definition(&resource)["schema"], &resource);
         assert!(verdict.problems.is_empty(), "{file}: {verdict:#?}");
         evaluated += verdict.evaluated;
     }
-    assert_eq!(evaluated, 85);
+    assert_eq!(evaluated, 116);
     let definitions = fs::read_dir(workspace("tests/crds")).expect("definitions");
     let definitions = definitions.filter_map(|entry| {
         let path = entry.expect("an entry").path();
@@ -165,8 +173,13 @@ fn a_resource_that_breaks_a_rule_is_refused() {
 /// Istio names a cluster `outbound|port|subset|host`.
 #[test]
 fn istios_parts_name_each_other() {
-    for file in ["gateway", "sidecar", "traffic-extension"] {
-        let path = format!("istio/{file}.yaml");
+    for file in [
+        "istio/gateway",
+        "istio/sidecar",
+        "istio/traffic-extension",
+        "native/istio/gateway",
+    ] {
+        let path = format!("{file}.yaml");
         let entry = resource(&path, "ServiceEntry");
         let rule = resource(&path, "DestinationRule");
         let host = entry["spec"]["hosts"][0].as_str().expect("a host");
@@ -214,15 +227,31 @@ fn envoy_gateways_cluster_is_the_one_that_is_tested() {
     let production = parse(&read("envoy.yaml")).pop().expect("a document");
     assert_eq!(production["static_resources"]["clusters"][1], whole.take());
 
-    let proxy = resource("envoy-gateway/envoy-proxy.yaml", "EnvoyProxy");
-    let bootstrap = proxy["spec"]["bootstrap"]["value"]
-        .as_str()
-        .expect("a text");
-    let bootstrap = parse(bootstrap).pop().expect("a document");
+    let bootstrap = |file| {
+        let proxy = resource(file, "EnvoyProxy");
+        let text = proxy["spec"]["bootstrap"]["value"].as_str();
+        parse(text.expect("a text")).pop().expect("a document")
+    };
+    let wasm = bootstrap("envoy-gateway/envoy-proxy.yaml");
+    assert_eq!(wasm, json!({"static_resources": {"clusters": [tested]}}));
+
+    // The dynamic module has its bootstrap extension beside it, as in the file for plain Envoy.
+    let native = bootstrap("native/envoy-gateway/envoy-proxy.yaml");
     assert_eq!(
-        bootstrap,
-        json!({"static_resources": {"clusters": [tested]}})
+        native["static_resources"]["clusters"],
+        json!([tested.clone()])
     );
+    let file = "native/envoy-gateway/envoy-proxy.yaml";
+    let path = resource(file, "EnvoyProxy")["spec"]["dynamicModules"][0]["source"]["local"]["path"]
+        .as_str()
+        .expect("a path")
+        .to_owned();
+    let production = parse(&read("native/envoy.yaml"));
+    let mut extensions = production[0]["bootstrap_extensions"].clone();
+    *extensions
+        .pointer_mut("/0/typed_config/dynamic_module_config/module/local/filename")
+        .expect("the module") = path.into();
+    assert_eq!(native["bootstrap_extensions"], extensions);
 
     let patch = resource("envoy-gateway/envoy-patch-policy.yaml", "EnvoyPatchPolicy");
     let operation = &patch["spec"]["jsonPatches"][0]["operation"];
@@ -232,9 +261,14 @@ fn envoy_gateways_cluster_is_the_one_that_is_tested() {
 #[tokio::test]
 async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
     let configurations = configurations();
-    assert_eq!(configurations.len(), 5);
+    assert_eq!(configurations.len(), 7);
     for (file, mut configuration) in configurations {
         configuration["traces_sample_rate"] = json!(1);
+        // Of the file's receiver; here it is in the environment.
+        configuration
+            .as_object_mut()
+            .expect("an object")
+            .remove("dsn");
         let gateway = Gateway::builder().await;
         let dsn = gateway.dsn();
         let mut gateway = gateway
@@ -263,7 +297,14 @@ fn configurations() -> Vec<(String, Value)> {
         let configuration = match resource["kind"].as_str()? {
             "WasmPlugin" => &spec["pluginConfig"],
             "TrafficExtension" => &spec["wasm"]["pluginConfig"],
-            "EnvoyExtensionPolicy" => &spec["wasm"][0]["config"],
+            "EnvoyExtensionPolicy" => match &spec["wasm"] {
+                Value::Null => &spec["dynamicModule"][0]["config"],
+                wasm => &wasm[0]["config"],
+            },
+            ENVOY_FILTER => {
+                let filter = &spec["configPatches"][0]["patch"]["value"]["typed_config"];
+                &filter["filter_config"]["value"]
+            }
             _ => return None,
         };
         Some((file, configuration.clone()))
@@ -276,6 +317,12 @@ fn resource(file: &str, kind: &str) -> Value {
         .into_iter()
         .find(|resource| resource["kind"] == kind)
         .unwrap_or_else(|| panic!("{file} has no {kind}"))
+}
+
+/// The resources whose kind has a definition in `tests/crds`.
+fn defined() -> impl Iterator<Item = (String, Value)> {
+    let all = resources().into_iter();
+    all.filter(|(_, resource)| resource["kind"] != ENVOY_FILTER)
 }
 
 fn resources() -> Vec<(String, Value)> {
