@@ -86,7 +86,7 @@ fn collect(node: &Node, all: &mut Vec<Cluster>) {
     for (_, _, value) in node.entries() {
         collect(value, all);
     }
-    if node.str().contains('\n') {
+    if node.str().contains('\n') || node.str().contains("load_assignment") {
         for document in node.embedded() {
             collect(&document, all);
         }

@@ -119,6 +119,13 @@ impl Node {
         entry.map_or(&NULL, |(.., value)| value)
     }
 
+    /// What a key has, however its letters are written; null if it is absent.
+    pub fn in_any_case(&self, key: &str) -> &Self {
+        let entries = self.entries().iter();
+        let mut same = entries.filter(|(name, ..)| name.eq_ignore_ascii_case(key));
+        same.next().map_or(&NULL, |(.., value)| value)
+    }
+
     /// Whether it is absent or null.
     pub fn is_null(&self) -> bool {
         self.data == Data::Null

@@ -32,6 +32,7 @@ pub fn find(document: &Node) -> Option<Vec<Found>> {
             vec![in_istio(document, spec, &spec["wasm"])]
         }
         "EnvoyExtensionPolicy" => in_envoy_gateway(document),
+        "ProxyDefaults" | "ServiceDefaults" => in_consul(document),
         _ => return None,
     };
     let namespace = document["metadata"]["namespace"].text();
@@ -65,15 +66,7 @@ fn plugin(document: &Node, spec: &Node, wasm: &Node, mut found: Found) -> Found 
             _ => found.host_variables.push(name),
         }
     }
-    let strategy = &wasm["failStrategy"];
-    if strategy.str() != "FAIL_RELOAD" {
-        let line = if strategy.is_null() {
-            found.line
-        } else {
-            strategy.line
-        };
-        found.note(Level::Warning, "failStrategy is not FAIL_RELOAD: after a crash of the module its worker would answer 503, or go without it, for good", line);
-    }
+    strategy(&wasm["failStrategy"], &mut found);
     let sha256 = &wasm["sha256"];
     let is_pinned = url.contains("@sha256:");
     if !(sha256.is_null() && (is_pinned || url.is_empty() || url.starts_with("file:"))) {
@@ -88,6 +81,19 @@ fn plugin(document: &Node, spec: &Node, wasm: &Node, mut found: Found) -> Found 
     }
     phase(&spec["phase"], &mut found);
     found
+}
+
+fn strategy(strategy: &Node, found: &mut Found) {
+    let line = match strategy.is_null() {
+        true => found.line,
+        false => strategy.line,
+    };
+    match (found.host, strategy.str()) {
+        (Host::Higress, "FAIL_RELOAD") => found.note(Level::Problem, "failStrategy is FAIL_RELOAD, which Higress does not know: say FAIL_OPEN", line),
+        (Host::Higress, "FAIL_OPEN") | (Host::Istio, "FAIL_RELOAD") => {}
+        (Host::Higress, _) => found.note(Level::Warning, "failStrategy is not FAIL_OPEN: after a crash of the module, or without it, its worker would answer 503 for good", line),
+        _ => found.note(Level::Warning, "failStrategy is not FAIL_RELOAD: after a crash of the module its worker would answer 503, or go without it, for good", line),
+    }
 }
 
 fn phase(phase: &Node, found: &mut Found) {
@@ -196,6 +202,48 @@ fn in_envoy_gateway(document: &Node) -> Vec<Found> {
         .collect()
 }
 
+/// Consul's extension `builtin/wasm`, whose arguments are read in any case.
+fn in_consul(document: &Node) -> Vec<Found> {
+    let extensions = document["spec"]["envoyExtensions"].items().iter();
+    let ours = extensions.filter(|extension| extension["name"].str() == "builtin/wasm");
+    ours.map(|extension| {
+        let arguments = &extension["arguments"];
+        let plugin = arguments.in_any_case("pluginConfig");
+        let name = plugin.in_any_case("name").text().unwrap_or("(no name)");
+        let configuration = plugin.in_any_case("configuration");
+        let text = configuration.text().unwrap_or_default();
+        let mut found = Found {
+            place: format!("{}, wasm {name}", named(document)),
+            line: extension.line,
+            host: Host::Envoy,
+            bytes: text.as_bytes().to_vec(),
+            document: serde_json::from_str(text).ok(),
+            options: configuration.embedded().into_iter().next(),
+            ..Found::default()
+        };
+        if let Some(key) = configuration.duplicate_key() {
+            found.note(Level::Problem, key.message, key.line);
+        }
+        let vm = plugin.in_any_case("vmConfig");
+        let env = vm.in_any_case("environmentVariables");
+        let keys = env.in_any_case("hostEnvKeys").items().iter();
+        found.host_variables = keys.filter_map(Node::text).map(str::to_owned).collect();
+        let runtime = vm.in_any_case("runtime");
+        if !matches!(runtime.str(), "" | "v8") {
+            found.note(Level::Warning, format!("runtime is {}, and Envoy's released binaries have v8 alone: they do not start with another one", runtime.str()), runtime.line);
+        }
+        for (key, wanted) in [("protocol", "http"), ("listenerType", "inbound")] {
+            let value = arguments.in_any_case(key);
+            let is_right = value.str() == wanted || (key == "listenerType" && value.str() == "outbound");
+            if !is_right {
+                found.note(Level::Problem, format!("{key} is {:?}: say {wanted}", value.str()), value.line.max(arguments.line));
+            }
+        }
+        found
+    })
+    .collect()
+}
+
 /// The clusters that control planes make of resources.
 pub fn clusters(documents: &[&Node]) -> Vec<Cluster> {
     let of_kind = |kind: &str| {
@@ -212,10 +260,21 @@ pub fn clusters(documents: &[&Node]) -> Vec<Cluster> {
                 "static" => 80,
                 _ => registry["port"].number().unwrap_or(80),
             };
+            let domain = &registry["domain"];
+            let endpoint = cluster::Endpoint {
+                host: domain.str().to_owned(),
+                port,
+                line: domain.line,
+            };
             all.push(Cluster {
                 name: format!("outbound|{port}||{}.{kind}", registry["name"].str()),
                 line: registry["name"].line,
-                security: cluster::Security::Unknown,
+                endpoints: (kind == "dns").then(|| vec![endpoint]),
+                // Higress's TLS checks by its own defaults, and asks for the domain.
+                security: match registry["protocol"].str() {
+                    "http" | "http2" | "grpc" => cluster::Security::None,
+                    _ => cluster::Security::Unknown,
+                },
                 ..Cluster::default()
             });
         }

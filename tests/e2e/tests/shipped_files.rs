@@ -169,6 +169,28 @@ async fn the_production_file_takes_what_it_leaves_out_from_the_environment() {
     assert_eq!(transaction.text("/release"), "2.0");
 }
 
+/// Health checks and the files of a page are left out, in the file's own routes.
+#[tokio::test]
+async fn the_production_file_records_no_health_checks_and_no_static_files() {
+    let certificate = Certificate::for_name(SENTRY_HOST);
+    let scene = Scene::production(&certificate, &certificate, with_dsn).await;
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/livez",
+        "/a/b.css",
+        "/x.min.js",
+        "/f.woff2",
+    ] {
+        let request = Request::get(path);
+        let response = request.send(scene.envoy.address()).await;
+        assert_eq!(response.unwrap().status, 200, "{path}");
+    }
+    let transaction = scene.carry("/api/healthz").await;
+    assert_eq!(transaction.name(), "/api/{id}");
+    assert_eq!(scene.sentry.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn the_production_file_trusts_no_authority_that_it_does_not_know() {
     let (shown, trusted) = (

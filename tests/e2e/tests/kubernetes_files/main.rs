@@ -1,20 +1,27 @@
-//! Every resource in `envoy/istio` and `envoy/envoy-gateway` is what its project says that it must
-//! be, its parts fit each other, and real Envoy carries a request with its configuration. The
-//! definitions are in `tests/crds`.
+//! Every resource in `envoy/istio`, `envoy/envoy-gateway` and their like is what its project says
+//! that it must be, its parts fit each other, and real Envoy carries a request with its
+//! configuration. The definitions are in `tests/crds`.
 
 mod rules;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use e2e::{cluster_at, envoy::workspace, Gateway, Request};
+use e2e::{
+    cluster_at,
+    envoy::{module, workspace},
+    Gateway, Request,
+};
 use serde::Deserialize as _;
 use serde_json::{json, Value};
 
-const FOLDERS: [&str; 4] = [
+const FOLDERS: [&str; 7] = [
     "istio",
     "envoy-gateway",
     "native/istio",
     "native/envoy-gateway",
+    "kuma",
+    "higress",
+    "consul",
 ];
 
 /// The kind whose definition says nothing about what is in it: any piece of Envoy's configuration.
@@ -28,7 +35,7 @@ fn every_resource_is_as_its_definition_says() {
         assert!(problems.is_empty(), "{file}: {problems:#?}");
         count += 1;
     }
-    assert_eq!(count, 17);
+    assert_eq!(count, 31);
 }
 
 /// What the check is worth: a slip of each kind is found.
@@ -76,7 +83,7 @@ fn every_rule_that_a_resource_reaches_holds() {
         rules.len(),
         unread.len()
     );
-    assert_eq!((rules.len(), unread.len()), (113, 0), "{unread:#?}");
+    assert_eq!((rules.len(), unread.len()), (115, 0), "{unread:#?}");
 }
 
 /// What that is worth: a slip of each kind is found.
@@ -175,6 +182,7 @@ fn a_resource_that_breaks_a_rule_is_refused() {
 fn istios_parts_name_each_other() {
     for file in [
         "istio/gateway",
+        "istio/gateway-api",
         "istio/sidecar",
         "istio/traffic-extension",
         "native/istio/gateway",
@@ -256,12 +264,100 @@ fn envoy_gateways_cluster_is_the_one_that_is_tested() {
     let patch = resource("envoy-gateway/envoy-patch-policy.yaml", "EnvoyPatchPolicy");
     let operation = &patch["spec"]["jsonPatches"][0]["operation"];
     assert_eq!(operation["value"], tested);
+
+    let filter = resource("istio/waypoint.yaml", "EnvoyFilter");
+    let patch = &filter["spec"]["configPatches"][0]["patch"];
+    assert_eq!(patch["value"], tested);
+
+    let patch = resource("kuma/mesh-proxy-patch.yaml", "MeshProxyPatch");
+    let cluster = &patch["spec"]["default"]["appendModifications"][0]["cluster"];
+    let cluster = parse(cluster["value"].as_str().expect("a text")).pop();
+    assert_eq!(cluster.as_ref(), Some(&tested));
+
+    let defaults = resource("consul/config-entries.yaml", "ProxyDefaults");
+    let cluster = &defaults["spec"]["config"]["envoy_extra_static_clusters_json"];
+    let cluster: Value =
+        serde_json::from_str(cluster.as_str().expect("a text")).expect("JSON, which Consul reads");
+    assert_eq!(cluster, tested);
+}
+
+/// Kuma's filter is put into the chain as it stands.
+#[tokio::test]
+async fn kumas_filter_runs_in_envoy() {
+    let patch = resource("kuma/mesh-proxy-patch.yaml", "MeshProxyPatch");
+    let modification = &patch["spec"]["default"]["appendModifications"][1]["httpFilter"];
+    assert_eq!(modification["operation"], "AddFirst");
+    let gateway = Gateway::builder().await.without_filter();
+    let text = modification["value"].as_str().expect("a text");
+    let text = text
+        .replace("/etc/envoy/sentry_filter.wasm", &module().to_string_lossy())
+        .replace(
+            "https://00000000000000000000000000000001@o0.ingest.sentry.io/1",
+            &gateway.dsn(),
+        )
+        .replace("\"traces_sample_rate\": 0.1", "\"traces_sample_rate\": 1");
+    let filter = parse(&text).pop().expect("a filter");
+    let name = filter["name"].as_str().expect("a name").to_owned();
+    let gateway = gateway.in_front(&name, filter["typed_config"].clone());
+    let gateway = gateway.start().await;
+    gateway.pass(&Request::get("/healthz")).await;
+    gateway.pass(&Request::get("/static/page.css")).await;
+    let seen = gateway.pass(&Request::get("/plain")).await;
+    let transaction = gateway.sentry.only_transaction().await;
+    assert_eq!(transaction.upstream_parent(), seen.sentry_trace().span_id);
+}
+
+/// What Kustomize makes of a base and an overlay is what the base is, with other values where the
+/// overlay's patches say so; each place is there.
+#[test]
+fn the_overlay_changes_what_the_base_has() {
+    let overlay = parse(&read("kustomize/istioctl/kustomization.yaml"));
+    let overlay = &overlay[0];
+    let base = "istio";
+    assert_eq!(overlay["resources"], json!([format!("../../{base}")]));
+    for folder in [base, "envoy-gateway"] {
+        let kustomization = parse(&read(&format!("{folder}/kustomization.yaml")));
+        for file in kustomization[0]["resources"].as_array().expect("resources") {
+            let file = format!("{folder}/{}", file.as_str().expect("a file"));
+            assert!(!parse(&read(&file)).is_empty(), "{file}");
+        }
+    }
+    let mut resources = parse(&read("istio/gateway.yaml"));
+    for resource in &mut resources {
+        resource["metadata"]["namespace"] = overlay["namespace"].clone();
+    }
+    for patch in overlay["patches"].as_array().expect("patches") {
+        let target = &patch["target"];
+        let is_target = |resource: &&mut Value| {
+            let group = resource["apiVersion"].as_str().unwrap_or_default();
+            resource["metadata"]["name"] == target["name"]
+                && (target["kind"].is_null() || resource["kind"] == target["kind"])
+                && target["group"]
+                    .as_str()
+                    .is_none_or(|name| group.starts_with(name))
+        };
+        let mut targets: Vec<_> = resources.iter_mut().filter(is_target).collect();
+        assert_eq!(targets.len(), 1, "{target}");
+        let operations = parse(patch["patch"].as_str().expect("a text")).pop();
+        for operation in operations.expect("operations").as_array().expect("a list") {
+            assert_eq!(operation["op"], "replace");
+            let path = operation["path"].as_str().expect("a path");
+            let place = targets[0].pointer_mut(path);
+            *place.unwrap_or_else(|| panic!("no {path}")) = operation["value"].clone();
+        }
+    }
+    for resource in &resources {
+        let problems = problems(resource);
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+    let plugin = &resources[0]["spec"];
+    assert_eq!(plugin["selector"]["matchLabels"]["istio"], "ingressgateway");
 }
 
 #[tokio::test]
 async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
     let configurations = configurations();
-    assert_eq!(configurations.len(), 7);
+    assert_eq!(configurations.len(), 14);
     for (file, mut configuration) in configurations {
         configuration["traces_sample_rate"] = json!(1);
         // Of the file's receiver; here it is in the environment.
@@ -271,6 +367,9 @@ async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
             .remove("dsn");
         let gateway = Gateway::builder().await;
         let dsn = gateway.dsn();
+        if configuration["dsn"].is_string() {
+            configuration["dsn"] = json!(dsn);
+        }
         let mut gateway = gateway
             .configuration(&configuration.to_string())
             .vm_environment("SENTRY_DSN", &dsn);
@@ -294,20 +393,31 @@ async fn every_plugin_configuration_carries_a_request_to_a_transaction() {
 fn configurations() -> Vec<(String, Value)> {
     let found = resources().into_iter().filter_map(|(file, resource)| {
         let spec = &resource["spec"];
+        let text = |text: &Value| serde_json::from_str(text.as_str()?).ok();
         let configuration = match resource["kind"].as_str()? {
-            "WasmPlugin" => &spec["pluginConfig"],
-            "TrafficExtension" => &spec["wasm"]["pluginConfig"],
+            "WasmPlugin" if spec["defaultConfig"].is_object() => spec["defaultConfig"].clone(),
+            "WasmPlugin" => spec["pluginConfig"].clone(),
+            "TrafficExtension" => spec["wasm"]["pluginConfig"].clone(),
             "EnvoyExtensionPolicy" => match &spec["wasm"] {
-                Value::Null => &spec["dynamicModule"][0]["config"],
-                wasm => &wasm[0]["config"],
+                Value::Null => spec["dynamicModule"][0]["config"].clone(),
+                wasm => wasm[0]["config"].clone(),
             },
             ENVOY_FILTER => {
                 let filter = &spec["configPatches"][0]["patch"]["value"]["typed_config"];
-                &filter["filter_config"]["value"]
+                filter["filter_config"]["value"].clone()
+            }
+            "MeshProxyPatch" => {
+                let modification = &spec["default"]["appendModifications"][1]["httpFilter"];
+                let filter = parse(modification["value"].as_str()?).pop()?;
+                text(&filter["typed_config"]["config"]["configuration"]["value"])?
+            }
+            "ServiceDefaults" => {
+                let plugin = &spec["envoyExtensions"][0]["arguments"]["pluginConfig"];
+                text(&plugin["configuration"])?
             }
             _ => return None,
         };
-        Some((file, configuration.clone()))
+        Some((file, configuration))
     });
     found.collect()
 }
@@ -334,9 +444,10 @@ fn resources() -> Vec<(String, Value)> {
         for path in paths {
             let name = path.file_name().expect("a name").to_string_lossy();
             let file = format!("{folder}/{name}");
-            for resource in parse(&read(&file)) {
-                all.push((file.clone(), resource));
-            }
+            // Kustomize's own files are no resources.
+            let found = parse(&read(&file)).into_iter();
+            let found = found.filter(|resource| resource["kind"] != "Kustomization");
+            all.extend(found.map(|resource| (file.clone(), resource)));
         }
     }
     all
@@ -355,7 +466,13 @@ fn parse(yaml: &str) -> Vec<Value> {
 /// The definition of a resource's kind.
 fn definition(resource: &Value) -> Value {
     let kind = resource["kind"].as_str().expect("a kind");
-    let path = workspace("tests/crds").join(format!("{kind}.json"));
+    let is_higress = resource["apiVersion"] == "extensions.higress.io/v1alpha1";
+    let file = match is_higress {
+        // Istio's has the same name.
+        true => format!("higress-{kind}.json"),
+        false => format!("{kind}.json"),
+    };
+    let path = workspace("tests/crds").join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{kind}: {error}"));
     serde_json::from_str(&text).expect("a definition in JSON")
 }
@@ -375,7 +492,11 @@ fn problems(resource: &Value) -> Vec<String> {
     schema["properties"]["metadata"] = json!({
         "type": "object",
         "required": ["name", "namespace"],
-        "properties": {"name": {"type": "string"}, "namespace": {"type": "string"}},
+        "properties": {
+            "name": {"type": "string"},
+            "namespace": {"type": "string"},
+            "labels": {"type": "object"},
+        },
     });
     close(schema);
     let validator = jsonschema::validator_for(schema).expect("a schema");
