@@ -4,6 +4,7 @@ use std::net::ToSocketAddrs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::export::failure::status_meaning;
 use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
@@ -177,15 +178,7 @@ fn meaning(status: u16, limit: Option<u64>, is_otlp: bool) -> String {
     let limited = limit.map(|seconds| format!(" and asks for a pause of {seconds} s"));
     let what = match status {
         200..=299 => "the receiver took the span. Sentry answers before it has looked inside: search for the trace in the project; if it is not there within a minute, see the project's Stats page for what was filtered",
-        300..=399 => "a redirect, which the filter does not follow: the DSN's host or scheme is not the receiver's own",
-        400 => "the receiver could not read the request: is the address a Sentry's, and does it know the format? transport.format: transaction is understood by all",
-        401 | 403 => "the receiver does not know the key, or the key is disabled: compare the DSN with Settings > Projects > Client Keys",
-        404 if is_otlp => "nothing takes OTLP at this path: this Sentry is too old for it, or a collector needs transport.path",
-        404 => "nothing takes envelopes at this path: the project id, or transport.path, is wrong",
-        413 => "the receiver, or a proxy before it, finds the body too large",
-        429 => "the key or the project is limited, or the quota is used up",
-        500..=599 => "the receiver, or a proxy before it, is failing: try again, and see its status",
-        _ => "not an answer that Sentry gives: is the address a Sentry's?",
+        other => status_meaning(other, is_otlp),
     };
     format!("{what}{}", limited.unwrap_or_default())
 }

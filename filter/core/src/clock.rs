@@ -19,6 +19,11 @@ impl Clock {
         self.ns
     }
 
+    /// The time when the host's clock was last read.
+    pub fn last(&self) -> u64 {
+        self.ns
+    }
+
     /// What the time is when the host's clock shows that; the last time if it has shown more.
     pub fn at(&self, host_ns: u64) -> u64 {
         let step_ns = host_ns.saturating_sub(self.host_ns);

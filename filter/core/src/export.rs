@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod callout;
 pub mod delivery;
+pub mod failure;
 pub mod in_flight;
 pub mod metrics;
 pub mod queue;

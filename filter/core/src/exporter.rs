@@ -22,6 +22,7 @@ use crate::envelope::client_report::ClientReport;
 use crate::envelope::{BatchScope, EncodedSegment};
 use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, Delivery, DiscardReason};
+use crate::export::failure::{Failure, FailureLog};
 use crate::export::in_flight::CompletedCallout;
 use crate::export::metrics::{Metric, Metrics};
 use crate::export::queue::{Generations, Queue};
@@ -147,6 +148,8 @@ pub struct Exporter {
     is_awaited: bool,
     /// Whether the log has a line about refused calls.
     has_logged_refused: bool,
+    /// What was said about POSTs that fail.
+    failures: FailureLog,
     /// The next lines for the log.
     log: VecDeque<(Level, Cow<'static, str>)>,
 }
@@ -180,6 +183,7 @@ impl Exporter {
             tells_metrics: false,
             is_awaited: false,
             has_logged_refused: false,
+            failures: FailureLog::default(),
             log: VecDeque::new(),
         }
     }
@@ -299,7 +303,7 @@ impl Exporter {
             }
             Event::Posted(callout, token) => self.on_posted(callout, token, host_ns),
             Event::NotPosted(callout, error) => {
-                self.on_not_posted(callout, host_ns);
+                self.on_not_posted(callout, error, host_ns);
                 // The next one would fare no better; one that is tried later may.
                 self.flushes = false;
                 if error == HostError::Unavailable {
@@ -415,9 +419,13 @@ impl Exporter {
         self.complete_all(replaced);
     }
 
-    fn on_not_posted(&mut self, callout: Callout, host_ns: u64) {
+    fn on_not_posted(&mut self, callout: Callout, error: HostError, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
         self.on_refused(1);
+        if error != HostError::Unavailable {
+            self.failures.failed(now_ns);
+            self.say_failure(Failure::not_posted(error), now_ns);
+        }
         self.metrics.add(Metric::Callouts(Delivery::NotTaken), 1);
         self.queue.put_back(callout.segments);
         self.report.merge(callout.report.unwrap_or_default());
@@ -469,11 +477,43 @@ impl Exporter {
     }
 
     fn complete(&mut self, completed: CompletedCallout) {
+        let now_ns = self.clock.last();
+        let failure = completed.failure;
+        match (failure, completed.delivery) {
+            (Some(_), _) => self.failures.failed(now_ns),
+            (None, Delivery::Accepted) => self.failures.works(now_ns),
+            _ => {}
+        }
+        self.settle(completed);
+        match failure {
+            Some(failure) => self.say_failure(failure, now_ns),
+            None => self.say_works(now_ns),
+        }
+    }
+
+    /// Once, when it begins.
+    fn say_failure(&mut self, failure: Failure, now_ns: u64) {
+        let is_otlp =
+            self.config.transport.path.is_none() && !self.config.transport.format.carries_reports();
+        if let Some(line) = self.failures.line(failure, is_otlp, now_ns) {
+            self.log.push_back((Level::Warn, line.into()));
+        }
+    }
+
+    /// Once, when it is over.
+    fn say_works(&mut self, now_ns: u64) {
+        if let Some(line) = self.failures.works_line(now_ns) {
+            self.log.push_back((Level::Warn, line.into()));
+        }
+    }
+
+    fn settle(&mut self, completed: CompletedCallout) {
         let CompletedCallout {
             segments,
             report,
             delivery,
             rejected,
+            ..
         } = completed;
         let quantity: Quantity = segments.iter().map(EncodedSegment::quantity).sum();
         let spans = i64::from(quantity.spans);
@@ -563,6 +603,7 @@ impl Exporter {
             None => Vec::new(),
         };
         self.complete_all(lost);
+        self.say_works(now_ns);
         self.give_up_late(now_ns);
         // The main thread's VM, which never sees a stream, is no worker.
         let is_worker = self.ended_ns > 0 && self.ending.is_none();
@@ -659,6 +700,7 @@ impl Exporter {
     }
 
     fn count_discarded(&mut self, reason: DiscardReason, lost: Quantity) {
+        self.failures.lost(lost.spans);
         self.metrics
             .add(Metric::SpansDiscarded(reason), lost.spans.into());
     }

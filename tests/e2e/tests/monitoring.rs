@@ -15,7 +15,8 @@ async fn shown() -> BTreeSet<String> {
     gateway.envoy.wait_for_stat("spans_sent", e2e::SPANS).await;
     let page = gateway.envoy.admin("/stats/prometheus").await;
     let lines = page.lines().filter(|line| !line.starts_with('#'));
-    let names = lines.filter_map(|line| line.split(['{', ' ']).next());
+    let is_name = |character: char| character.is_ascii_alphanumeric() || "_:".contains(character);
+    let names = lines.filter_map(|line| line.split(|character| !is_name(character)).next());
     names.map(str::to_owned).collect()
 }
 

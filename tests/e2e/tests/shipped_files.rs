@@ -439,6 +439,14 @@ impl Scene {
         });
         assert!(refused.await.is_some(), "{stat} stayed at zero");
         assert!(self.sentry.requests().is_empty());
+        let word = "or the TLS handshake failed";
+        let told = eventually(async || self.envoy.log().contains(word).then_some(()));
+        let log = self.envoy.log();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("sentry:"))
+            .collect();
+        assert!(told.await.is_some(), "{lines:#?}");
     }
 }
 

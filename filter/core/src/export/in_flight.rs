@@ -2,6 +2,7 @@
 
 use super::callout::Callout;
 use super::delivery::Delivery;
+use super::failure::Failure;
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::EncodedSegment;
 
@@ -20,6 +21,8 @@ pub struct CompletedCallout {
     pub report: Option<ClientReport>,
     /// What became of it.
     pub delivery: Delivery,
+    /// Why it has failed, where an operator can do something about it.
+    pub failure: Option<Failure>,
     /// How many of its spans the receiver refused although it took the rest.
     pub rejected: u32,
 }
@@ -67,7 +70,11 @@ impl InFlight {
 
     /// Those that the host should have answered long ago.
     pub(super) fn expire(&mut self, now_ns: u64) -> Vec<CompletedCallout> {
-        self.take_if(|waiting| waiting.expires_ns <= now_ns)
+        let mut late = self.take_if(|waiting| waiting.expires_ns <= now_ns);
+        for completed in &mut late {
+            completed.failure = Some(Failure::NoResponse);
+        }
+        late
     }
 
     /// All of them: none will be answered any more.
@@ -90,6 +97,7 @@ impl InFlight {
                 segments: waiting.segments,
                 report: waiting.report,
                 delivery: Delivery::Lost,
+                failure: None,
                 rejected: 0,
             })
             .collect()

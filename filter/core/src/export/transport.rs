@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::backoff::Backoff;
 use super::callout::Callout;
 use super::delivery::{CalloutResponse, Delivery};
+use super::failure::Failure;
 use super::in_flight::{CompletedCallout, InFlight};
 use super::rate_limit::limit_s;
 use crate::dsn::Dsn;
@@ -165,6 +166,7 @@ impl Transport {
             }
         }
         completed.delivery = response.delivery();
+        completed.failure = Failure::new(completed.delivery, response);
         match completed.delivery {
             Delivery::NotArrived | Delivery::NotTaken => self.backoff.failed(now_ns, random),
             Delivery::Accepted => {

@@ -1,5 +1,7 @@
 //! Time, limits, pauses, generations, and the end of a configuration.
 
+mod failures;
+
 use super::*;
 use crate::fixtures::{config, encoded, segment};
 use crate::span::StreamInfo;
