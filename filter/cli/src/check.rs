@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{json, Value};
 
 use crate::document::ReadError;
-use crate::find::Found;
 use crate::finding::{location, Finding, Level};
+use crate::found::Found;
 use crate::lint::lint;
 use crate::schema::Document;
 use crate::suggest;

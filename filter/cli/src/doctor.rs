@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::admin::Admin;
 use crate::check::{check, Report};
-use crate::find::{Found, Inputs};
+use crate::find::Inputs;
+use crate::found::Found;
 
 /// What was looked at, and what came of it.
 #[derive(Debug, Serialize)]

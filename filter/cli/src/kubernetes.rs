@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::cluster::{self, Cluster};
 use crate::document::Node;
-use crate::find::{Found, Host};
 use crate::finding::Level;
+use crate::found::{Found, Host};
 
 /// The resources in a document: those of a list, as `kubectl get` prints them, or itself.
 pub fn items(document: Node) -> Vec<Node> {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use sentry_filter_core::config::FilterConfig;
 
 use crate::cluster::{Cluster, Endpoint, Security, Tls};
-use crate::find::{Found, Host};
 use crate::finding::Finding;
+use crate::found::{Found, Host};
 
 /// Where spans are to go: the parts of a DSN.
 struct Target<'d> {

@@ -6,8 +6,8 @@ use sentry_filter_core::protobuf::Message;
 
 use crate::cluster::{self, Cluster};
 use crate::document::Node;
-use crate::find::{Found, Host};
 use crate::finding::Level;
+use crate::found::{Found, Host};
 
 const WASM: &str = "extensions.filters.http.wasm.v3.Wasm";
 const CORS: &str = "extensions.filters.http.cors.v3.Cors";

@@ -165,6 +165,23 @@ impl FilterConfig {
         Some(config)
     }
 
+    /// Reads what a route sets for this filter and says in the log what is wrong with it; `None` if
+    /// it is refused.
+    pub fn load_route(
+        configuration: &[u8],
+        log: &mut dyn FnMut(Level, fmt::Arguments<'_>),
+    ) -> Option<RouteMetadata> {
+        let refuse = |problems: Vec<Problem>| {
+            for problem in problems {
+                log(
+                    Level::Error,
+                    format_args!("sentry: configuration of a route refused: {problem}"),
+                );
+            }
+        };
+        Self::parse_route(configuration).map_err(refuse).ok()
+    }
+
     /// Reads what a route sets for this filter, in JSON or as a `google.protobuf.Struct`.
     ///
     /// # Errors

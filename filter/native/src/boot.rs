@@ -2,6 +2,7 @@
 //! configurations they are made for, and Envoy waits for it before it ends.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -10,9 +11,8 @@ use sentry_filter_core::export::metrics::{Metric, MetricKind};
 use sentry_filter_core::host::HostError;
 
 use crate::abi::level;
-use crate::configuration::{Configuration, MetricIds};
-use crate::hooks::guard::guard;
-use crate::host::{self, Bootstrap, Callout, CompletionCallback, Scheduler};
+use crate::guard::guard;
+use crate::host::{self, Bootstrap, Callout, CompletionCallback, MetricIds, Scheduler};
 use crate::inbox::{lock, CalloutAnswer};
 use crate::ticker::Ticker;
 
@@ -37,6 +37,22 @@ pub fn say_missing() {
     }
 }
 
+/// A configuration, as far as the extension has to do with it.
+pub trait Resident: Debug + Send + Sync {
+    /// Sends what it holds and waits for the responses; on the main thread.
+    fn shut_down(&self);
+    /// The same as soon as the main thread looks at it.
+    fn shut_down_later(&self);
+    /// Some time has passed; on the main thread.
+    fn tick(&self);
+    /// One of its callouts has ended; on the main thread.
+    fn on_callout_done(&self, callout: u64, answer: CalloutAnswer);
+    /// Nothing will be sent or answered any more; on the main thread.
+    fn abandon(&self);
+    /// Whether it holds nothing and waits for nothing.
+    fn is_idle(&self) -> bool;
+}
+
 /// The extension.
 #[derive(Debug)]
 pub struct Boot {
@@ -52,13 +68,13 @@ pub struct Boot {
 #[derive(Debug, Default)]
 struct State {
     /// All configurations that Envoy has.
-    configurations: Vec<Weak<Configuration>>,
+    configurations: Vec<Weak<dyn Resident>>,
     /// Those that it has destroyed, and that wait for responses.
-    adopted: Vec<Arc<Configuration>>,
+    adopted: Vec<Arc<dyn Resident>>,
     /// Whose callouts they are.
-    callouts: HashMap<u64, Weak<Configuration>>,
+    callouts: HashMap<u64, Weak<dyn Resident>>,
     /// Whose callout is being begun, and which ones were answered meanwhile.
-    beginning: Option<(Weak<Configuration>, Vec<u64>)>,
+    beginning: Option<(Weak<dyn Resident>, Vec<u64>)>,
     ticker: Option<Ticker>,
     completion: Option<CompletionCallback>,
     /// When Envoy has asked for its end.
@@ -91,17 +107,17 @@ impl Boot {
     }
 
     /// A configuration begins.
-    pub fn add(&self, configuration: &Arc<Configuration>) {
+    pub fn add(&self, configuration: Weak<dyn Resident>) {
         let mut state = lock(&self.state);
         state
             .configurations
             .retain(|known| known.strong_count() > 0);
-        state.configurations.push(Arc::downgrade(configuration));
+        state.configurations.push(configuration);
     }
 
     /// Sees to it that what a configuration holds is sent although it has gone, from whichever
     /// thread.
-    pub fn adopt(&self, configuration: Arc<Configuration>) {
+    pub fn adopt(&self, configuration: Arc<dyn Resident>) {
         lock(&self.state).adopted.push(Arc::clone(&configuration));
         if host::is_main_thread() {
             configuration.shut_down();
@@ -128,12 +144,12 @@ impl Boot {
     /// Begins a callout for a configuration.
     pub fn post(
         &self,
-        configuration: &Arc<Configuration>,
+        configuration: Weak<dyn Resident>,
         callout: &Callout<'_>,
     ) -> Result<u64, HostError> {
         let handle = *lock(&self.handle);
         let handle = handle.ok_or(HostError::Refused(0))?;
-        let owner = Arc::downgrade(configuration);
+        let owner = configuration;
         lock(&self.state).beginning = Some((Weak::clone(&owner), Vec::new()));
         // No lock is held: Envoy may answer before it returns.
         let result = handle.post(callout);
@@ -204,7 +220,7 @@ impl Boot {
             .adopted
             .retain(|configuration| !configuration.is_idle());
         let waits = !state.adopted.is_empty() || state.completion.is_some();
-        let is_done = |known: &Weak<Configuration>| {
+        let is_done = |known: &Weak<dyn Resident>| {
             let configuration = known.upgrade();
             configuration.is_none_or(|configuration| configuration.is_idle())
         };

@@ -168,7 +168,7 @@ impl RequestHost for Call<'_> {
     fn route_metadata(&mut self) -> Result<RouteMetadata, HostError> {
         // What is written for this filter comes before what is written for any.
         if let Some(config) = self.handle.route_config() {
-            return Ok(config.metadata().clone());
+            return Ok(config.0.clone());
         }
         if !self.handle.has_route_metadata(NAMESPACE) {
             return Ok(RouteMetadata::default());

@@ -17,9 +17,9 @@ use sentry_filter_core::host::HostError;
 use sentry_filter_core::tracer::Tracer;
 
 use crate::abi::level;
-use crate::boot::{self, Boot};
+use crate::boot::{self, Boot, Resident};
 use crate::generations;
-use crate::host::{self, ConfigHandle, MetricId};
+use crate::host::{self, ConfigHandle, MetricIds};
 use crate::inbox::{lock, CalloutAnswer, Inbox, Incoming};
 use crate::limits;
 use crate::ticker::Ticker;
@@ -27,9 +27,6 @@ use crate::worker::{event, Waker, Worker};
 
 /// More workers than any Envoy has.
 const MAX_WORKERS: usize = 4_096;
-
-/// Envoy's numbers of the metrics, in the order of [`Metric::all`].
-pub type MetricIds = Vec<Option<MetricId>>;
 
 /// What Envoy has of the module for one configuration.
 #[derive(Debug)]
@@ -69,6 +66,37 @@ fn env_defaults() -> EnvDefaults {
     }
 }
 
+impl Resident for Configuration {
+    fn tick(&self) {
+        self.inbox.push(Incoming::Tick);
+        self.drive();
+    }
+
+    fn on_callout_done(&self, callout: u64, answer: CalloutAnswer) {
+        self.inbox.push(Incoming::Answer(callout, answer));
+        self.drive();
+    }
+
+    fn shut_down(&self) {
+        self.inbox.push(Incoming::Shutdown);
+        self.drive();
+    }
+
+    fn abandon(&self) {
+        self.inbox.push(Incoming::Abandoned);
+        self.drive();
+    }
+
+    fn shut_down_later(&self) {
+        self.inbox.push(Incoming::Shutdown);
+        self.is_idle.store(false, Ordering::Release);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle.load(Ordering::Acquire)
+    }
+}
+
 impl Configuration {
     /// Reads a configuration; `None` refuses it, and the log says why.
     pub fn new(handle: ConfigHandle, name: &[u8], text: &[u8]) -> Option<Arc<Self>> {
@@ -89,7 +117,7 @@ impl Configuration {
         }
         let configuration = Self::start(handle, name, config, boot, only_validates);
         if let Some(boot) = &configuration.boot {
-            boot.add(&configuration);
+            boot.add(configuration.me.clone());
         }
         Some(configuration)
     }
@@ -169,41 +197,6 @@ impl Configuration {
         } else {
             self.drive();
         }
-    }
-
-    /// A tick, on the main thread.
-    pub fn tick(&self) {
-        self.inbox.push(Incoming::Tick);
-        self.drive();
-    }
-
-    /// A callout has ended, on the main thread.
-    pub fn on_callout_done(&self, callout: u64, answer: CalloutAnswer) {
-        self.inbox.push(Incoming::Answer(callout, answer));
-        self.drive();
-    }
-
-    /// Envoy's shutdown has begun: everything is to be sent.
-    pub fn shut_down(&self) {
-        self.inbox.push(Incoming::Shutdown);
-        self.drive();
-    }
-
-    /// Nothing can be sent any more.
-    pub fn abandon(&self) {
-        self.inbox.push(Incoming::Abandoned);
-        self.drive();
-    }
-
-    /// The same, when the main thread next comes round to it.
-    pub fn shut_down_later(&self) {
-        self.inbox.push(Incoming::Shutdown);
-        self.is_idle.store(false, Ordering::Release);
-    }
-
-    /// Whether nothing waits and nothing is under way.
-    pub fn is_idle(&self) -> bool {
-        self.is_idle.load(Ordering::Acquire)
     }
 
     /// Envoy destroys it: on the main thread, or on that of the worker that had it last.
@@ -336,7 +329,10 @@ impl Configuration {
         };
         let handle = *lock(&self.handle);
         let result = match (&self.boot, self.me.upgrade(), handle) {
-            (Some(boot), Some(me), _) if boot.is_there() => boot.post(&me, &request),
+            (Some(boot), Some(me), _) if boot.is_there() => {
+                let me: Weak<Self> = Arc::downgrade(&me);
+                boot.post(me, &request)
+            }
             // One that is not told of the end of a callout must not make it.
             (None, _, Some(handle)) => handle.post(&request),
             _ => Err(HostError::Refused(0)),

@@ -17,7 +17,6 @@ macro_rules! passing {
 }
 
 pub mod bootstrap;
-pub mod guard;
 pub mod http;
 
 use std::ffi::c_char;
@@ -26,9 +25,9 @@ use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::headers::Headers;
 
 use crate::abi::{self, EnvoyBuffer, EnvoyHeader};
+use crate::guard::guard;
 use crate::host;
 use crate::inbox::CalloutAnswer;
-use guard::guard;
 
 /// The module was loaded.
 #[no_mangle]

@@ -126,3 +126,6 @@ fn module_header((name, value): (&[u8], &[u8])) -> ModuleHeader {
         value: ModuleBuffer::new(value),
     }
 }
+
+/// Envoy's numbers of the metrics, in the order of [`Metric::all`].
+pub type MetricIds = Vec<Option<MetricId>>;

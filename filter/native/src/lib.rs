@@ -37,6 +37,7 @@ mod boot;
 mod call;
 mod configuration;
 mod generations;
+pub mod guard;
 pub mod hooks;
 mod host;
 mod inbox;

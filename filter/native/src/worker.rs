@@ -107,7 +107,7 @@ impl Worker {
     pub fn with_tracer<T>(&self, act: impl FnOnce(&mut Tracer) -> T) -> T {
         let mut tracer = lock(&self.tracer);
         #[cfg(feature = "failpoints")]
-        crate::hooks::guard::failpoints::pass("tracer");
+        crate::guard::failpoints::pass("tracer");
         act(&mut tracer)
     }
 

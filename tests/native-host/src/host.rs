@@ -5,7 +5,7 @@ use std::sync::mpsc::{channel, Sender};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use sentry_filter::hooks::guard::failpoints;
+use sentry_filter::guard::failpoints;
 
 use crate::callbacks;
 
@@ -131,7 +131,7 @@ impl Host {
 
     /// How many panics were caught, in all tests of this process.
     pub fn panics(&self) -> u32 {
-        sentry_filter::hooks::guard::panics()
+        sentry_filter::guard::panics()
     }
 
     /// From here on no hook panics.

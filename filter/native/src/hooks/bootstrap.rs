@@ -3,9 +3,9 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use super::guard::guard;
 use crate::abi::{Completion, EnvoyBuffer, EnvoyHeader};
 use crate::boot::Boot;
+use crate::guard::guard;
 use crate::host::{self, Bootstrap, CompletionCallback};
 use crate::inbox::CalloutAnswer;
 

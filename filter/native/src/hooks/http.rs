@@ -4,9 +4,12 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use super::guard::guard;
+use sentry_filter_core::config::FilterConfig;
+
 use crate::abi::{self, EnvoyBuffer, EnvoyHeader};
+use crate::boot::Resident;
 use crate::configuration::Configuration;
+use crate::guard::guard;
 use crate::host::{self, ConfigHandle, StreamHandle};
 use crate::inbox::CalloutAnswer;
 use crate::route::RouteConfig;
@@ -66,7 +69,11 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_ne
 ) -> *const c_void {
     guard("http_filter_per_route_config_new", std::ptr::null(), || {
         // SAFETY: the buffer is Envoy's.
-        match RouteConfig::new(unsafe { host::bytes(text) }) {
+        let text = unsafe { host::bytes(text) };
+        let settings = FilterConfig::load_route(text, &mut |severity, line| {
+            host::log(host::level(severity), &line.to_string());
+        });
+        match settings.map(RouteConfig) {
             Some(config) => Box::into_raw(Box::new(config)).cast_const().cast(),
             None => std::ptr::null(),
         }
