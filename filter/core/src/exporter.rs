@@ -9,6 +9,10 @@
 //! A door that has called [`Exporter::handle`] carries out what [`Exporter::poll`] gives until that
 //! is nothing.
 
+mod accounting;
+mod ending;
+mod posting;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,31 +23,23 @@ use log::Level;
 use crate::clock::Clock;
 use crate::config::FilterConfig;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{BatchScope, EncodedSegment};
+use crate::envelope::EncodedSegment;
 use crate::export::callout::Callout;
-use crate::export::delivery::{CalloutResponse, Delivery, DiscardReason};
-use crate::export::failure::{Failure, FailureLog};
-use crate::export::in_flight::CompletedCallout;
+use crate::export::delivery::{CalloutResponse, DiscardReason};
+use crate::export::failure::FailureLog;
 use crate::export::metrics::{Metric, Metrics};
 use crate::export::queue::{Generations, Queue};
 use crate::export::shared_limit::SharedLimit;
 use crate::export::transport::Transport;
 use crate::host::HostError;
-use crate::quantity::Quantity;
 use crate::tracer::Recorded;
+use ending::Ending;
 
-/// How long a report waits for something to ride on.
-const REPORT_INTERVAL_NS: u64 = 60_000_000_000;
-/// How long an old configuration may still send what waits.
-const MAX_ENDING_NS: u64 = 60_000_000_000;
 /// How often there is a tick at least, in milliseconds, so that what waits for a long flush
 /// interval leaves when the traffic stops.
 const QUIET_TICK_MS: u32 = 250;
 /// The longest flush interval that has a tick of its own, in milliseconds.
 const MAX_TICK_MS: u32 = 1_000;
-/// How many POSTs may be under way when nothing is left to wait for: as many as
-/// `transport.max_in_flight` can be.
-const MAX_LAST_POSTS: usize = 1_024;
 /// A tick that comes so late says that the host's clock was set forward, or that the worker stood
 /// still: by ten seconds, up to a century.
 const LATE_NS: Range<u64> = 10_000_000_000..3_200_000_000_000_000_000;
@@ -91,18 +87,6 @@ pub enum Command {
     Log(Level, Cow<'static, str>),
     /// What [`Event::Shutdown`] has left is done: see [`Exporter::set_awaited`].
     Finished,
-}
-
-/// How a configuration ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// What it holds is sent, and the responses are awaited.
-    Waits {
-        /// When what has not left by then is given up; 0 until the first tick.
-        until_ns: u64,
-    },
-    /// Nobody will be there for a response.
-    Last,
 }
 
 /// The queue of one configuration, and its way to Sentry: one for each worker where workers share
@@ -355,238 +339,6 @@ impl Exporter {
         None
     }
 
-    /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last
-    /// stream's end.
-    pub(crate) fn is_full_batch(&self) -> bool {
-        let scope = self.config.transport.format.batch_scope();
-        self.queue.is_full_batch(scope) && self.is_ready(self.ended_ns)
-    }
-
-    /// Whether what waits goes on its way as soon as a response has made room. What goes together
-    /// waits for a tick or a full batch instead: a receiver that answers quickly would otherwise
-    /// get many small POSTs, which cost more than the spans in them.
-    pub(crate) fn follows_responses(&self) -> bool {
-        let scope = self.config.transport.format.batch_scope();
-        self.ending.is_some() || scope != BatchScope::Any || self.is_full_batch()
-    }
-
-    fn is_ready(&self, now_ns: u64) -> bool {
-        let Some(transport) = &self.transport else {
-            return false;
-        };
-        let has_slot = match self.ending {
-            Some(Ending::Last) => transport.in_flight() < MAX_LAST_POSTS,
-            _ => self.queue.has_slot(self.max_in_flight),
-        };
-        has_slot && transport.is_ready(now_ns)
-    }
-
-    /// The next thing to post, if anything waits and there is room for it.
-    pub(crate) fn next_callout(&mut self, host_ns: u64) -> Option<Callout> {
-        let now_ns = self.clock.advance(host_ns);
-        if !self.is_ready(now_ns) {
-            return None;
-        }
-        if self.report_due_ns == 0 {
-            self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
-        }
-        let format = self.config.transport.format;
-        let segments = self.queue.take(format.batch_scope());
-        let is_due = now_ns >= self.report_due_ns;
-        if segments.is_empty() && !is_due {
-            return None;
-        }
-        let carries = format.carries_reports();
-        let report = carries.then(|| self.report.take()).flatten();
-        if segments.is_empty() && report.is_none() {
-            return None;
-        }
-        self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
-        let body = format.body(&segments, report.as_ref(), &self.config.resource, host_ns);
-        let transport = self.transport.as_ref()?;
-        Some(transport.callout(segments, report, body))
-    }
-
-    pub(crate) fn on_posted(&mut self, callout: Callout, token: u32, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
-        let spans = callout.quantity().spans;
-        self.metrics.subtract(Metric::SpansQueued, spans.into());
-        self.metrics.add(Metric::SpansInFlight, spans.into());
-        let replaced = match &mut self.transport {
-            Some(transport) => transport.posted(token, callout, now_ns),
-            None => Vec::new(),
-        };
-        self.complete_all(replaced);
-    }
-
-    fn on_not_posted(&mut self, callout: Callout, error: HostError, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
-        self.on_refused(1);
-        if error != HostError::Unavailable {
-            self.failures.failed(now_ns);
-            self.say_failure(Failure::not_posted(error), now_ns);
-        }
-        self.metrics.add(Metric::Callouts(Delivery::NotTaken), 1);
-        self.queue.put_back(callout.segments);
-        self.report.merge(callout.report.unwrap_or_default());
-        let random = self.next_random();
-        if let Some(transport) = &mut self.transport {
-            transport.not_posted(now_ns, random);
-        }
-        if self.ending.is_some() {
-            self.discard_waiting(DiscardReason::NetworkError);
-        }
-    }
-
-    pub(crate) fn on_response(
-        &mut self,
-        token: u32,
-        response: &mut CalloutResponse<'_>,
-        host_ns: u64,
-    ) {
-        let now_ns = self.clock.advance(host_ns);
-        let random = self.next_random();
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
-        let Some(completed) = transport.completed(token, response, host_ns, now_ns, random) else {
-            return;
-        };
-        self.complete(completed);
-        self.note_posts();
-        self.obey_limit(now_ns);
-    }
-
-    fn obey_limit(&mut self, now_ns: u64) {
-        if self.is_closed(now_ns) {
-            self.discard_waiting(DiscardReason::RatelimitBackoff);
-        }
-    }
-
-    fn complete_all(&mut self, completed: Vec<CompletedCallout>) {
-        for completed in completed {
-            self.complete(completed);
-        }
-        self.note_posts();
-    }
-
-    /// Tells the other generations how many POSTs are under way.
-    fn note_posts(&mut self) {
-        let posts = self.transport.as_ref().map_or(0, Transport::in_flight);
-        self.queue.set_posts(posts);
-    }
-
-    fn complete(&mut self, completed: CompletedCallout) {
-        let now_ns = self.clock.last();
-        let failure = completed.failure;
-        match (failure, completed.delivery) {
-            (Some(_), _) => self.failures.failed(now_ns),
-            (None, Delivery::Accepted) => self.failures.works(now_ns),
-            _ => {}
-        }
-        self.settle(completed);
-        match failure {
-            Some(failure) => self.say_failure(failure, now_ns),
-            None => self.say_works(now_ns),
-        }
-    }
-
-    /// Once, when it begins.
-    fn say_failure(&mut self, failure: Failure, now_ns: u64) {
-        let is_otlp =
-            self.config.transport.path.is_none() && !self.config.transport.format.carries_reports();
-        if let Some(line) = self.failures.line(failure, is_otlp, now_ns) {
-            self.log.push_back((Level::Warn, line.into()));
-        }
-    }
-
-    /// Once, when it is over.
-    fn say_works(&mut self, now_ns: u64) {
-        if let Some(line) = self.failures.works_line(now_ns) {
-            self.log.push_back((Level::Warn, line.into()));
-        }
-    }
-
-    fn settle(&mut self, completed: CompletedCallout) {
-        let CompletedCallout {
-            segments,
-            report,
-            delivery,
-            rejected,
-            ..
-        } = completed;
-        let quantity: Quantity = segments.iter().map(EncodedSegment::quantity).sum();
-        let spans = i64::from(quantity.spans);
-        self.metrics.subtract(Metric::SpansInFlight, spans);
-        self.metrics.add(Metric::Callouts(delivery), 1);
-        if delivery != Delivery::Accepted {
-            self.report.merge(report.unwrap_or_default());
-        }
-        match (delivery, delivery.discard_reason()) {
-            (Delivery::Accepted, _) => {
-                self.queue.release(&segments);
-                let rejected = Quantity {
-                    segments: 0,
-                    spans: rejected,
-                };
-                self.metrics.add(
-                    Metric::SpansSent,
-                    spans.saturating_sub(rejected.spans.into()),
-                );
-                self.discard(DiscardReason::SendError, rejected);
-            }
-            // What Sentry refused with 429 it has counted itself.
-            (Delivery::RateLimited, Some(reason)) => {
-                self.queue.release(&segments);
-                self.count_discarded(reason, quantity);
-            }
-            (_, Some(reason)) => {
-                self.queue.release(&segments);
-                self.discard(reason, quantity);
-            }
-            (_, None) if self.ending.is_some() => {
-                self.queue.release(&segments);
-                self.discard(DiscardReason::NetworkError, quantity);
-            }
-            (_, None) => {
-                self.metrics.add(Metric::SpansQueued, spans);
-                self.queue.put_back(segments);
-            }
-        }
-    }
-
-    /// The limit that the last response has set, for the other workers, once.
-    fn limit_to_share(&mut self, host_ns: u64) -> Option<SharedLimit> {
-        let seconds = self.transport.as_mut()?.take_said_s()?;
-        let limit = SharedLimit::new(host_ns, seconds);
-        self.shared_limit = Some(limit);
-        Some(limit)
-    }
-
-    /// What was told before counts once: it is told again when the clock was set back.
-    pub(crate) fn on_shared_limit(&mut self, number: u64, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
-        let limit = SharedLimit::told(number);
-        let left_ns = limit.left_ns(host_ns);
-        let Some(transport) = self.transport.as_mut().filter(|_| left_ns > 0) else {
-            return;
-        };
-        if self.shared_limit.replace(limit) != Some(limit) {
-            transport.close_until(now_ns.saturating_add(left_ns));
-            self.obey_limit(now_ns);
-        }
-    }
-
-    fn on_refused(&mut self, count: u32) {
-        if count == 0 {
-            return;
-        }
-        self.metrics.add(Metric::HostCallsRefused, count.into());
-        if !std::mem::replace(&mut self.has_logged_refused, true) {
-            self.log.push_back((Level::Warn, CALLS_REFUSED.into()));
-        }
-    }
-
     /// Expires overdue callouts, gives up what could not be sent in time, and counts whether this
     /// worker waits for the receiver.
     pub(crate) fn on_tick(&mut self, host_ns: u64) {
@@ -625,97 +377,8 @@ impl Exporter {
         }
         is_due
     }
-
-    fn set_limited(&mut self, is_limited: bool) {
-        let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
-        let change = change.saturating_mul(self.workers);
-        self.metrics.add(Metric::WorkersRateLimited, change);
-        self.is_limited = is_limited;
-    }
-
-    fn end(&mut self, ending: Ending) {
-        self.ending = Some(ending);
-        self.set_limited(false);
-        if let Some(transport) = &mut self.transport {
-            transport.forget_failures();
-        }
-        self.flushes = true;
-        self.tells_metrics = true;
-    }
-
-    /// What an old configuration could not send in its time is discarded.
-    fn give_up_late(&mut self, now_ns: u64) {
-        if let Some(Ending::Waits { until_ns }) = &mut self.ending {
-            if *until_ns == 0 {
-                *until_ns = now_ns.saturating_add(MAX_ENDING_NS);
-            } else if *until_ns <= now_ns {
-                self.discard_waiting(DiscardReason::NetworkError);
-            }
-        }
-    }
-
-    pub(crate) fn abandon(&mut self) {
-        self.discard_waiting(DiscardReason::NetworkError);
-        let lost = match &mut self.transport {
-            Some(transport) => transport.abandon(),
-            None => Vec::new(),
-        };
-        self.complete_all(lost);
-        self.set_limited(false);
-    }
-
-    /// A host without callouts, or without a timer to make them by, is one for trace headers only.
-    pub(crate) fn degrade(&mut self, line: &'static str) {
-        if self.can_send() {
-            self.abandon();
-            self.transport = None;
-            self.log.push_back((Level::Warn, line.into()));
-        }
-    }
-
-    fn is_closed(&self, now_ns: u64) -> bool {
-        self.transport
-            .as_ref()
-            .is_some_and(|transport| transport.is_closed(now_ns))
-    }
-
-    fn discard_waiting(&mut self, reason: DiscardReason) {
-        let lost = self.queue.clear();
-        self.discard_queued(reason, lost);
-    }
-
-    fn discard_queued(&mut self, reason: DiscardReason, lost: Quantity) {
-        self.metrics
-            .subtract(Metric::SpansQueued, lost.spans.into());
-        self.discard(reason, lost);
-    }
-
-    /// Counts what is lost, here and for Sentry.
-    fn discard(&mut self, reason: DiscardReason, lost: Quantity) {
-        self.count_discarded(reason, lost);
-        if self.config.transport.client_reports {
-            let format = self.config.transport.format;
-            self.report.add(reason.report_reason(), lost, format);
-        }
-    }
-
-    fn count_discarded(&mut self, reason: DiscardReason, lost: Quantity) {
-        self.failures.lost(lost.spans);
-        self.metrics
-            .add(Metric::SpansDiscarded(reason), lost.spans.into());
-    }
-
-    /// SplitMix64: numbers that differ from worker to worker are all that is asked of it.
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ mixed.wrapping_shr(30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed.wrapping_shr(27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed.wrapping_shr(31)
-    }
 }
 
-const CALLS_REFUSED: &str = "sentry: a host call failed; its value is treated as missing (logged once, see host_calls_refused)";
 const NO_CALLOUTS: &str = "sentry: the host has no callouts: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded";
 const NO_TIMER: &str = "sentry: the host has no timer: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded";
 

@@ -1,0 +1,151 @@
+//! What became of what was recorded: in the metrics, in the client report and in the log.
+
+use log::Level;
+
+use super::Exporter;
+use crate::envelope::EncodedSegment;
+use crate::export::delivery::{Delivery, DiscardReason};
+use crate::export::failure::Failure;
+use crate::export::in_flight::CompletedCallout;
+use crate::export::metrics::Metric;
+use crate::export::transport::Transport;
+use crate::quantity::Quantity;
+
+const CALLS_REFUSED: &str = "sentry: a host call failed; its value is treated as missing (logged once, see host_calls_refused)";
+
+impl Exporter {
+    pub(super) fn complete_all(&mut self, completed: Vec<CompletedCallout>) {
+        for completed in completed {
+            self.complete(completed);
+        }
+        self.note_posts();
+    }
+
+    /// Tells the other generations how many POSTs are under way.
+    pub(super) fn note_posts(&mut self) {
+        let posts = self.transport.as_ref().map_or(0, Transport::in_flight);
+        self.queue.set_posts(posts);
+    }
+
+    pub(super) fn complete(&mut self, completed: CompletedCallout) {
+        let now_ns = self.clock.last();
+        let failure = completed.failure;
+        match (failure, completed.delivery) {
+            (Some(_), _) => self.failures.failed(now_ns),
+            (None, Delivery::Accepted) => self.failures.works(now_ns),
+            _ => {}
+        }
+        self.settle(completed);
+        match failure {
+            Some(failure) => self.say_failure(failure, now_ns),
+            None => self.say_works(now_ns),
+        }
+    }
+
+    /// Once, when it begins.
+    pub(super) fn say_failure(&mut self, failure: Failure, now_ns: u64) {
+        let is_otlp =
+            self.config.transport.path.is_none() && !self.config.transport.format.carries_reports();
+        if let Some(line) = self.failures.line(failure, is_otlp, now_ns) {
+            self.log.push_back((Level::Warn, line.into()));
+        }
+    }
+
+    /// Once, when it is over.
+    pub(super) fn say_works(&mut self, now_ns: u64) {
+        if let Some(line) = self.failures.works_line(now_ns) {
+            self.log.push_back((Level::Warn, line.into()));
+        }
+    }
+
+    pub(super) fn settle(&mut self, completed: CompletedCallout) {
+        let CompletedCallout {
+            segments,
+            report,
+            delivery,
+            rejected,
+            ..
+        } = completed;
+        let quantity: Quantity = segments.iter().map(EncodedSegment::quantity).sum();
+        let spans = i64::from(quantity.spans);
+        self.metrics.subtract(Metric::SpansInFlight, spans);
+        self.metrics.add(Metric::Callouts(delivery), 1);
+        if delivery != Delivery::Accepted {
+            self.report.merge(report.unwrap_or_default());
+        }
+        match (delivery, delivery.discard_reason()) {
+            (Delivery::Accepted, _) => {
+                self.queue.release(&segments);
+                let rejected = Quantity {
+                    segments: 0,
+                    spans: rejected,
+                };
+                self.metrics.add(
+                    Metric::SpansSent,
+                    spans.saturating_sub(rejected.spans.into()),
+                );
+                self.discard(DiscardReason::SendError, rejected);
+            }
+            // What Sentry refused with 429 it has counted itself.
+            (Delivery::RateLimited, Some(reason)) => {
+                self.queue.release(&segments);
+                self.count_discarded(reason, quantity);
+            }
+            (_, Some(reason)) => {
+                self.queue.release(&segments);
+                self.discard(reason, quantity);
+            }
+            (_, None) if self.ending.is_some() => {
+                self.queue.release(&segments);
+                self.discard(DiscardReason::NetworkError, quantity);
+            }
+            (_, None) => {
+                self.metrics.add(Metric::SpansQueued, spans);
+                self.queue.put_back(segments);
+            }
+        }
+    }
+
+    pub(super) fn discard_waiting(&mut self, reason: DiscardReason) {
+        let lost = self.queue.clear();
+        self.discard_queued(reason, lost);
+    }
+
+    pub(super) fn discard_queued(&mut self, reason: DiscardReason, lost: Quantity) {
+        self.metrics
+            .subtract(Metric::SpansQueued, lost.spans.into());
+        self.discard(reason, lost);
+    }
+
+    /// Counts what is lost, here and for Sentry.
+    pub(super) fn discard(&mut self, reason: DiscardReason, lost: Quantity) {
+        self.count_discarded(reason, lost);
+        if self.config.transport.client_reports {
+            let format = self.config.transport.format;
+            self.report.add(reason.report_reason(), lost, format);
+        }
+    }
+
+    pub(super) fn count_discarded(&mut self, reason: DiscardReason, lost: Quantity) {
+        self.failures.lost(lost.spans);
+        self.metrics
+            .add(Metric::SpansDiscarded(reason), lost.spans.into());
+    }
+
+    pub(super) fn on_refused(&mut self, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.metrics.add(Metric::HostCallsRefused, count.into());
+        if !std::mem::replace(&mut self.has_logged_refused, true) {
+            self.log.push_back((Level::Warn, CALLS_REFUSED.into()));
+        }
+    }
+
+    pub(super) fn set_limited(&mut self, is_limited: bool) {
+        let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
+        let change = change.saturating_mul(self.workers);
+        self.metrics.add(Metric::WorkersRateLimited, change);
+        self.is_limited = is_limited;
+    }
+}
