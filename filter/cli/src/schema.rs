@@ -9,7 +9,7 @@
 use schemars::generate::SchemaSettings;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
 /// The plugin configuration of the Sentry filter for Envoy. What a schema cannot say is checked by
@@ -365,6 +365,8 @@ pub enum Format {
 pub fn schema() -> String {
     let mut schema = with_links();
     each_description(&mut schema, &mut |text| *text = without_links(text));
+    // Not an option of the filter, which passes over it.
+    schema["properties"]["$schema"] = json!({"description": "Where this schema is, for editors.", "default": null, "type": ["string", "null"]});
     format!("{schema:#}\n")
 }
 

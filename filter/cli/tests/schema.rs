@@ -31,6 +31,7 @@ fn the_committed_schema_is_the_generated_one() {
 /// Configurations that are right.
 const GOOD: &[&str] = &[
     "{}",
+    r#"{"$schema": "https://files.example/config.schema.json", "debug": true}"#,
     r#"{"dsn": null, "rules": null, "transport": null, "cors": {"allow_headers": null}}"#,
     r#"{"dsn": ""}"#,
     r#"{"dsn": " HTTPS://key:secret@o1.ingest.sentry.io:8443/a/42 "}"#,
@@ -56,6 +57,8 @@ const GOOD: &[&str] = &[
 
 /// Configurations that are wrong, for a reason that a schema can say.
 const BAD: &[&str] = &[
+    r#"{"$schema": 7}"#,
+    r#"{"transport": {"$schema": "x"}}"#,
     "[]",
     "7",
     "null",

@@ -39,6 +39,16 @@ pub(super) struct Section<'p> {
     problems: &'p mut Problems,
 }
 
+/// `$schema` is for editors: the address of the JSON schema of this document.
+fn without_schema(values: &mut Map<String, Value>) {
+    if values
+        .get("$schema")
+        .is_some_and(|value| value.is_string() || value.is_null())
+    {
+        values.remove("$schema");
+    }
+}
+
 impl<'p> Section<'p> {
     /// The whole configuration; `None` if it is no object.
     pub(super) fn root(
@@ -53,12 +63,16 @@ impl<'p> Section<'p> {
             return None;
         }
         let found = match serde_json::from_slice(configuration) {
-            Ok(Value::Object(values)) => {
-                return Some(Self::new(String::new(), values, quotes_numbers, problems))
+            Ok(Value::Object(mut values)) => {
+                without_schema(&mut values);
+                return Some(Self::new(String::new(), values, quotes_numbers, problems));
             }
             Ok(other) => kind(&other).to_owned(),
             Err(error) => match protobuf_struct::parse(configuration) {
-                Some(values) => return Some(Self::new(String::new(), values, true, problems)),
+                Some(mut values) => {
+                    without_schema(&mut values);
+                    return Some(Self::new(String::new(), values, true, problems));
+                }
                 // The parser's message names a place, never the text that stands there.
                 None => format!("bad JSON: {error}"),
             },
