@@ -4,6 +4,7 @@ mod failures;
 
 use super::*;
 use crate::fixtures::{config, encoded, segment};
+use crate::quantity::Quantity;
 use crate::span::StreamInfo;
 use crate::tracer::tests::{Gateway, NS_PER_S};
 use crate::tracer::Recorded;
@@ -476,27 +477,4 @@ fn several_workers_have_the_bounds_of_each() {
     let (one, three) = (posts(1), posts(3));
     assert_eq!((one.0, three.0), (1, 3), "POSTs under way");
     assert!(one.1 < three.1, "what waits: {one:?} {three:?}");
-}
-
-/// An exporter that does not come round costs no memory without end.
-#[test]
-fn what_a_tracer_keeps_is_bounded() {
-    let config = config("");
-    let format = config.transport.format;
-    let segment = || encoded(&segment("/a"), format, &config);
-    let (weight, quantity) = (segment().weight(), segment().quantity());
-    let mut recorded = Recorded::default();
-    let max_bytes = 2 * weight + 1;
-    let is_full = |recorded: &Recorded| recorded.is_full_batch(BatchScope::Any, max_bytes);
-    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
-    assert!(!is_full(&recorded));
-    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
-    assert!(
-        is_full(&recorded),
-        "more than half of what there is room for"
-    );
-    assert_eq!(recorded.push(segment(), max_bytes), quantity);
-    assert!(recorded.pop().is_some() && recorded.pop().is_some());
-    assert!(recorded.is_empty() && !is_full(&recorded));
-    assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
 }

@@ -63,3 +63,32 @@ impl Recorded {
         segment
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{config, encoded, segment};
+
+    /// An exporter that does not come round costs no memory without end.
+    #[test]
+    fn what_a_tracer_keeps_is_bounded() {
+        let config = config("");
+        let format = config.transport.format;
+        let segment = || encoded(&segment("/a"), format, &config);
+        let (weight, quantity) = (segment().weight(), segment().quantity());
+        let mut recorded = Recorded::default();
+        let max_bytes = 2 * weight + 1;
+        let is_full = |recorded: &Recorded| recorded.is_full_batch(BatchScope::Any, max_bytes);
+        assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
+        assert!(!is_full(&recorded));
+        assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
+        assert!(
+            is_full(&recorded),
+            "more than half of what there is room for"
+        );
+        assert_eq!(recorded.push(segment(), max_bytes), quantity);
+        assert!(recorded.pop().is_some() && recorded.pop().is_some());
+        assert!(recorded.is_empty() && !is_full(&recorded));
+        assert_eq!(recorded.push(segment(), max_bytes), Quantity::default());
+    }
+}
