@@ -40,6 +40,8 @@ pub struct Found {
     pub normalizes_path: Option<bool>,
     /// Whose file it is.
     pub host: Host,
+    /// Whether the filter is a dynamic module.
+    pub is_dynamic: bool,
     /// In Kubernetes.
     pub namespace: Option<String>,
     /// The requests that it is for, as far as it can be compared.
@@ -108,7 +110,7 @@ const OPTIONS: [&str; 5] = [
 ];
 
 /// What is said of a text without a configuration.
-pub const NOTHING: &str = "no configuration of this filter in it: expected one of its own, or an Envoy file, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch with a Wasm filter";
+pub const NOTHING: &str = "no configuration of this filter in it: expected one of its own, or an Envoy file, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch with a Wasm filter or a dynamic module";
 
 impl Inputs {
     /// How many documents there are.

@@ -74,7 +74,7 @@ fn every_configuration_that_is_shipped_is_as_the_schema_says() {
             checked.push(place);
         }
     }
-    assert_eq!(checked.len(), 12, "{checked:#?}");
+    assert_eq!(checked.len(), 15, "{checked:#?}");
 }
 
 #[test]
