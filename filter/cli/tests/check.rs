@@ -31,6 +31,7 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 fn shipped_files() -> Vec<(PathBuf, String)> {
     let has_filter = [
         "http.wasm.v3.Wasm",
+        "DynamicModuleFilter",
         "kind: WasmPlugin",
         "kind: TrafficExtension",
         "kind: EnvoyExtensionPolicy",
