@@ -29,8 +29,9 @@ OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
 # What is asked through the second door, too: where it could differ.
-NATIVE_TESTS := --test native_door --test propagation --test formats --test stream_ends --test vectors --test life_cycle --test transport --test internal_redirects \
-	--test rules --test grpc --test configuration --test answers --test clients_that_leave
+NATIVE_TESTS := $(addprefix --test ,native_door propagation formats stream_ends vectors life_cycle transport internal_redirects redirects_unrecorded rules \
+	rules_as_boundary grpc configuration responses clients_that_leave timeouts spans span_words span_options trace_options trust tunnels websocket \
+	protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 
 export SENTRY_FILTER_WASM := $(WASM)
 export SENTRY_FILTER_SO := $(SO)
