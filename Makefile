@@ -29,8 +29,9 @@ OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
 # What is asked through the second door, too: where it could differ.
-NATIVE_TESTS := --test native_door --test propagation --test formats --test stream_ends --test vectors --test life_cycle --test transport --test internal_redirects \
-	--test rules --test grpc --test configuration --test answers --test clients_that_leave
+NATIVE_TESTS := $(addprefix --test ,native_door propagation formats stream_ends vectors life_cycle transport internal_redirects redirects_unrecorded rules \
+	rules_as_boundary grpc configuration responses clients_that_leave timeouts spans span_words span_options trace_options trust tunnels websocket \
+	protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 
 export SENTRY_FILTER_WASM := $(WASM)
 export SENTRY_FILTER_SO := $(SO)
@@ -89,8 +90,9 @@ test-e2e: wasm envoy scene oracles services ## the module in real Envoy; Sentry'
 test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(OLDER_ENVOYS)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
-test-image: image envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
+test-image: image image-native envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
 	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
+	@$(call having,image,test-image) PYTHON="$(PYTHON)" sh tests/image/check_native.sh $(SO) $(DIST)/images $(VERSION)
 
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
 	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
@@ -145,6 +147,9 @@ size: wasm ## the module's size against its budget, and its imports against Envo
 
 image: wasm ## OCI images of the module (target/dist/images), for Istio and Envoy Gateway; prints their digests
 	@$(PYTHON) filter/tools/image.py $(WASM) $(DIST)/images $(VERSION)
+
+image-native: native ## an OCI image of the dynamic module (target/dist/images), for an image volume of Kubernetes; prints its digest
+	@$(PYTHON) filter/tools/image.py $(SO) $(DIST)/images $(VERSION) amd64
 
 dist: image ## what a release is made of (target/dist): module, schema of the configuration, images, list of parts (SBOM), checksums
 	@sh tests/scene/install.sh sbom
@@ -229,4 +234,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native
+.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native

@@ -1,9 +1,14 @@
 """Makes OCI images of the module without a container engine, byte for byte the same each time:
 
     image.py MODULE FOLDER VERSION
+    image.py LIBRARY FOLDER VERSION amd64|arm64
 
 - FOLDER/artifact: the module itself is the layer (application/vnd.module.wasm.content.layer.v1+wasm);
 - FOLDER/image: a layer with plugin.wasm in it, which every registry takes; Istio and Envoy Gateway read both;
+
+or, for the dynamic module of an architecture,
+
+- FOLDER/native-ARCHITECTURE: a layer with libsentry_filter.so in it, for an image volume of Kubernetes or an init container;
 
 each as an OCI layout (a folder) and as a tar of it, for `skopeo copy oci-archive:….tar docker://REGISTRY/NAME:TAG`. Prints the digests of the manifests, which
 are the `sha256` in the files of Istio and Envoy Gateway, and that of the module.
@@ -63,12 +68,12 @@ def artifact(module, folder, version):
     return layout.finish(config, layer, version)
 
 
-def image(module, folder, version):
+def image(module, folder, version, name="plugin.wasm", platform=("wasm", "wasip1")):
     layout = Layout(folder)
-    files = tar({"plugin.wasm": module})
+    files = tar({name: module})
     config = {
-        "architecture": "wasm",
-        "os": "wasip1",
+        "architecture": platform[0],
+        "os": platform[1],
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(files).hexdigest()}"]},
     }
@@ -92,8 +97,13 @@ def compact(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def main(module, folder, version):
+def main(module, folder, version, architecture=None):
     module, folder = pathlib.Path(module).read_bytes(), pathlib.Path(folder)
+    if architecture:
+        name = f"native-{architecture}"
+        digest = image(module, folder / name, version, "libsentry_filter.so", (architecture, "linux"))
+        print(f"{name} {digest}  {folder / name}.tar")
+        return
     print(f"module    sha256:{hashlib.sha256(module).hexdigest()}")
     for name, make in (("artifact", artifact), ("image", image)):
         print(f"{name:<9} {make(module, folder / name, version)}  {folder / name}.tar")

@@ -56,7 +56,7 @@ const OPTIONS: [&str; 5] = [
 ];
 
 /// What is said of a text without a configuration.
-pub const NOTHING: &str = "no configuration of this filter in it: expected one of its own, or an Envoy file, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch with a Wasm filter";
+pub const NOTHING: &str = "no configuration of this filter in it: expected one of its own, or an Envoy file, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy or MeshProxyPatch with a Wasm filter or a dynamic module";
 
 impl Inputs {
     /// How many documents there are.

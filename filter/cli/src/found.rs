@@ -38,6 +38,8 @@ pub struct Found {
     pub normalizes_path: Option<bool>,
     /// Whose file it is.
     pub host: Host,
+    /// Whether the filter is a dynamic module.
+    pub is_dynamic: bool,
     /// In Kubernetes.
     pub namespace: Option<String>,
     /// The requests that it is for, as far as it can be compared.

@@ -169,8 +169,30 @@ fn in_higress(document: &Node, spec: &Node) -> Found {
 }
 
 fn in_envoy_gateway(document: &Node) -> Vec<Found> {
+    let chain = json!([
+        "gateway",
+        document["metadata"]["namespace"].str(),
+        document["spec"]["targetRefs"].to_json(),
+        document["spec"]["targetRef"].to_json()
+    ])
+    .to_string();
+    let modules = document["spec"]["dynamicModule"].items().iter();
+    let modules = modules.map(|module| {
+        let name = module["name"].text().unwrap_or("(no name)");
+        Found {
+            host: Host::EnvoyGateway,
+            is_dynamic: true,
+            line: module.line,
+            chain: Some(chain.clone()),
+            host_variables: crate::proxy::VARIABLES.map(str::to_owned).to_vec(),
+            ..Found::json(
+                format!("{}, dynamic module {name}", named(document)),
+                &module["config"],
+            )
+        }
+    });
     let extensions = document["spec"]["wasm"].items().iter();
-    extensions
+    let extensions = extensions
         .map(|extension| {
             let name = extension["name"].text().unwrap_or("(no name)");
             let mut found = Found {
@@ -178,7 +200,7 @@ fn in_envoy_gateway(document: &Node) -> Vec<Found> {
                 ..Found::json(format!("{}, wasm {name}", named(document)), &extension["config"])
             };
             found.line = extension.line;
-            found.chain = Some(json!(["gateway", document["metadata"]["namespace"].str(), document["spec"]["targetRefs"].to_json(), document["spec"]["targetRef"].to_json()]).to_string());
+            found.chain = Some(chain.clone());
             let keys = extension["env"]["hostKeys"].items().iter();
             found.host_variables = keys.filter_map(Node::text).map(str::to_owned).collect();
             let open = &extension["failOpen"];
@@ -198,8 +220,8 @@ fn in_envoy_gateway(document: &Node) -> Vec<Found> {
                 }
             }
             found
-        })
-        .collect()
+        });
+    modules.chain(extensions).collect()
 }
 
 /// Consul's extension `builtin/wasm`, whose arguments are read in any case.
@@ -302,12 +324,18 @@ fn beside_envoy_gateway(found: &mut Found, documents: &[&Node]) {
         return;
     };
     let spec = &proxy["spec"];
+    let (filter, what) = match found.is_dynamic {
+        true => ("envoy.filters.http.dynamic_modules", "a dynamic module"),
+        false => ("envoy.filters.http.wasm", "Wasm"),
+    };
     let is_first = spec["filterOrder"].items().iter().any(|order| {
-        order["name"].str() == "envoy.filters.http.wasm"
-            && order["before"].str() == "envoy.filters.http.cors"
+        order["name"].str() == filter && order["before"].str() == "envoy.filters.http.cors"
     });
     if !is_first {
-        found.note(Level::Warning, "the EnvoyProxy has no filterOrder that puts envoy.filters.http.wasm before envoy.filters.http.cors: by default Wasm stands behind CORS and authentication", 0);
+        found.note(Level::Warning, format!("the EnvoyProxy has no filterOrder that puts {filter} before envoy.filters.http.cors: by default {what} stands behind CORS and authentication"), 0);
+    }
+    if found.is_dynamic {
+        return traced(&spec["telemetry"]["tracing"], found);
     }
     let container = &spec["provider"]["kubernetes"]["envoyDeployment"]["container"];
     let daemon = &spec["provider"]["kubernetes"]["envoyDaemonSet"]["container"];

@@ -10,6 +10,8 @@ use crate::finding::Level;
 use crate::found::{Found, Host};
 
 const WASM: &str = "extensions.filters.http.wasm.v3.Wasm";
+const DYNAMIC: &str = "extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+const EXTENSION: &str = "bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension";
 const CORS: &str = "extensions.filters.http.cors.v3.Cors";
 const ROUTER: &str = "extensions.filters.http.router.v3.Router";
 const MANAGER: &str = "http_connection_manager.v3.HttpConnectionManager";
@@ -74,8 +76,24 @@ pub fn find(document: &Node) -> Vec<Found> {
         parts(document).for_each(|part| walk.visit(part, around));
     } else {
         walk.visit(document, around);
+        if document["static_resources"].is_object() {
+            look_for_extension(document, &mut walk.all);
+        }
     }
     walk.all
+}
+
+/// What a dynamic module cannot do without the part that lives as long as the process.
+fn look_for_extension(document: &Node, all: &mut [Found]) {
+    let extensions = document["bootstrap_extensions"].items().iter();
+    let mut kinds = extensions.map(|extension| type_of(&extension["typed_config"]));
+    if kinds.any(|kind| kind.ends_with(EXTENSION)) {
+        return;
+    }
+    for found in all.iter_mut().filter(|found| found.is_dynamic) {
+        let line = found.line;
+        found.note(Level::Warning, "bootstrap_extensions has no envoy.bootstrap.dynamic_modules for the module: what ended since the last flush is lost when Envoy ends and when a listener is replaced", line);
+    }
 }
 
 /// What stands around a filter.
@@ -104,7 +122,7 @@ impl Walk {
     fn visit(&mut self, node: &Node, around: Around) {
         if node.is_list() {
             self.list(node, around);
-        } else if type_of(node).ends_with(WASM) {
+        } else if is_filter(node) {
             self.filter(node, around);
         } else if node.is_object() {
             self.object(node, around);
@@ -130,7 +148,7 @@ impl Walk {
         for item in node.items() {
             let config = &item["typed_config"];
             around.is_disabled = item["disabled"].is_true();
-            around.chain = match type_of(config).ends_with(WASM) {
+            around.chain = match is_filter(config) {
                 true => Some(self.chains),
                 false => before,
             };
@@ -184,11 +202,14 @@ impl Walk {
 
     fn filter(&mut self, node: &Node, around: Around) {
         // A TypedStruct, as in Istio's EnvoyFilter, has it one level further down.
-        let config = match node["value"].is_object() {
-            true => &node["value"]["config"],
-            false => &node["config"],
+        let inner = match node["value"].is_object() {
+            true => &node["value"],
+            false => node,
         };
-        let mut found = in_wasm_filter(config, node.line);
+        let mut found = match type_of(node).ends_with(DYNAMIC) {
+            true => in_dynamic_module(inner, node.line),
+            false => in_wasm_filter(&inner["config"], node.line),
+        };
         found.normalizes_path = around.normalizes_path;
         found.chain = around.chain.map(|chain| chain.to_string());
         let line = found.line;
@@ -209,6 +230,12 @@ impl Walk {
         }
         self.all.push(found);
     }
+}
+
+/// Whether it is a filter through one of the two doors.
+fn is_filter(node: &Node) -> bool {
+    let kind = type_of(node);
+    kind.ends_with(WASM) || kind.ends_with(DYNAMIC)
 }
 
 fn is(filter: &Node, kind: &str, name: &str) -> bool {
@@ -253,19 +280,40 @@ fn type_of(node: &Node) -> &str {
     }
 }
 
-fn in_wasm_filter(config: &Node, line: usize) -> Found {
-    let vm = &config["vm_config"];
-    let name = config["name"].text().unwrap_or("(no name)");
-    let file = vm["code"]["local"]["filename"].text();
-    let remote = &vm["code"]["remote"];
-    let place = match file.or(remote["http_uri"]["uri"].text()) {
-        Some(file) => format!("Wasm filter {name} ({file})"),
-        None => format!("Wasm filter {name}"),
+/// The variables that the filter reads where its environment is that of Envoy's process.
+pub const VARIABLES: [&str; 4] = [
+    "SENTRY_DSN",
+    "SENTRY_ENVIRONMENT",
+    "SENTRY_RELEASE",
+    "SENTRY_TRACES_SAMPLE_RATE",
+];
+
+fn in_dynamic_module(config: &Node, line: usize) -> Found {
+    let module = &config["dynamic_module_config"];
+    let file = module["module"]["local"]["filename"].text();
+    let name = config["filter_name"].text().unwrap_or("(no name)");
+    let place = match file.or(module["name"].text()) {
+        Some(file) => format!("dynamic module {name} ({file})"),
+        None => format!("dynamic module {name}"),
     };
-    let configuration = &config["configuration"];
+    let configuration = &config["filter_config"];
+    let mut found = in_any(configuration);
+    found.place = place;
+    found.line = line;
+    found.host = Host::Envoy;
+    found.is_dynamic = true;
+    if let Some(key) = configuration["value"].duplicate_key() {
+        found.note(Level::Problem, key.message, key.line);
+    }
+    found.host_variables = VARIABLES.map(str::to_owned).to_vec();
+    found
+}
+
+/// The configuration in a protobuf `Any`.
+fn in_any(configuration: &Node) -> Found {
     let value = &configuration["value"];
     let kind = configuration["@type"].str();
-    let mut found = match value.text() {
+    match value.text() {
         Some(text) if kind.ends_with("StringValue") => Found {
             document: serde_json::from_str(text).ok(),
             options: value.embedded().into_iter().next().filter(Node::is_object),
@@ -287,7 +335,20 @@ fn in_wasm_filter(config: &Node, line: usize) -> Found {
             found.note(Level::Warning, message, configuration.line);
             found
         }
+    }
+}
+
+fn in_wasm_filter(config: &Node, line: usize) -> Found {
+    let vm = &config["vm_config"];
+    let name = config["name"].text().unwrap_or("(no name)");
+    let file = vm["code"]["local"]["filename"].text();
+    let remote = &vm["code"]["remote"];
+    let place = match file.or(remote["http_uri"]["uri"].text()) {
+        Some(file) => format!("Wasm filter {name} ({file})"),
+        None => format!("Wasm filter {name}"),
     };
+    let value = &config["configuration"]["value"];
+    let mut found = in_any(&config["configuration"]);
     found.place = place;
     found.line = line;
     found.host = Host::Envoy;

@@ -32,6 +32,7 @@ fn shipped_files() -> Vec<(PathBuf, String)> {
     let has_filter = [
         "builtin/wasm",
         "http.wasm.v3.Wasm",
+        "DynamicModuleFilter",
         "kind: WasmPlugin",
         "kind: TrafficExtension",
         "kind: EnvoyExtensionPolicy",
@@ -75,7 +76,7 @@ fn every_configuration_that_is_shipped_is_as_the_schema_says() {
             checked.push(place);
         }
     }
-    assert_eq!(checked.len(), 18, "{checked:#?}");
+    assert_eq!(checked.len(), 21, "{checked:#?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use std::{env, net::SocketAddr, time::Duration};
 
 use e2e::{
-    envoy::cluster_at, eventually, trap, Account, Gateway, GatewayBuilder, Load, Reply, Request,
-    Step, TrappedModule, Upstream, SPANS,
+    door, envoy::cluster_at, eventually, trap, Account, Door, Gateway, GatewayBuilder, Load, Reply,
+    Request, Step, TrappedModule, Upstream, SPANS,
 };
 use serde_json::{json, Value};
 
@@ -256,6 +256,9 @@ async fn configurations_that_are_replaced_all_the_time() {
 /// `spans_queued` and `spans_in_flight`.
 #[tokio::test]
 async fn a_vm_that_dies_is_replaced() {
+    if door() != Door::Wasm {
+        return; // A dynamic module has no VM.
+    }
     let upstream = Upstream::start().await;
     upstream.reply("POST", ENDPOINT, Reply::status(200));
     let trapped = TrappedModule::build();

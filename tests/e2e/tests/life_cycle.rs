@@ -152,7 +152,11 @@ async fn a_gateway_that_is_stopped_at_once_loses_one_interval() {
         20,
         "what was flushed has arrived"
     );
-    assert!(lost.len() < 3, "{lost:?}");
+    match door() {
+        Door::Wasm => assert!(lost.len() < 3, "{lost:?}"),
+        // Envoy waits for its last POST.
+        Door::Native => assert_eq!(lost.len(), 3, "{lost:?}"),
+    }
     assert_eq!(gateway.sentry.requests().len(), arrived.len());
 }
 

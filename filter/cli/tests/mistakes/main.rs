@@ -99,11 +99,63 @@ fn every_shipped_file_with_a_real_dsn_is_clean() {
         "envoy-gateway/extension-policy-http.yaml",
         "envoy-gateway/extension-policy-private.yaml",
         "xds/listeners.yaml",
+        "native/envoy.yaml",
+        "native/istio/gateway.yaml",
+        "native/envoy-gateway/extension-policy.yaml",
     ];
     for file in files {
         let (code, printed) = strict(&shipped(file));
         assert_eq!((code, printed.as_str()), (0, ""), "{file}");
     }
+}
+
+#[test]
+fn a_dynamic_module_is_looked_at_like_a_wasm_filter() {
+    let file = shipped("native/envoy.yaml");
+    let extension = block(&file, "bootstrap_extensions:", "static_resources:");
+    let rows = [
+        (
+            "no extension",
+            extension,
+            String::new(),
+            "bootstrap_extensions has no envoy.bootstrap.dynamic_modules @ DynamicModuleFilter",
+        ),
+        (
+            "another module's extension",
+            "DynamicModuleBootstrapExtension".to_owned(),
+            "Other".to_owned(),
+            "bootstrap_extensions has no",
+        ),
+        (
+            "a key that it does not know",
+            "\"traces_sample_rate\"".to_owned(),
+            "\"traces_sample_rat\"".to_owned(),
+            "traces_sample_rat",
+        ),
+        (
+            "another host",
+            HOST.to_owned() + ", port_value: 443",
+            "o1.ingest.de.sentry.io, port_value: 443".to_owned(),
+            "leads to o1.ingest.de.sentry.io",
+        ),
+    ];
+    for (name, from, to, expected) in rows {
+        assert_found(name, &slip(&file, &from, &to), expected);
+    }
+    let policy = shipped("native/envoy-gateway/extension-policy.yaml");
+    let rate = slip(&policy, "traces_sample_rate: 0.1", "traces_sample_rate: 10");
+    assert_found("a rate", &rate, "traces_sample_rate: expected a number");
+    let proxy = shipped("native/envoy-gateway/envoy-proxy.yaml");
+    let order = "name: envoy.filters.http.dynamic_modules";
+    let wrong = slip(&proxy, order, "name: envoy.filters.http.wasm");
+    let both = format!("{wrong}---\n{policy}");
+    assert_found(
+        "the order",
+        &both,
+        "no filterOrder that puts envoy.filters.http.dynamic_modules",
+    );
+    let (code, printed) = strict(&format!("{proxy}---\n{policy}"));
+    assert_eq!((code, printed.as_str()), (0, ""));
 }
 
 #[test]
