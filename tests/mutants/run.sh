@@ -40,6 +40,7 @@ round() {
     status=0
     (set -f; mutants $chosen --re "$names" --iterate --shuffle --output "$out" --jobs 1 --minimum-test-timeout 60 \
         --build-timeout 600 --no-times -- --locked "$@") || status=$?
+    cat "$out/mutants.out/unviable.txt" >> "$out/unviable.txt" 2>/dev/null || true
     case $status in
         0 | 2 | 3 | 124 | 130) ;;
         *) echo "mutants: cargo-mutants ended with $status" >&2; exit "$status" ;;
