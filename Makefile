@@ -204,7 +204,7 @@ fuzz: wasm ## every fuzz target for a while, then callback orders (FUZZ_SECONDS=
 	PROPTEST_CASES=10000 $(CARGO) test --locked -p sentry-filter-core --test properties
 	RANDOM_ORDER_SEEDS=50 $(CARGO) test --locked -p wasm-host --test random_order
 
-mutants: ## change the core line by line: which changes does no test notice? (hours for all; MUTANTS_MINUTES=60 MUTANTS_SHARD=0/8 MUTANTS_FILES="cors/**")
+mutants: ## change the core line by line: which changes does no test notice? (hours for all; MUTANTS_MINUTES=60 MUTANTS_SHARD=0/8 MUTANTS_HEADERS="cors/**" MUTANTS_EXPORT=)
 	@sh tests/scene/install.sh mutants
 	@PYTHON="$(PYTHON)" sh tests/mutants/run.sh $(TARGET_DIR)
 

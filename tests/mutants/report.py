@@ -30,7 +30,7 @@ def main() -> int:
     folder, reasons = Path(sys.argv[1]), explained(Path(sys.argv[2]))
     found, everything = folder / "mutants.out", lines(folder / "all.txt")
     caught = lines(found / "previously_caught.txt") | lines(found / "caught.txt") | lines(found / "timeout.txt")
-    unviable, missed = lines(found / "unviable.txt"), lines(found / "missed.txt") - caught
+    unviable, missed = lines(folder / "unviable.txt"), lines(folder / "survivors.txt") - caught
     everything |= caught | missed | unviable
     harmless = {mutant for mutant in missed if PLACE.sub(": ", mutant) in reasons}
     kinds = {"caught": caught - unviable, "missed": missed - harmless, "explained": harmless, "do not compile": unviable}

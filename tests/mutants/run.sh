@@ -1,19 +1,19 @@
 #!/bin/sh
-# Changes the core line by line and asks which changes no test notices (`make mutants`). Each round
-# asks more tests about what is left of the round before, the quickest first; within a round the
-# order is random, so that a part of the mutants is a sample of all.
+# Changes the core line by line and asks which changes no test notices (`make mutants`). First those
+# tests are asked that build quickly and notice most, then all of them about what is left. The order
+# is random, so that a part of the mutants is a sample of all; the next run begins with others.
 #
 # MUTANTS_MINUTES=60  how long it may take
 # MUTANTS_SHARD=0/1   a part of all mutants, such as 2/8
-# MUTANTS_FILES=      globs below filter/core/src, instead of all that is here
+# MUTANTS_HEADERS=, MUTANTS_EXPORT=  globs below filter/core/src, instead of all that is here
 set -eu
 
 cd "$(dirname "$0")/../.."
 out=${1:-target}/mutants
 begin=$(date +%s)
 seconds=$((${MUTANTS_MINUTES:-60} * 60))
-headers=${MUTANTS_FILES:-"trace* trace/** cors* cors/** response* response/**"}
-all=${MUTANTS_FILES:-"$headers export* export/**"}
+headers=${MUTANTS_HEADERS-"trace.rs trace/** cors* cors/** response* response/**"}
+export=${MUTANTS_EXPORT-"export* export/**"}
 mkdir -p "$out"
 
 mutants() {
@@ -26,25 +26,45 @@ globs() {
     (set -f; for glob in $1; do printf ' --file filter/core/src/%s' "$glob"; done)
 }
 
-# round PERCENT FILES TESTS...: until that part of the time is over.
+# round PERCENT FILES NAMES TESTS...: until that part of the time is over, those in files whose
+# names match.
 round() {
     left=$((begin + seconds * $1 / 100 - $(date +%s)))
     chosen=$(globs "$2")
-    shift 2
-    [ "$left" -gt 60 ] || return 0
-    echo "mutants: $left seconds, on: $*"
+    names=$3
+    shift 3
+    rm -f "$out/mutants.out/missed.txt"
+    [ "$left" -gt 60 ] && [ -n "$chosen" ] || return 0
+    echo "mutants: $left seconds, on: ${*:-all tests}"
     # What was found stays in files, so the end of the time is no failure; nor is a survivor.
     status=0
-    (set -f; mutants $chosen --iterate --shuffle --output "$out" --jobs 1 --minimum-test-timeout 60 \
+    (set -f; mutants $chosen --re "$names" --iterate --shuffle --output "$out" --jobs 1 --minimum-test-timeout 60 \
         --build-timeout 600 --no-times -- --locked "$@") || status=$?
+    cat "$out/mutants.out/unviable.txt" >> "$out/unviable.txt" 2>/dev/null || true
     case $status in
         0 | 2 | 3 | 124 | 130) ;;
         *) echo "mutants: cargo-mutants ended with $status" >&2; exit "$status" ;;
     esac
 }
 
-(set -f; mutants $(globs "$all") --list) > "$out/all.txt"
-round 40 "$headers" --test vectors
-round 85 "$all" --lib
-round 100 "$all" --test properties --test oracles --test patterns --test bounds
+# What the last round left, as a pattern.
+missed() {
+    [ -s "$out/mutants.out/missed.txt" ] || return 0
+    sed -E 's/^([^ ]*): .*/\1/; s/[.]/[.]/g' "$out/mutants.out/missed.txt" | sort -u | paste -s -d '|' -
+}
+
+# both UNTIL THEN FILES QUICK...: quick tests until one part of the time is over, all until another.
+both() {
+    until=$1 then=$2 files=$3
+    shift 3
+    round "$until" "$files" . "$@"
+    left_over=$(missed)
+    [ -z "$left_over" ] || round "$then" "$files" "^($left_over): "
+    cat "$out/mutants.out/missed.txt" >> "$out/survivors.txt" 2>/dev/null || true
+}
+
+(set -f; mutants $(globs "$headers $export") --list) > "$out/all.txt"
+: > "$out/survivors.txt"
+both 40 60 "$headers" --test vectors
+both 85 100 "$export" --lib
 "${PYTHON:-python3}" tests/mutants/report.py "$out" tests/mutants/equivalent.txt

@@ -294,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn contexts_are_equal_if_all_values_are() {
+        let of = |rate| head(SampleRate::new(rate), Some(true));
+        assert_eq!(of(0.25), of(0.25));
+        assert_ne!(of(0.25), of(0.5));
+    }
+
+    #[test]
     fn a_deferred_head_leaves_the_decision_out() {
         let dsc = head(None, None);
         assert_eq!(dsc.get("sampled"), None);

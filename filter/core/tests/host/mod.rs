@@ -1,5 +1,5 @@
 //! The host of the integration tests and benchmarks: random bytes that never repeat, a clock that
-//! stands still, attributes at will, and the headers of a response.
+//! stands still, attributes at will, and the headers of a request and its response.
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::headers::Headers;
@@ -13,6 +13,8 @@ pub struct Host<'a> {
     pub number: &'a dyn Fn(Attribute) -> Option<i64>,
     /// What attributes are that are texts.
     pub text: &'a dyn Fn(Attribute) -> Option<Vec<u8>>,
+    /// The headers of the request, as they are at its end.
+    pub request: Option<Headers>,
     /// The headers of the response.
     pub response: Option<Headers>,
     /// What the random bytes come from.
@@ -25,6 +27,7 @@ impl Default for Host<'_> {
             now_ns: 0,
             number: &|_| None,
             text: &|_| None,
+            request: None,
             response: None,
             random: 1,
         }
@@ -54,6 +57,10 @@ impl RequestHost for Host<'_> {
 
     fn text(&mut self, attribute: Attribute) -> Result<Option<Vec<u8>>, HostError> {
         Ok((self.text)(attribute))
+    }
+
+    fn request_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(self.request.clone())
     }
 
     fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {

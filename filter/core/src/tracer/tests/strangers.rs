@@ -153,6 +153,29 @@ fn over_the_budget_a_request_goes_on_unrecorded_and_is_counted() {
     assert_eq!(report[0]["quantity"], 2);
 }
 
+/// What is kept for the response alone, or for the second trip of a redirect alone, is not kept
+/// then, and counts.
+#[test]
+fn over_the_budget_nothing_is_kept_for_the_response_or_a_redirect() {
+    let caller = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-0";
+    for (option, count) in [
+        ("", 0),
+        (r#""response_headers": ["baggage"],"#, 1),
+        (r#""trace_propagation_targets": [],"#, 1),
+    ] {
+        let mut gateway = Gateway::with(&format!(r#""max_live_bytes": 1024, {option}"#));
+        let mut live = Vec::new();
+        while gateway.worker.tracer().live_bytes() < 1_024 {
+            live.push(gateway.outcome(&[(SENTRY_TRACE, caller)]).request);
+        }
+        gateway.check();
+        assert_eq!(gateway.stat("requests_over_budget"), 0, "{option}");
+        live.push(gateway.outcome(&[(SENTRY_TRACE, caller)]).request);
+        gateway.check();
+        assert_eq!(gateway.stat("requests_over_budget"), count, "{option}");
+    }
+}
+
 /// Browsers are let in whatever the budget says.
 #[test]
 fn over_the_budget_an_answer_is_completed_all_the_same() {
