@@ -230,7 +230,8 @@ fn envoys_security(cluster: &Node) -> Security {
     })
 }
 
-/// The TLS of a transport socket, also below one that wraps it (PROXY protocol, QUIC, a proxy, a tap).
+/// The TLS of a transport socket, also below one that wraps it (PROXY protocol, QUIC, a proxy, a
+/// tap).
 fn context(node: &Node) -> Option<&Node> {
     let is_tls = |node: &Node| {
         node["@type"].str().ends_with("UpstreamTlsContext")

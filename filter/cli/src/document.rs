@@ -183,7 +183,8 @@ impl Node {
         }
     }
 
-    /// The documents that a text is, as the bootstrap in a ConfigMap, with lines of the file around.
+    /// The documents that a text is, as the bootstrap in a ConfigMap, with lines of the file
+    /// around.
     pub fn embedded(&self) -> Vec<Self> {
         let Data::Text { text, style } = &self.data else {
             return Vec::new();

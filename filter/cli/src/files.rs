@@ -70,8 +70,8 @@ impl Files {
         }
     }
 
-    /// In the order of names. What begins with a dot is left out: Kubernetes keeps former versions of
-    /// mounted files there.
+    /// In the order of names. What begins with a dot is left out: Kubernetes keeps former versions
+    /// of mounted files there.
     fn folder(&mut self, folder: &Path, depth: usize) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,

@@ -135,8 +135,8 @@ fn in_istio(document: &Node, spec: &Node, wasm: &Node) -> Found {
     found
 }
 
-/// Higress hands over `pluginConfig`, or else `defaultConfig` with the rules as `_rules_`, which its
-/// own plugins read.
+/// Higress hands over `pluginConfig`, or else `defaultConfig` with the rules as `_rules_`, which
+/// its own plugins read.
 fn in_higress(document: &Node, spec: &Node) -> Found {
     let default = &spec["defaultConfig"];
     let own = &spec["pluginConfig"];

@@ -1,6 +1,6 @@
 //! What the command `sentry-filter` does: it reads [`document`]s, [`find`]s configurations in them,
-//! [`check`]s them, [`explain`]s decisions, and asks the receiver ([`send_test`]) and a running Envoy
-//! ([`doctor`]).
+//! [`check`]s them, [`explain`]s decisions, and asks the receiver ([`send_test`]) and a running
+//! Envoy ([`doctor`]).
 
 pub mod admin;
 pub mod check;

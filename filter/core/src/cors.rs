@@ -1,5 +1,5 @@
-//! CORS: lets browsers send the trace across origins and read it from answers, wherever the service
-//! has let them in at all (filter.md §5, Fetch standard).
+//! CORS: lets browsers send the trace across origins and read it from responses, wherever the
+//! service has let them in at all (filter.md §5, Fetch standard).
 //!
 //! ```text
 //! OPTIONS, on its way to the service
@@ -10,9 +10,9 @@
 //!     Access-Control-Expose-Headers: …, sentry-trace, baggage
 //! ```
 //! `Access-Control-Allow-Origin` is never written: no door is opened that was shut. Nor is `Vary`,
-//! since no answer of ours depends on more than the answer that we found: what goes to one origin
+//! since no answer of ours depends on more than the response that we found: what goes to one origin
 //! alone says so already, and what goes to every origin is exposed to every request, as the
-//! standard wants it for answers that a cache may hand on ("CORS protocol and HTTP caches").
+//! standard wants it for responses that a cache may hand on ("CORS protocol and HTTP caches").
 
 pub mod allow_credentials;
 pub mod allow_headers;
@@ -51,7 +51,7 @@ pub struct CorsOptions {
 /// not half of it. What is longer is no origin of a browser's.
 const MAX_ORIGIN: usize = 1_024;
 
-/// An origin, as far as its answer has to be compared with it: a hash, so that what is kept for a
+/// An origin, as far as its response has to be compared with it: a hash, so that what is kept for a
 /// live request has a fixed size. Two origins with the same hash do no harm, since the browser
 /// compares the origins itself before it looks at any list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Origin {
     }
 }
 
-/// What a request means for the CORS headers of its answer.
+/// What a request means for the CORS headers of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CorsRequest {
     /// A browser asks whether it may send a request.
@@ -106,7 +106,7 @@ impl CorsRequest {
         asks_for_a_method(headers) && only_origin(headers).is_some()
     }
 
-    /// Whether a browser of another origin waits for the answer.
+    /// Whether a browser of another origin waits for the response.
     pub fn is_cross_origin(&self) -> bool {
         match self {
             Self::Preflight { .. } => true,
@@ -115,7 +115,7 @@ impl CorsRequest {
         }
     }
 
-    /// What to add to an answer that may carry CORS headers: to `Access-Control-Allow-Headers` the
+    /// What to add to a response that may carry CORS headers: to `Access-Control-Allow-Headers` the
     /// W3C names if we read or write them, to `Access-Control-Expose-Headers` if we write them
     /// (filter.md §11).
     pub fn addition(&self, response: &Headers, options: CorsOptions) -> Option<HeaderAddition> {
@@ -123,19 +123,19 @@ impl CorsRequest {
         self.missing(response, options, allowed_names(options), exposed)
     }
 
-    /// Whether an answer, as the client got it, keeps a trace from a browser that it lets in: one
+    /// Whether a response, as the client got it, keeps a trace from a browser that it lets in: one
     /// that asks to send it, or may want to read it.
-    pub fn lacks_sentry(&self, answer: &Headers, lists: CorsOptions) -> bool {
+    pub fn lacks_sentry(&self, response: &Headers, lists: CorsOptions) -> bool {
         let matters = match self {
             Self::Preflight { carries_trace, .. } => *carries_trace,
             Self::SameOrigin | Self::Other { .. } => true,
         };
-        matters && self.missing(answer, lists, &SENTRY, &SENTRY).is_some()
+        matters && self.missing(response, lists, &SENTRY, &SENTRY).is_some()
     }
 
     fn missing(
         &self,
-        answer: &Headers,
+        response: &Headers,
         lists: CorsOptions,
         allowed: &[&str],
         exposed: &[&str],
@@ -143,20 +143,20 @@ impl CorsRequest {
         match self {
             Self::Preflight { origin, .. } => {
                 let grants = lists.allow_headers
-                    && is_ok(answer)
-                    && allow_origin::grants(answer, Some(*origin));
-                grants.then(|| allow_headers::add(answer, allowed))?
+                    && is_ok(response)
+                    && allow_origin::grants(response, Some(*origin));
+                grants.then(|| allow_headers::add(response, allowed))?
             }
             Self::SameOrigin => None,
             Self::Other { origin } => {
-                let grants = lists.expose_headers && allow_origin::grants(answer, *origin);
-                grants.then(|| expose_headers::add(answer, exposed))?
+                let grants = lists.expose_headers && allow_origin::grants(response, *origin);
+                grants.then(|| expose_headers::add(response, exposed))?
             }
         }
     }
 }
 
-/// The names that preflight answers get.
+/// The names that preflight responses get.
 fn allowed_names(options: CorsOptions) -> &'static [&'static str] {
     names(options.reads_w3c)
 }
@@ -203,8 +203,8 @@ fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
 }
 
 /// Fetch, "ok status": a preflight answered otherwise has failed.
-fn is_ok(answer: &Headers) -> bool {
-    matches!(answer.value(STATUS), Some([b'2', _, _]))
+fn is_ok(response: &Headers) -> bool {
+    matches!(response.value(STATUS), Some([b'2', _, _]))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub const PATH: &str = ":path";
 pub const AUTHORITY: &str = ":authority";
 /// `http` or `https`.
 pub const SCHEME: &str = ":scheme";
-/// The status of an answer.
+/// The status of a response.
 pub const STATUS: &str = ":status";
 /// The origin of the page that sent a request (Fetch).
 pub const ORIGIN: &str = "origin";
@@ -29,9 +29,9 @@ pub const ORIGIN: &str = "origin";
 pub const ACCESS_CONTROL_REQUEST_METHOD: &str = "access-control-request-method";
 /// The headers that a preflight asks for (Fetch).
 pub const ACCESS_CONTROL_REQUEST_HEADERS: &str = "access-control-request-headers";
-/// Which origin an answer is for (Fetch).
+/// Which origin a response is for (Fetch).
 pub const ACCESS_CONTROL_ALLOW_ORIGIN: &str = "access-control-allow-origin";
-/// Whether an answer is for requests with credentials, too (Fetch).
+/// Whether a response is for requests with credentials, too (Fetch).
 pub const ACCESS_CONTROL_ALLOW_CREDENTIALS: &str = "access-control-allow-credentials";
 /// The headers that a request of another origin may have (Fetch).
 pub const ACCESS_CONTROL_ALLOW_HEADERS: &str = "access-control-allow-headers";
@@ -39,7 +39,7 @@ pub const ACCESS_CONTROL_ALLOW_HEADERS: &str = "access-control-allow-headers";
 pub const ACCESS_CONTROL_EXPOSE_HEADERS: &str = "access-control-expose-headers";
 /// Who asks (RFC 9110, §11.6.2).
 pub const AUTHORIZATION: &str = "authorization";
-/// What an answer is (RFC 9110, §8.3).
+/// What a response is (RFC 9110, §8.3).
 pub const CONTENT_TYPE: &str = "content-type";
 /// The protocol that a connection is to change to (RFC 9110, §7.8).
 pub const UPGRADE: &str = "upgrade";
@@ -48,7 +48,7 @@ pub const USER_AGENT: &str = "user-agent";
 /// When a proxy in front of a service got the request, for the service's time in queue
 /// (sentry-protocol.md §12.4).
 pub const X_REQUEST_START: &str = "x-request-start";
-/// Who may keep an answer (RFC 9111, §5.2).
+/// Who may keep a response (RFC 9111, §5.2).
 pub const CACHE_CONTROL: &str = "cache-control";
 /// How long (RFC 9111, §5.3).
 pub const EXPIRES: &str = "expires";

@@ -1,4 +1,4 @@
-//! The answer to one request: what the client learns about the trace, and what its browser may do
+//! The response to one request: what the client learns about the trace, and what its browser may do
 //! with it (filter.md §5).
 //!
 //! ```text
@@ -74,7 +74,7 @@ pub struct ResponseOptions {
     pub cors: CorsOptions,
 }
 
-/// What an answer depends on, kept from the headers of its request.
+/// What a response depends on, kept from the headers of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingResponse {
     /// Whether a browser of another origin waits.
@@ -130,7 +130,7 @@ impl HeapBytes for PendingResponse {
 }
 
 impl PendingResponse {
-    /// What the answer to a request depends on; `None` if nothing is done about any response.
+    /// What the response to a request depends on; `None` if nothing is done about any response.
     pub fn new(
         request: &Headers,
         decision: &TraceDecision,

@@ -50,9 +50,10 @@ pub struct OpenSpan {
     pub sent_ns: Option<u64>,
     /// When the response's headers came by, in nanoseconds since the epoch.
     pub answered_ns: Option<u64>,
-    /// The code of the answer while it came by, if it is wanted: see [`Self::wants_passing_code`].
+    /// The code of the response while it came by, if it is wanted: see
+    /// [`Self::wants_passing_code`].
     pub passing_code: Option<u16>,
-    /// Whether the last redirect was made of an answer that is none: by another filter.
+    /// Whether the last redirect was made of a response that is none: by another filter.
     follows_error: bool,
     /// The request that an internal redirect of Envoy's has made of it.
     redirected: Option<Request>,
@@ -318,14 +319,14 @@ impl OpenSpan {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
         let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
-        let answer = self.upstream_answer(end, upstream);
-        // An answer that Envoy follows itself never comes by here.
-        let answered_ns = self.answered_ns.filter(|_| answer.came_by);
+        let response = self.upstream_response(end, upstream);
+        // A response that Envoy follows itself never comes by here.
+        let answered_ns = self.answered_ns.filter(|_| response.came_by);
         let first_byte_ns = answered_ns.map(|answered_ns| {
             let answered_ns = answered_ns.min(times.end_ns);
             answered_ns.saturating_sub(times.start_ns)
         });
-        let replaced::UpstreamAnswer { status, code, .. } = answer;
+        let replaced::UpstreamResponse { status, code, .. } = response;
         let method = request.method.as_str();
         let template = self
             .transaction
@@ -356,7 +357,7 @@ impl OpenSpan {
     }
 }
 
-/// Whether the response's headers that came by were the upstream's, and not an answer of Envoy's
+/// Whether the response's headers that came by were the upstream's, and not a response of Envoy's
 /// own.
 fn was_answered(end: &StreamInfo, upstream: &UpstreamInfo, request: &Request) -> bool {
     let details = end.response_code_details.as_deref().unwrap_or_default();
@@ -366,7 +367,7 @@ fn was_answered(end: &StreamInfo, upstream: &UpstreamInfo, request: &Request) ->
         || (end.is_internal_redirect() && !end.response_flags.never_answered())
         || end.is_tunnel(request)
         || (end.says_response_started() && !end.is_own_response)
-        // An answer that had begun is the upstream's; one of Envoy's own is an error.
+        // A response that had begun is the upstream's; one of Envoy's own is an error.
         || ((end.response_flags.client_left() || end.timed_out())
             && end.response_code.is_some_and(|code| code < 400))
 }

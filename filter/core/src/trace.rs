@@ -86,7 +86,7 @@ pub struct TraceDecision {
     pub context: Option<SentryTrace>,
     /// The context that the upstream gets.
     pub sent: Option<SentryTrace>,
-    /// The `sentry-` members that belong to it, if the answer may tell them.
+    /// The `sentry-` members that belong to it, if the response may tell them.
     pub members: Vec<u8>,
     /// What holds if Envoy turns the request into another one.
     pub carried: Carried,
@@ -100,7 +100,7 @@ pub struct TraceDecision {
     pub throttled: bool,
     /// Whether there would be a span if `max_live_bytes` were higher.
     pub left_out: bool,
-    /// Whether more would be kept of the request if it were: a span, or what its answer tells.
+    /// Whether more would be kept of the request if it were: a span, or what its response tells.
     pub over_budget: bool,
     /// Whether there would be a span if the trace were sampled.
     pub unsampled: bool,
@@ -291,7 +291,7 @@ pub fn decide(
             None => restarts,
         },
     };
-    // The upstream's parent is the call to it, the client's answer tells the gateway's own span.
+    // The upstream's parent is the call to it, the client's response tells the gateway's own span.
     let sent = decided.context.map(|context| SentryTrace {
         span_id: match &decided.span {
             Some(span) => span.upstream_parent(),

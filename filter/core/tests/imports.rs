@@ -1,5 +1,5 @@
-//! No file imports another one that imports it, over however many files. A circle is a room with two
-//! doors that cannot be understood, tested or moved alone.
+//! No file imports another one that imports it, over however many files. A circle is a room with
+//! two doors that cannot be understood, tested or moved alone.
 //!
 //! What counts are the paths that begin with `crate::` or `super::`, in `use` declarations and in
 //! the code; tests may import whatever they like.

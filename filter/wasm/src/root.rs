@@ -55,7 +55,8 @@ impl Root {
     }
 }
 
-/// Whether the plugin configuration is taken. `others` are all other root contexts, the oldest first.
+/// Whether the plugin configuration is taken. `others` are all other root contexts, the oldest
+/// first.
 pub fn on_configure(root: &SharedRoot, others: &[SharedRoot]) -> bool {
     let json = match host::plugin_configuration() {
         Ok(json) => json,

@@ -1,6 +1,6 @@
-//! Every query of the dashboard, and every rule of the alerts, in a real Prometheus that scrapes two
-//! real Envoys: one shows reasons as labels, as the shipped files have it, the other as the ends of
-//! names, as an Envoy does that nobody told.
+//! Every query of the dashboard, and every rule of the alerts, in a real Prometheus that scrapes
+//! two real Envoys: one shows reasons as labels, as the shipped files have it, the other as the
+//! ends of names, as an Envoy does that nobody told.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

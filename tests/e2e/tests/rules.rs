@@ -319,8 +319,8 @@ async fn a_routes_metadata_ignores_or_takes_back_what_a_rule_ignores() {
     assert_recorded(&gateway, 8, 3).await;
 }
 
-/// In Wasm Envoy refuses to serialise a `null` (status 3), and with it all there is in the route's metadata
-/// for us: the request is treated as if there were none, and the refusal is counted.
+/// In Wasm Envoy refuses to serialise a `null` (status 3), and with it all there is in the route's
+/// metadata for us: the request is treated as if there were none, and the refusal is counted.
 #[tokio::test]
 async fn a_null_in_a_routes_metadata_costs_all_of_it_and_is_counted() {
     let half_empty = json!({"traces_sample_rate": 0, "transaction": null});

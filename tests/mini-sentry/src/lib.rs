@@ -1,9 +1,9 @@
 //! A fake Sentry that is stricter than the real one, in the manner of Relay's `mini_sentry`.
 //!
-//! It takes envelopes and OpenTelemetry's spans of one project and validates every request by itself:
-//! path, authentication, framing, required fields, ids, times. What it does not like it records as
-//! a violation, and a [`MiniSentry`] that is dropped with a violation fails its test, whether or
-//! not the test asked.
+//! It takes envelopes and OpenTelemetry's spans of one project and validates every request by
+//! itself: path, authentication, framing, required fields, ids, times. What it does not like it
+//! records as a violation, and a [`MiniSentry`] that is dropped with a violation fails its test,
+//! whether or not the test asked.
 //!
 //! Without the feature `server` there is only the [`Validator`], for hosts that run the module in
 //! their own process.

@@ -3,8 +3,8 @@
 //!
 //! [`Host`] is the process with its main thread; [`Config`] and [`Extension`] are what an operator
 //! has written; [`Stream`] is one request. Callbacks can be refused, give null or too little
-//! ([`Fault`]), and what the module must not do is noted as a violation, of which there is none when
-//! a [`Host`] is dropped.
+//! ([`Fault`]), and what the module must not do is noted as a violation, of which there is none
+//! when a [`Host`] is dropped.
 
 mod callbacks;
 mod config;

@@ -1,5 +1,5 @@
-//! The mistakes that operators make with whole files: each of the shipped files is clean once it has
-//! a real DSN, and one slip in it is found, with its line.
+//! The mistakes that operators make with whole files: each of the shipped files is clean once it
+//! has a real DSN, and one slip in it is found, with its line.
 
 mod kubernetes;
 
@@ -58,8 +58,8 @@ fn block(text: &str, from: &str, to: &str) -> String {
         .collect()
 }
 
-/// The file is refused, with every expected text; where one ends with `@`, in the line that has what
-/// follows it.
+/// The file is refused, with every expected text; where one ends with `@`, in the line that has
+/// what follows it.
 fn assert_found(name: &str, text: &str, expected: &str) {
     let (code, printed) = strict(text);
     assert_eq!(code, 1, "{name}: {printed}");

@@ -1,4 +1,5 @@
-//! The response side: arbitrary requests and responses, and what must hold for what the client gets.
+//! The response side: arbitrary requests and responses, and what must hold for what the client
+//! gets.
 //!
 //! ```text
 //! byte 0    the configuration, as a printable character: 'a' is the first of CONFIGURATIONS

@@ -5,6 +5,6 @@ use super::names;
 use crate::headers::{HeaderAddition, Headers, ACCESS_CONTROL_ALLOW_HEADERS};
 
 /// Adds the names that are missing; `None` if none is.
-pub fn add(answer: &Headers, wanted: &[&str]) -> Option<HeaderAddition> {
-    names::add(answer, ACCESS_CONTROL_ALLOW_HEADERS, wanted)
+pub fn add(response: &Headers, wanted: &[&str]) -> Option<HeaderAddition> {
+    names::add(response, ACCESS_CONTROL_ALLOW_HEADERS, wanted)
 }

@@ -4,10 +4,10 @@
 use super::Origin;
 use crate::headers::{trim, Headers, ACCESS_CONTROL_ALLOW_ORIGIN};
 
-/// Whether an answer lets an origin in: one line, with `*` or that origin, byte for byte. Anything
+/// Whether a response lets an origin in: one line, with `*` or that origin, byte for byte. Anything
 /// else, such as a list, lets in nobody.
-pub fn grants(answer: &Headers, origin: Option<Origin>) -> bool {
-    let mut lines = answer.values(ACCESS_CONTROL_ALLOW_ORIGIN).map(trim);
+pub fn grants(response: &Headers, origin: Option<Origin>) -> bool {
+    let mut lines = response.values(ACCESS_CONTROL_ALLOW_ORIGIN).map(trim);
     match (lines.next(), lines.next()) {
         (Some(b"*"), None) => true,
         (Some(granted), None) => Some(Origin::new(granted)) == origin,

@@ -10,7 +10,7 @@ use crate::headers::Headers;
 /// order of filters does not change.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum FilterOrder {
-    /// The next answer to a browser of another origin is looked at.
+    /// The next response to a browser of another origin is looked at.
     #[default]
     Due,
     /// One was looked at since the last flush.
@@ -21,7 +21,7 @@ pub enum FilterOrder {
 
 impl FilterOrder {
     /// What is said.
-    pub const WARNING: &'static str = "sentry: a CORS answer reached a browser without sentry-trace and baggage in its lists: a filter in front of this \
+    pub const WARNING: &'static str = "sentry: a CORS response reached a browser without sentry-trace and baggage in its lists: a filter in front of this \
         one wrote it. Put the Sentry filter before it in http_filters (docs/cors.md)";
 
     /// Whether the end of a stream is worth a look. `request` is `None` where the filter never saw
@@ -31,12 +31,12 @@ impl FilterOrder {
         self == Self::Due && adds_any && request.is_none_or(CorsRequest::is_cross_origin)
     }
 
-    /// Looks at the answer that the client got; whether to say that the order is wrong.
-    pub fn look(&mut self, request: &CorsRequest, answer: &Headers, lists: CorsOptions) -> bool {
+    /// Looks at the response that the client got; whether to say that the order is wrong.
+    pub fn look(&mut self, request: &CorsRequest, response: &Headers, lists: CorsOptions) -> bool {
         if !request.is_cross_origin() {
             return false;
         }
-        let is_wrong = request.lacks_sentry(answer, lists);
+        let is_wrong = request.lacks_sentry(response, lists);
         *self = if is_wrong { Self::Wrong } else { Self::Seen };
         is_wrong
     }

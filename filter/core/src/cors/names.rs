@@ -12,9 +12,9 @@ use crate::headers::{trim, HeaderAddition, Headers};
 
 /// Adds the names that a header lacks, compared without case; `None` if it lacks none. `*` stands
 /// for all of them, but not with credentials.
-pub fn add(answer: &Headers, header: &'static str, wanted: &[&str]) -> Option<HeaderAddition> {
-    let has = |name: &str| has_any(answer, header, &[name]);
-    if has("*") && !allow_credentials::is_allowed(answer) {
+pub fn add(response: &Headers, header: &'static str, wanted: &[&str]) -> Option<HeaderAddition> {
+    let has = |name: &str| has_any(response, header, &[name]);
+    if has("*") && !allow_credentials::is_allowed(response) {
         return None;
     }
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !has(name)).collect();
@@ -62,10 +62,10 @@ mod tests {
                 b"access-control-allow-credentials".as_slice(),
                 b"true".as_slice(),
             )];
-            let answer = Headers::from_pairs(
+            let response = Headers::from_pairs(
                 lines_with_name.chain(credentials.into_iter().filter(|_| allows_credentials)),
             );
-            let added = add(&answer, ACCESS_CONTROL_EXPOSE_HEADERS, &wanted);
+            let added = add(&response, ACCESS_CONTROL_EXPOSE_HEADERS, &wanted);
             let expected = expected.map(|value| HeaderAddition {
                 name: ACCESS_CONTROL_EXPOSE_HEADERS,
                 value: value.as_bytes().to_vec(),

@@ -2,13 +2,13 @@
 //! (Fetch, "CORS-preflight fetch").
 //!
 //! Many services compare the names asked for with their own list and refuse the whole preflight if
-//! one is missing there. So they are not asked about the names that the filter adds to the answer:
-//! whether those are allowed follows from whether the page's origin is.
+//! one is missing there. So they are not asked about the names that the filter adds to the
+//! response: whether those are allowed follows from whether the page's origin is.
 
 use super::{allowed_names, CorsOptions, CorsRequest};
 use crate::headers::{trim, HeaderMutation, Headers, ACCESS_CONTROL_REQUEST_HEADERS};
 
-/// Takes the names that the answer will get anyway out of what a preflight asks for. The others
+/// Takes the names that the response will get anyway out of what a preflight asks for. The others
 /// keep their order and spelling. `None` if there is nothing to change.
 pub fn without_ours(headers: &Headers, options: CorsOptions) -> Option<HeaderMutation> {
     let name = ACCESS_CONTROL_REQUEST_HEADERS;
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Whether a browser misses something in the answer depends on what it asked for, not on what
+    /// Whether a browser misses something in the response depends on what it asked for, not on what
     /// is left of that.
     #[test]
     fn the_answer_is_judged_by_what_the_browser_asked_for() {

@@ -5,12 +5,12 @@
 //! ResourceSpans     { resource: 1 = { attributes: 1 = KeyValue … }, scope_spans: 2 = ScopeSpans }
 //! ScopeSpans        { scope: 1 = { name: 1, version: 2 }, spans: 2 = Span … }
 //! ```
-//! The answer is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 = int64,
-//! error_message: 2 } }`, empty if all was taken.
+//! The response is an `ExportTraceServiceResponse { partial_success: 1 = { rejected_spans: 1 =
+//! int64, error_message: 2 } }`, empty if all was taken.
 //!
-//! A segment holds its spans with the heads of their fields, so that a POST is the segments one after
-//! the other behind one resource. There is no DSC in it, and thus no sampling by the head of the
-//! trace on Sentry's side.
+//! A segment holds its spans with the heads of their fields, so that a POST is the segments one
+//! after the other behind one resource. There is no DSC in it, and thus no sampling by the head of
+//! the trace on Sentry's side.
 
 use super::{
     protocol_attributes, EncodedSegment, Resource, LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION,
@@ -65,10 +65,10 @@ pub fn body(segments: &[EncodedSegment], resource: &Resource) -> Vec<u8> {
     body
 }
 
-/// How many spans an answer says were refused although the POST was taken; none if it says no such
+/// How many spans a response says were refused although the POST was taken; none if it says no such
 /// thing.
-pub fn rejected(answer: &[u8]) -> u32 {
-    let partial_success = Fields::new(answer).find_map(|field| match field {
+pub fn rejected(response: &[u8]) -> u32 {
+    let partial_success = Fields::new(response).find_map(|field| match field {
         Some((1, Wire::Bytes(message))) => Some(message),
         _ => None,
     });

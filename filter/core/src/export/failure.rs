@@ -96,7 +96,7 @@ pub fn status_meaning(status: u16, is_otlp: bool) -> &'static str {
         413 => "the receiver, or a proxy before it, finds the body too large",
         429 => "the key or the project is limited, or the quota is used up",
         500..=599 => "the receiver, or a proxy before it, is failing: try again, and see its status",
-        _ => "not an answer that Sentry gives: is the address a Sentry's?",
+        _ => "not a response that Sentry gives: is the address a Sentry's?",
     }
 }
 

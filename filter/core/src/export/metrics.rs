@@ -24,7 +24,7 @@ pub enum Metric {
     /// Requests that have no span because of `max_traces_per_second`.
     TracesThrottled,
     /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their
-    /// answer tells less.
+    /// response tells less.
     RequestsOverBudget,
     /// `sentry-trace` headers that were refused, by reason.
     SentryTraceRefused(SentryTraceError),

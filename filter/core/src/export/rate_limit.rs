@@ -9,7 +9,7 @@
 use crate::decimal::Decimal;
 use crate::headers::{trim, Headers};
 
-/// The header that limits categories, on any answer.
+/// The header that limits categories, on any response.
 const RATE_LIMITS: &str = "x-sentry-rate-limits";
 /// The header that limits everything, on 429.
 const RETRY_AFTER: &str = "retry-after";
@@ -18,7 +18,7 @@ const DEFAULT_S: u64 = 60;
 /// Nothing lasts longer, in seconds.
 const MAX_S: u64 = 24 * 60 * 60;
 
-/// How many seconds from now on nothing of a category may be sent, as an answer says; `None` if it
+/// How many seconds from now on nothing of a category may be sent, as a response says; `None` if it
 /// says nothing about it.
 ///
 /// `now_s` is the time in seconds since the epoch, for a `Retry-After` that is a date.

@@ -1,13 +1,13 @@
 //! `Cache-Control: private, max-age=60`: whether a cache that serves several people may keep an
 //! answer (RFC 9111).
 //!
-//! A trace id in a shared copy would put all its readers into one trace, so an answer counts as
+//! A trace id in a shared copy would put all its readers into one trace, so a response counts as
 //! private only where that is certain:
 //!
 //! - `no-store`, or `private` without field names: the standard forbids it (§5.2.2);
-//! - the request had `Authorization`, and the answer has none of `public`, `s-maxage`,
+//! - the request had `Authorization`, and the response has none of `public`, `s-maxage`,
 //!   `must-revalidate`: the standard forbids it (§3.5);
-//! - the answer has `Set-Cookie`, no `Expires`, and no directive but `no-cache`: the standard
+//! - the response has `Set-Cookie`, no `Expires`, and no directive but `no-cache`: the standard
 //!   leaves it to the caches' heuristics (§4.2.2, §7.3), and those that serve several people leave
 //!   it alone, as one visitor's cookie would go to all.
 //!
@@ -29,22 +29,23 @@ const FOR_SHARED_CACHES: [&str; 7] = [
     "proxy-ttl",
     "cache-ttl",
 ];
-/// Directives with which an answer to an authorized request may be shared (RFC 9111, §3.5).
+/// Directives with which a response to an authorized request may be shared (RFC 9111, §3.5).
 const SHARE_AUTHORIZED: [&str; 3] = ["public", "s-maxage", "must-revalidate"];
 
-/// Whether it is certain that no shared cache keeps the answer. `is_authorized`: the request had
+/// Whether it is certain that no shared cache keeps the response. `is_authorized`: the request had
 /// `Authorization`.
-pub fn is_private(answer: &Headers, is_authorized: bool) -> bool {
-    if answer.iter().any(|(name, _)| is_for_shared_caches(name)) {
+pub fn is_private(response: &Headers, is_authorized: bool) -> bool {
+    if response.iter().any(|(name, _)| is_for_shared_caches(name)) {
         return false;
     }
-    let forbids = directives(answer).any(|found| found.is("no-store") || found.is_plain("private"));
+    let forbids =
+        directives(response).any(|found| found.is("no-store") || found.is_plain("private"));
     let shares =
-        || directives(answer).any(|found| SHARE_AUTHORIZED.iter().any(|name| found.is(name)));
-    let has_cookie = answer.value(SET_COOKIE).is_some();
+        || directives(response).any(|found| SHARE_AUTHORIZED.iter().any(|name| found.is(name)));
+    let has_cookie = response.value(SET_COOKIE).is_some();
     let says_nothing = || {
-        answer.value(EXPIRES).is_none()
-            && directives(answer).all(|found| found.is_plain("no-cache"))
+        response.value(EXPIRES).is_none()
+            && directives(response).all(|found| found.is_plain("no-cache"))
     };
     forbids || (is_authorized && !shares()) || (has_cookie && says_nothing())
 }
@@ -72,8 +73,8 @@ impl Directive<'_> {
     }
 }
 
-fn directives(answer: &Headers) -> impl Iterator<Item = Directive<'_>> {
-    answer
+fn directives(response: &Headers) -> impl Iterator<Item = Directive<'_>> {
+    response
         .values(CACHE_CONTROL)
         .flat_map(Elements::new)
         .filter(|element| !element.is_empty())

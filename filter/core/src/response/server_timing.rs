@@ -8,8 +8,8 @@ use crate::trace::sentry_trace::SentryTrace;
 
 /// Whether a line of ours can stand behind the ones that are there: none of them names a metric of
 /// ours, and none ends inside a quoted text, where ours would become a part of it.
-pub fn has_room(answer: &Headers) -> bool {
-    answer.values(SERVER_TIMING).all(|line| {
+pub fn has_room(response: &Headers) -> bool {
+    response.values(SERVER_TIMING).all(|line| {
         let mut metrics = Elements::new(line);
         let has_ours = metrics.any(|metric| {
             let name = metric.split(|byte| *byte == b';').next();
@@ -76,8 +76,8 @@ mod tests {
             ("db;desc=\"open\\\"", false),
         ];
         for (line, expected) in rows {
-            let answer = Headers::from_pairs([(b"server-timing".as_slice(), line.as_bytes())]);
-            assert_eq!(has_room(&answer), expected, "{line}");
+            let response = Headers::from_pairs([(b"server-timing".as_slice(), line.as_bytes())]);
+            assert_eq!(has_room(&response), expected, "{line}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! local reply   sent past all filters: its headers come by nobody, and it has no details
-//! redirect      of an answer that is no redirect; the code of the next answer is then written
+//! redirect      of a response that is no redirect; the code of the next answer is then written
 //!               over, for the client and, if that filter is nearer to the upstream, before it
 //!               comes by here
 //! ```
@@ -14,7 +14,7 @@ use super::{was_answered, OpenSpan, SpanStatus};
 
 /// The end of a call to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UpstreamAnswer {
+pub(super) struct UpstreamResponse {
     /// How the call ended.
     pub status: SpanStatus,
     /// The upstream's own code, if it is known.
@@ -24,19 +24,23 @@ pub(super) struct UpstreamAnswer {
 }
 
 impl OpenSpan {
-    /// Whether the code of the answer is to be read while it comes by, into
+    /// Whether the code of the response is to be read while it comes by, into
     /// [`OpenSpan::passing_code`]: at the end it may be another one.
     pub fn wants_passing_code(&self) -> bool {
         self.follows_error
     }
 
     /// What the upstream answered to the last request.
-    pub(super) fn upstream_answer(&self, end: &StreamInfo, call: &UpstreamInfo) -> UpstreamAnswer {
+    pub(super) fn upstream_response(
+        &self,
+        end: &StreamInfo,
+        call: &UpstreamInfo,
+    ) -> UpstreamResponse {
         let request = self.current_request();
         let broken = || SpanStatus::of_upstream(end, request, false);
         let is_whole = end.response_flags.is_empty();
         if self.is_replaced(end) {
-            return UpstreamAnswer {
+            return UpstreamResponse {
                 status: match is_whole {
                     true => SpanStatus::Unknown,
                     false => broken(),
@@ -52,7 +56,7 @@ impl OpenSpan {
             let code = self
                 .passing_code
                 .filter(|code| end.response_code != Some(*code));
-            return UpstreamAnswer {
+            return UpstreamResponse {
                 status: match code {
                     _ if !is_whole => broken(),
                     Some(code) => SpanStatus::from_http(Some(code)),
@@ -62,7 +66,7 @@ impl OpenSpan {
                 came_by,
             };
         }
-        UpstreamAnswer {
+        UpstreamResponse {
             status: SpanStatus::of_upstream(end, request, came_by),
             code: end.response_code.filter(|_| came_by),
             came_by,
@@ -84,8 +88,8 @@ mod tests {
     use crate::span::response_flags::ResponseFlags;
 
     fn told(span: &OpenSpan, end: &StreamInfo) -> (&'static str, Option<u16>) {
-        let answer = span.upstream_answer(end, end.upstream.as_ref().unwrap());
-        (answer.status.as_str(), answer.code)
+        let response = span.upstream_response(end, end.upstream.as_ref().unwrap());
+        (response.status.as_str(), response.code)
     }
 
     fn ended(code: u16, details: &str) -> StreamInfo {
@@ -172,7 +176,7 @@ mod tests {
         let mut broken = last.clone();
         broken.response_flags = ResponseFlags::from_bits(1 << 23);
         assert_eq!(told(&span, &broken).0, "internal_error");
-        // A redirect of the next answer, and what comes after it.
+        // A redirect of the next response, and what comes after it.
         assert_eq!(
             told(&span, &ended(302, "internal_redirect")),
             ("ok", Some(302))

@@ -32,7 +32,7 @@ pub enum SpanStatus {
     OutOfRange,
     /// 501.
     Unimplemented,
-    /// 500 and every other 5xx that has no word of its own, and an answer that never came or broke
+    /// 500 and every other 5xx that has no word of its own, and a response that never came or broke
     /// off.
     InternalError,
     /// 503.
@@ -110,7 +110,7 @@ impl SpanStatus {
         }
     }
 
-    /// How the call to the upstream ended. Without an answer of its own it is what Sentry's HTTP
+    /// How the call to the upstream ended. Without a response of its own it is what Sentry's HTTP
     /// clients say of a network error (§9.2).
     pub fn of_upstream(end: &StreamInfo, request: &Request, was_answered: bool) -> Self {
         let flags = end.response_flags;
@@ -248,7 +248,7 @@ mod tests {
                 "permission_denied",
             ),
             (
-                "client left before the answer",
+                "client left before the response",
                 None,
                 dc,
                 false,
@@ -313,7 +313,7 @@ mod tests {
                 "deadline_exceeded",
             ),
             (
-                "idle before the answer",
+                "idle before the response",
                 None,
                 1 << 16,
                 false,

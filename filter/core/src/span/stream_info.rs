@@ -83,7 +83,7 @@ impl StreamInfo {
         let response_flags = ResponseFlags::from_bits(response_flags);
         let start_ns = host.number(Attribute::RequestTime);
         let duration_ns = host.number(Attribute::RequestDuration);
-        // Envoy says 0 where the client got no answer.
+        // Envoy says 0 where the client got no response.
         let response_code = host
             .number(Attribute::ResponseCode)
             .and_then(|code| u16::try_from(code).ok())

@@ -51,7 +51,7 @@ fn a_segment_says_what_the_gateway_did() {
         (SpanKind::Client, SpanStatus::NotFound)
     );
     assert_eq!(call.parent_span_id, Some(server.span_id));
-    // The first byte out 29 ms before the answer, and a quarter of a millisecond for the
+    // The first byte out 29 ms before the response, and a quarter of a millisecond for the
     // connection.
     assert_eq!(call.times.start_ns, START_NS + 1_250_000);
     assert_eq!(call.times.end_ns, START_NS + 30_500_000);

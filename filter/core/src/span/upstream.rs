@@ -28,7 +28,7 @@
 //! when the filter let the request go. It ends with the last byte from the upstream, or with the
 //! stream where that never came. The first byte out is not before the request was let go and the
 //! connection was there; and since the last byte cannot come before the headers, it is not earlier
-//! than the answer minus the latency. The later of the two is it: exactly, unless a filter behind
+//! than the response minus the latency. The later of the two is it: exactly, unless a filter behind
 //! this one holds up the request *and* the body goes on after the headers.
 
 use super::interval::Interval;

@@ -1,5 +1,5 @@
-//! The attributes of the core as properties of proxy-wasm: their paths, and the values of those that
-//! Envoy can be asked for at once.
+//! The attributes of the core as properties of proxy-wasm: their paths, and the values of those
+//! that Envoy can be asked for at once.
 //!
 //! Each costs a call to the host, which calls back for memory. Envoy can be asked for many of them
 //! at once, by an expression (CEL) that it reads once:

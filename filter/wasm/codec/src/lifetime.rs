@@ -13,8 +13,8 @@ use sentry_filter_core::protobuf::Message;
 /// The name of the function.
 pub const FUNCTION: &str = "declare_property";
 
-/// The argument that lets a value live as long as the client's request, so that it outlives internal
-/// redirects.
+/// The argument that lets a value live as long as the client's request, so that it outlives
+/// internal redirects.
 pub fn of_request(name: &str) -> Vec<u8> {
     /// `LifeSpan.DownstreamRequest`.
     const DOWNSTREAM_REQUEST: i64 = 1;

@@ -14,7 +14,8 @@ pub fn read(attribute: Vec<u8>) -> RouteMetadata {
 }
 
 /// Nothing says of which type a value is. One byte of 0 or 1 is a boolean; a text has no control
-/// characters, which doubles, lists and objects have; and eight bytes that are no text are a double.
+/// characters, which doubles, lists and objects have; and eight bytes that are no text are a
+/// double.
 fn value(values: &Headers, key: &str) -> Option<MetadataValue> {
     match values.value(key)? {
         [flag @ (0 | 1)] => Some(MetadataValue::Flag(*flag == 1)),

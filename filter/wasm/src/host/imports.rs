@@ -1,5 +1,5 @@
-//! The imports of proxy-wasm's ABI 0.2.1 and of WASI that the module uses. Each gives a status: 0 is
-//! success, and a host may answer with numbers that no SDK knows.
+//! The imports of proxy-wasm's ABI 0.2.1 and of WASI that the module uses. Each gives a status: 0
+//! is success, and a host may answer with numbers that no SDK knows.
 
 #[link(wasm_import_module = "env")]
 extern "C" {

@@ -42,7 +42,7 @@ fn each_kind_of_failure_has_its_meaning_and_the_number_lost() {
         ("500", "is failing", "lost so far: 1)"),
         ("503", "is failing", "lost so far: 1)"),
         ("302", "a redirect", "lost so far: 1)"),
-        ("418", "not an answer that Sentry gives", "lost so far: 1)"),
+        ("418", "not a response that Sentry gives", "lost so far: 1)"),
     ];
     for (status, meaning, lost) in rows {
         let mut gateway = Gateway::new("");
