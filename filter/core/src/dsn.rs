@@ -8,8 +8,10 @@
 
 mod receiver;
 
+use std::error::Error;
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A DSN that was read and is usable.
@@ -78,6 +80,16 @@ impl fmt::Display for ParseDsnError {
             Self::ProjectId => "no project id at the end",
             Self::Character => "a character that does not belong into a DSN",
         })
+    }
+}
+
+impl Error for ParseDsnError {}
+
+impl FromStr for Dsn {
+    type Err = ParseDsnError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDsnError> {
+        Self::parse(text)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Trace and span ids: 16 and 8 bytes, never zero, lower-case hex on the wire.
 
+use std::error::Error;
 use std::fmt;
 
 /// Why a text is not an id.
@@ -10,6 +11,17 @@ pub enum ParseIdError {
     /// Only zeros, which stand for "no id" in every format (sentry-protocol.md §1.4).
     Zero,
 }
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "not as many hex digits as the id has",
+            Self::Zero => "an id of zeros",
+        })
+    }
+}
+
+impl Error for ParseIdError {}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $digits:literal) => {

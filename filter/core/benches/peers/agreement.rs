@@ -35,7 +35,7 @@ fn headers() {
         let theirs = BaggagePropagator::new().extract(&carrier("baggage", &value));
         assert_eq!(theirs.baggage().len(), members);
         assert_eq!((ours.malformed(), ours.is_over_limits()), (0, false));
-        let written = ours.write(SentryMembers::Kept).value;
+        let written = ours.write(&SentryMembers::Kept).value;
         assert_eq!(written.as_deref(), Some(value.as_bytes()));
         let dsc = Dsc::frozen(ours.sentry());
         for key in ["trace_id", "public_key", "sample_rate", "environment"] {

@@ -398,7 +398,7 @@ mod baggage_written {
     fn ours(bencher: Bencher, members: usize) {
         let value = baggage_value(members);
         let baggage = read_baggage(&value);
-        bencher.bench_local(|| black_box(&baggage).write(SentryMembers::Kept));
+        bencher.bench_local(|| black_box(&baggage).write(&SentryMembers::Kept));
     }
 
     #[divan::bench(args = MEMBERS)]

@@ -109,11 +109,11 @@ pub fn baggage(data: &[u8]) {
     let replaced = b"sentry-release=1";
     for sentry in [
         SentryMembers::Kept,
-        SentryMembers::Changed(&changes),
-        SentryMembers::Replaced(&[]),
-        SentryMembers::Replaced(replaced),
+        SentryMembers::Changed(changes.into()),
+        SentryMembers::Replaced(Vec::new()),
+        SentryMembers::Replaced(replaced.to_vec()),
     ] {
-        let written = baggage.write(sentry);
+        let written = baggage.write(&sentry);
         let Some(value) = written.value else {
             assert!(usable.is_empty() || baggage.is_over_limits() || baggage.has_sentry());
             continue;
@@ -124,7 +124,7 @@ pub fn baggage(data: &[u8]) {
         assert!(!again.is_ambiguous());
         reads_alike(&[&value], &again);
         assert_eq!(
-            again.write(SentryMembers::Kept).value.as_ref(),
+            again.write(&SentryMembers::Kept).value.as_ref(),
             Some(&value)
         );
         if sentry == SentryMembers::Kept {

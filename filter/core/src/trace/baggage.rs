@@ -53,14 +53,14 @@ struct Member<'a> {
 }
 
 /// What a written header has in the place of the `sentry-` members that arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SentryMembers<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentryMembers {
     /// The same, byte for byte.
     Kept,
     /// The same, but for these keys: what they had is taken out, what they get is added behind.
-    Changed(&'a [Change]),
+    Changed(Vec<Change>),
     /// Others, joined by commas, behind the members of third parties. None at all is an empty list.
-    Replaced(&'a [u8]),
+    Replaced(Vec<u8>),
 }
 
 /// A key of ours, without its prefix, and the value that it gets, if any.
@@ -169,7 +169,7 @@ impl<'a> Baggage<'a> {
 
     /// A header value of these members. It keeps to the limits: ours first, then those of others
     /// from the left.
-    pub fn write(&self, sentry: SentryMembers<'_>) -> Written {
+    pub fn write(&self, sentry: &SentryMembers) -> Written {
         let stays = |member: &&Member<'_>| sentry.keeps(member);
         // What is new has its room first, then what of ours arrived, then theirs.
         let (mut room, mut lost) = (Room::default(), 0_usize);
@@ -217,7 +217,7 @@ impl<'a> Baggage<'a> {
 
     /// The `sentry-` members alone, for an answer to the client: what others have put in is not for
     /// everybody. Nor is what is no visible text, which some HTTP stack on the way back may refuse.
-    pub fn write_sentry(&self, sentry: SentryMembers<'_>) -> Vec<u8> {
+    pub fn write_sentry(&self, sentry: &SentryMembers) -> Vec<u8> {
         let is_visible = |member: &&[u8]| member.iter().all(|byte| matches!(byte, b' '..=b'~'));
         let (added, mut room) = (sentry.added(), Room::default());
         // Room for what is new first, as in the header.
@@ -237,7 +237,7 @@ impl<'a> Baggage<'a> {
     }
 }
 
-impl SentryMembers<'_> {
+impl SentryMembers {
     /// What did not arrive, joined by commas.
     fn added(&self) -> Cow<'_, [u8]> {
         match self {
@@ -371,7 +371,7 @@ mod tests {
         Baggage::read(lines.iter().copied())
     }
 
-    fn written(baggage: &Baggage<'_>, sentry: SentryMembers<'_>) -> Option<String> {
+    fn written(baggage: &Baggage<'_>, sentry: &SentryMembers) -> Option<String> {
         baggage
             .write(sentry)
             .value
@@ -383,11 +383,11 @@ mod tests {
         let baggage = read(&["b=2;p=%20,sentry-release=1", " a = 1 ,,", "c=\t"]);
         let ours = b"sentry-x=y";
         assert_eq!(
-            written(&baggage, SentryMembers::Replaced(ours)).as_deref(),
+            written(&baggage, &SentryMembers::Replaced(ours.to_vec())).as_deref(),
             Some("b=2;p=%20,a = 1,c=,sentry-x=y")
         );
         assert_eq!(
-            written(&baggage, SentryMembers::Kept).as_deref(),
+            written(&baggage, &SentryMembers::Kept).as_deref(),
             Some("b=2;p=%20,sentry-release=1,a = 1,c=")
         );
         assert_eq!((baggage.malformed(), baggage.is_over_limits()), (0, false));
@@ -398,7 +398,7 @@ mod tests {
         let baggage = read(&["sentry-sampled=true,a=1,sentry-release=r%20,sentry-sample_rate=1"]);
         let changes = [("sampled", Some("false".into())), ("sample_rate", None)];
         assert_eq!(
-            written(&baggage, SentryMembers::Changed(&changes)).as_deref(),
+            written(&baggage, &SentryMembers::Changed(changes.to_vec())).as_deref(),
             Some("a=1,sentry-release=r%20,sentry-sampled=false")
         );
     }
@@ -410,7 +410,7 @@ mod tests {
             let baggage = read(&[&line]);
             assert_eq!(baggage.malformed(), 1, "{bad}");
             assert_eq!(
-                written(&baggage, SentryMembers::Kept).as_deref(),
+                written(&baggage, &SentryMembers::Kept).as_deref(),
                 Some("a=1,b=2"),
                 "{bad}"
             );
@@ -423,7 +423,10 @@ mod tests {
         let baggage = Baggage::read([line].into_iter());
         assert_eq!(baggage.malformed(), 0);
         assert_eq!(
-            baggage.write(SentryMembers::Replaced(&[])).value.as_deref(),
+            baggage
+                .write(&SentryMembers::Replaced(Vec::new()))
+                .value
+                .as_deref(),
             Some(line)
         );
     }
@@ -431,7 +434,10 @@ mod tests {
     #[test]
     fn nothing_left_is_no_header() {
         let baggage = read(&["sentry-release=1", " , "]);
-        assert_eq!(written(&baggage, SentryMembers::Replaced(&[])), None);
+        assert_eq!(
+            written(&baggage, &SentryMembers::Replaced(Vec::new())),
+            None
+        );
     }
 
     #[test]
@@ -443,8 +449,8 @@ mod tests {
         let many = format!("{many},sentry-a=1");
         let baggage = read(&[&many]);
         assert!(baggage.is_over_limits());
-        assert_eq!(baggage.write(SentryMembers::Kept).too_many, 7);
-        let kept = written(&baggage, SentryMembers::Kept).unwrap();
+        assert_eq!(baggage.write(&SentryMembers::Kept).too_many, 7);
+        let kept = written(&baggage, &SentryMembers::Kept).unwrap();
         assert_eq!(kept.split(',').count(), MAX_MEMBERS);
         assert!(
             kept.starts_with("k0=v") && kept.ends_with("k62=v,sentry-a=1"),
@@ -453,24 +459,24 @@ mod tests {
 
         let exact = format!("k={}", "v".repeat(MAX_BYTES - 2));
         assert_eq!(
-            written(&read(&[&exact]), SentryMembers::Kept),
+            written(&read(&[&exact]), &SentryMembers::Kept),
             Some(exact.clone())
         );
         let ours = b"s=1";
         assert_eq!(
             read(&[&exact])
-                .write(SentryMembers::Replaced(ours))
+                .write(&SentryMembers::Replaced(ours.to_vec()))
                 .too_many,
             1
         );
         assert_eq!(
-            written(&read(&[&exact]), SentryMembers::Replaced(ours)).as_deref(),
+            written(&read(&[&exact]), &SentryMembers::Replaced(ours.to_vec())).as_deref(),
             Some("s=1")
         );
         let one_more = format!("{exact}v");
         assert_eq!(
             read(&[&one_more, "b=2"])
-                .write(SentryMembers::Kept)
+                .write(&SentryMembers::Kept)
                 .too_many,
             2,
             "nothing behind what did not fit"
@@ -483,10 +489,10 @@ mod tests {
             lines in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..200), 0..4)
         ) {
             let baggage = Baggage::read(lines.iter().map(Vec::as_slice));
-            if let Some(value) = baggage.write(SentryMembers::Kept).value {
+            if let Some(value) = baggage.write(&SentryMembers::Kept).value {
                 proptest::prop_assert!(value.len() <= MAX_BYTES);
                 let again = Baggage::read([value.as_slice()].into_iter());
-                proptest::prop_assert_eq!(again.write(SentryMembers::Kept).value, Some(value.clone()));
+                proptest::prop_assert_eq!(again.write(&SentryMembers::Kept).value, Some(value.clone()));
                 proptest::prop_assert_eq!((again.malformed(), again.is_over_limits()), (0, false));
             }
         }

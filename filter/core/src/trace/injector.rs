@@ -1,6 +1,6 @@
 //! What the upstream gets to see of a decision: as few header changes as that takes.
 
-use super::baggage::{Baggage, Change, SentryMembers};
+use super::baggage::{Baggage, SentryMembers};
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
 use super::{tracestate, HeaderRejections};
@@ -9,27 +9,6 @@ use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT
 /// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is
 /// an underscore (RFC 3875, §4.1.18), and for PHP a dot is one, too.
 const MERGE_WITH_SENTRY_TRACE: [&str; 2] = ["sentry_trace", "sentry.trace"];
-
-/// What becomes of the `sentry-` members that arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Members {
-    /// They go on as they came.
-    Kept,
-    /// They go on but for these keys.
-    Changed(Vec<Change>),
-    /// Others stand in their place, joined by commas, or none.
-    Replaced(Vec<u8>),
-}
-
-impl Members {
-    fn as_written(&self) -> SentryMembers<'_> {
-        match self {
-            Self::Kept => SentryMembers::Kept,
-            Self::Changed(changes) => SentryMembers::Changed(changes),
-            Self::Replaced(members) => SentryMembers::Replaced(members),
-        }
-    }
-}
 
 /// The request as it arrived, and who is to see the decision.
 pub(super) struct Injector<'a> {
@@ -52,7 +31,7 @@ impl Injector<'_> {
     pub(super) fn mutations(
         &self,
         context: Option<SentryTrace>,
-        members: &Members,
+        members: &SentryMembers,
         rejections: &mut HeaderRejections,
     ) -> Vec<HeaderMutation> {
         let mut mutations = Vec::new();
@@ -61,7 +40,7 @@ impl Injector<'_> {
         mutations.extend(self.merging());
         mutations.extend(match self.is_target {
             true => self.baggage(members, rejections),
-            false => self.baggage(&Members::Replaced(Vec::new()), rejections),
+            false => self.baggage(&SentryMembers::Replaced(Vec::new()), rejections),
         });
         match context.filter(|_| self.writes_traceparent) {
             Some(context) => self.w3c(context, &mut mutations),
@@ -76,8 +55,8 @@ impl Injector<'_> {
     }
 
     /// The `sentry-` members as one list, without those of others.
-    pub(super) fn members_alone(&self, members: &Members) -> Vec<u8> {
-        self.baggage.write_sentry(members.as_written())
+    pub(super) fn members_alone(&self, members: &SentryMembers) -> Vec<u8> {
+        self.baggage.write_sentry(members)
     }
 
     fn sentry_trace(&self, context: Option<SentryTrace>) -> Option<HeaderMutation> {
@@ -99,18 +78,18 @@ impl Injector<'_> {
 
     fn baggage(
         &self,
-        members: &Members,
+        members: &SentryMembers,
         rejections: &mut HeaderRejections,
     ) -> Option<HeaderMutation> {
         let changes = match members {
-            Members::Kept => false,
-            Members::Changed(_) => true,
-            Members::Replaced(members) => self.baggage.has_sentry() || !members.is_empty(),
+            SentryMembers::Kept => false,
+            SentryMembers::Changed(_) => true,
+            SentryMembers::Replaced(members) => self.baggage.has_sentry() || !members.is_empty(),
         };
         if !changes && !self.baggage.is_over_limits() && !self.baggage.is_ambiguous() {
             return None;
         }
-        let written = self.baggage.write(members.as_written());
+        let written = self.baggage.write(members);
         rejections.malformed_members = self.baggage.malformed();
         rejections.dropped_members = written.too_many;
         Some(match written.value {

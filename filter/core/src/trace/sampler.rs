@@ -1,10 +1,9 @@
 //! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of
 //! what is recorded (filter.md §3).
 
-use super::baggage::{Baggage, Change};
+use super::baggage::{Baggage, Change, SentryMembers};
 use super::continuation::{self, RestartReason};
 use super::dsc::{Dsc, Head};
-use super::injector::Members;
 use super::redirect::Carried;
 use super::sentry_trace::SentryTrace;
 use super::traceparent::Traceparent;
@@ -46,7 +45,7 @@ pub(super) struct Decided {
     /// recorded.
     pub(super) context: Option<SentryTrace>,
     /// What it is to read in the `sentry-` members of `baggage`.
-    pub(super) members: Members,
+    pub(super) members: SentryMembers,
     pub(super) span: Option<SpanContext>,
     pub(super) transaction: Option<TransactionName>,
     pub(super) limit: Option<Limit>,
@@ -103,7 +102,7 @@ impl Sampler<'_, '_> {
         decided.unwrap_or(Decided {
             origin: TraceOrigin::None,
             context: None,
-            members: Members::Replaced(Vec::new()),
+            members: SentryMembers::Replaced(Vec::new()),
             span: None,
             transaction: None,
             limit: None,
@@ -118,10 +117,10 @@ impl Sampler<'_, '_> {
             server_timing: _,
         } = before.carried;
         let members = match (context, withheld) {
-            (None, _) => Members::Replaced(Vec::new()),
-            (Some(_), Some(members)) => Members::Replaced(members.clone()),
+            (None, _) => SentryMembers::Replaced(Vec::new()),
+            (Some(_), Some(members)) => SentryMembers::Replaced(members.clone()),
             // The request carries them.
-            (Some(_), None) => Members::Kept,
+            (Some(_), None) => SentryMembers::Kept,
         };
         Decided {
             origin: TraceOrigin::Redirected,
@@ -206,13 +205,13 @@ impl Sampler<'_, '_> {
             origin: TraceOrigin::SentryTrace,
             // Without a change of the flag it goes on as it came.
             members: match belongs {
-                false => Members::Replaced(Vec::new()),
+                false => SentryMembers::Replaced(Vec::new()),
                 true if changes.is_empty()
                     || context.sampled == value.sampled && !self.ignores_sampled =>
                 {
-                    Members::Kept
+                    SentryMembers::Kept
                 }
-                true => Members::Changed(changes),
+                true => SentryMembers::Changed(changes),
             },
             context: Some(context),
             transaction: span.is_some().then(|| self.transaction()).flatten(),
@@ -250,7 +249,7 @@ impl Sampler<'_, '_> {
                 span_id: span.as_ref().map_or(value.parent_id, |span| span.span_id),
                 sampled,
             }),
-            members: Members::Replaced(dsc.to_members()),
+            members: SentryMembers::Replaced(dsc.to_members()),
             span,
             transaction,
             limit: sampling.limit,
@@ -274,7 +273,7 @@ impl Sampler<'_, '_> {
         // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
         let transaction = sampling.sampled.and_then(|_| self.transaction());
         let dsc = self.head(dsn, trace_id, sampling, None, transaction.as_ref());
-        let members = Members::Replaced(dsc.to_members());
+        let members = SentryMembers::Replaced(dsc.to_members());
         let span = (sampling.sampled == Some(true)).then(|| SpanContext {
             trace_id,
             span_id,

@@ -7,6 +7,9 @@
 //! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case
 //! hex, white space and equal copies are repaired, everything else is refused with a reason.
 
+use std::error::Error;
+use std::fmt;
+
 use crate::headers::trim;
 use crate::id::{ParseIdError, SpanId, TraceId};
 
@@ -48,6 +51,14 @@ pub enum SentryTraceError {
     /// Several values that differ, in several lines or joined by commas.
     Conflicting,
 }
+
+impl fmt::Display for SentryTraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sentry-trace refused: {}", self.reason())
+    }
+}
+
+impl Error for SentryTraceError {}
 
 impl SentryTraceError {
     /// Every reason there is.

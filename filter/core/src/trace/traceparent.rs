@@ -8,6 +8,9 @@
 //! ```
 //! A higher version than 00 is read as far as 00 goes, and written as 00.
 
+use std::error::Error;
+use std::fmt;
+
 use super::sentry_trace::SentryTrace;
 use crate::headers::trim;
 use crate::id::{ParseIdError, SpanId, TraceId};
@@ -58,6 +61,14 @@ pub enum TraceparentError {
     /// Several values that differ.
     Conflicting,
 }
+
+impl fmt::Display for TraceparentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "traceparent refused: {}", self.reason())
+    }
+}
+
+impl Error for TraceparentError {}
 
 impl TraceparentError {
     /// Every reason there is.
