@@ -21,6 +21,8 @@ ATTACK_STREAMS ?= 20235
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 DIST := $(TARGET_DIR)/dist
+HOST_TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 # What is asked of each Envoy: headers and formats, and by `make matrix` the way to Sentry, too. Everything else is asked of the newest one alone.
 MATRIX_TESTS := --test propagation --test formats
 OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
@@ -57,7 +59,7 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh native
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh $(ARCH)
 
-run: $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
+run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
 	@$(PYTHON) tests/scene/run.py
 
 test: check test-unit test-host test-native test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
@@ -117,7 +119,7 @@ test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and o
 	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
 	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
-check: fmt lint circles docs deny ## format, clippy, import circles and documentation, warnings denied; what is depended on
+check: fmt lint circles docs deny workflows ## format, clippy, import circles and documentation, warnings denied; what is depended on; the release's workflow
 
 fmt: ## check the format
 	$(CARGO) fmt --all --check
@@ -138,6 +140,12 @@ deny: ## licences, sources and known weaknesses of what is depended on (without 
 	@sh tests/supply-chain/pinned.sh
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh tests/supply-chain/deny.sh
 
+workflows: ## lint the workflow of a release (.github/workflows), and see that the linter notices a slip
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh actionlint
+	.tools/actionlint/bin/actionlint .github/workflows/*.yaml
+	@sed 's/runs-on:/runs-no:/' .github/workflows/release.yaml > $(TARGET_DIR)/slip.yaml
+	@! .tools/actionlint/bin/actionlint $(TARGET_DIR)/slip.yaml > /dev/null || { echo "actionlint takes anything" >&2; exit 1; }
+
 lock: ## pin the Python packages of the tests anew, with their hashes (from each requirements.in)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh lock
 	sh tests/supply-chain/lock.sh
@@ -151,14 +159,22 @@ image: wasm ## OCI images of the module (target/dist/images), for Istio and Envo
 image-native: native ## an OCI image of the dynamic module (target/dist/images), for an image volume of Kubernetes; prints its digest
 	@$(PYTHON) filter/tools/image.py $(SO) $(DIST)/images $(VERSION) amd64
 
-dist: image ## what a release is made of (target/dist): module, schema of the configuration, images, list of parts (SBOM), checksums
+dist: image ## what a release is made of (target/dist), the same twice: module, command for Linux, schema of the configuration, images, list of parts (SBOM), checksums
 	@sh tests/scene/install.sh sbom
 	cp $(WASM) $(DIST)/sentry_filter.wasm
 	cp envoy/config.schema.json $(DIST)/
 	cp $(DIST)/images/artifact.tar $(DIST)/sentry-filter-$(VERSION)-artifact.tar
 	cp $(DIST)/images/image.tar $(DIST)/sentry-filter-$(VERSION)-image.tar
-	.tools/sbom/bin/cargo-sbom --cargo-package sentry-filter --output-format cyclone_dx_json_1_6 > $(DIST)/sbom.cdx.json
-	cd $(DIST) && sha256sum sentry_filter.wasm config.schema.json sentry-filter-$(VERSION)-*.tar sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME_DIR)=cargo" $(CARGO) build --quiet --release --locked --target-dir $(TARGET_DIR)/command -p sentry-filter-cli
+	for shell in bash fish zsh; do $(TARGET_DIR)/command/release/sentry-filter completions $$shell > $(TARGET_DIR)/command/completions.$$shell; done
+	$(TARGET_DIR)/command/release/sentry-filter man > $(TARGET_DIR)/command/sentry-filter.1
+	$(PYTHON) filter/tools/archive.py $(DIST)/sentry-filter-$(VERSION)-$(HOST_TRIPLE).tar.gz sentry-filter=$(TARGET_DIR)/command/release/sentry-filter LICENSE=LICENSE \
+		sentry-filter.1=$(TARGET_DIR)/command/sentry-filter.1 $(foreach shell,bash fish zsh,completions.$(shell)=$(TARGET_DIR)/command/completions.$(shell))
+	.tools/sbom/bin/cargo-sbom --cargo-package sentry-filter --output-format cyclone_dx_json_1_6 | $(PYTHON) filter/tools/sbom.py > $(DIST)/sbom.cdx.json
+	cd $(DIST) && sha256sum sentry_filter.wasm config.schema.json sentry-filter-$(VERSION)-*.tar sentry-filter-$(VERSION)-*.tar.gz sbom.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+clean-dist: ## remove what a release is made of, and what it was made from
+	rm -rf $(DIST) $(TARGET_DIR)/command $(TARGET_DIR)/$(TARGET)/release
 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
@@ -211,6 +227,9 @@ mutants: ## change the core line by line: which changes does no test notice? (ho
 picture: wasm envoy scene ## take the documentation's pictures of a page and of a trace (needs Chromium)
 	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
 
+python: ## say whether Python is new enough, before anything is built
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh python
+
 envoy: ## install Envoy below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh envoy
 
@@ -234,4 +253,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native
+.PHONY: help build wasm python run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native

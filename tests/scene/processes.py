@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,23 @@ class Child:
             pass  # The group is empty; macOS says so in other words while its leader is not reaped.
 
 
+# Ends what is left when the scene was killed and could not: its standard input is a pipe that then closes. A line is
+# the leader of a group that has begun, with a minus of one that has ended.
+UNDERTAKER = """
+import os, shutil, signal, sys
+groups = set()
+for line in sys.stdin:
+    number = int(line)
+    groups.discard(-number) if number < 0 else groups.add(number)
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+
+
 class Stage:
     """The scene's programs and their temporary folder: whatever happens inside `with`, none of it is left behind."""
 
@@ -82,6 +100,14 @@ class Stage:
         self.stop = stop
         self.children: list[Child] = []
         self.folder = Path(tempfile.mkdtemp(prefix="sentry-filter-scene-"))
+        command = [sys.executable, "-c", UNDERTAKER, str(self.folder)]
+        self.undertaker = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+
+    def _tell(self, number: int) -> None:
+        try:
+            print(number, file=self.undertaker.stdin, flush=True)
+        except OSError:
+            pass  # It was killed, too.
 
     def __enter__(self) -> "Stage":
         return self
@@ -97,6 +123,9 @@ class Stage:
                 pass
             child.signal(signal.SIGKILL)  # The leader if it would not go, and whatever it left in its group.
             child.process.wait()
+            self._tell(-child.process.pid)
+        self.undertaker.stdin.close()
+        self.undertaker.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, name: str, command: Sequence[object], **variables: str) -> Child:
@@ -104,6 +133,7 @@ class Stage:
             child = Child(name, command, self.folder, self._environ(variables))
         except OSError as error:
             raise SceneError(f"{name} cannot be started: {error}") from error
+        self._tell(child.process.pid)
         self.children.append(child)
         return child
 
@@ -124,6 +154,7 @@ class Stage:
                 raise SceneError(f"{child.name} is not done after {seconds:g} s; {child.tail()}")
             self.stop.pause(POLL_SECONDS)
         child.signal(signal.SIGKILL)  # Whatever it left in its group.
+        self._tell(-child.process.pid)
         self.children.remove(child)
         return child.process.returncode
 
@@ -131,6 +162,7 @@ class Stage:
         """Ends a program, and waits until it is gone."""
         child.signal(signal.SIGKILL)
         child.process.wait()
+        self._tell(-child.process.pid)
         self.children.remove(child)
 
     def check_alive(self, *children: Child) -> None:

@@ -4,7 +4,7 @@ import errno
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -97,13 +97,29 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         is_native=is_native,
         without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
         failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
-        chromium=path("CHROMIUM", Path("/usr/bin/chromium")),
+        chromium=path("CHROMIUM", find_chromium()),
         puma=puma(environ.get("PUMA", "puma")),
         once=environ.get("ONCE", "") not in ("", "0"),
         must_be_whole=environ.get("CI") == "true",
         picture=Path(environ["PICTURE"]).resolve() if environ.get("PICTURE") else None,
     )
     return settings, problems
+
+
+# Where Chromium, or Chrome, is on the systems that developers have: chromium.mjs and install.sh look in the same places.
+CHROMIUMS = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/snap/bin/chromium",
+    "/usr/bin/google-chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+]
+
+
+def find_chromium(places: Sequence[str] = CHROMIUMS) -> Path:
+    """The first that is there; the first of all if none is."""
+    return next((Path(place) for place in places if Path(place).exists()), Path(places[0]))
 
 
 def puma(program: str) -> Optional[Path]:

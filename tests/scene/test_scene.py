@@ -2,14 +2,18 @@
 
 import signal
 import socket
+import subprocess
 import sys
 import time
+import types
 import unittest
 from dataclasses import replace
+from pathlib import Path
 
+import run
 from bootstrap import SOURCE, bootstrap, remove_filter, replace_texts
 from processes import Stage
-from settings import Port, SceneError, clashing_ports, missing_parts, parse_settings
+from settings import CHROMIUMS, Port, SceneError, clashing_ports, find_chromium, missing_parts, parse_settings
 from spotlight import event_data, seconds, spans_of
 from tree import Span, render
 from verdict import GATEWAY, check, sampled_all_the_same
@@ -278,6 +282,21 @@ time.sleep(60)
 """
 
 
+class Missing(unittest.TestCase):
+    def test_in_ci_it_is_said_that_it_is_an_error(self):
+        settings = types.SimpleNamespace(must_be_whole=True)
+        with self.assertRaisesRegex(SceneError, "^there is no Ruby, and with CI=true nothing may be missing"):
+            run.do_without(settings, "there is no Ruby", "another stands in")
+
+    def test_chromium_is_found_where_it_is(self):
+        self.assertEqual(find_chromium(["/no/such", sys.executable, "/other"]), Path(sys.executable))
+        self.assertEqual(find_chromium(["/no/such", "/other"]), Path("/no/such"))
+        for file in ("chromium.mjs", "install.sh"):
+            text = (Path(__file__).resolve().parent / file).read_text()
+            for place in CHROMIUMS:
+                self.assertIn(place, text, file)
+
+
 class Staging(unittest.TestCase):
     def test_nothing_is_left_of_a_program_that_left_a_stubborn_one(self):
         leader = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
@@ -299,6 +318,27 @@ class Staging(unittest.TestCase):
             raise ZeroDivisionError
         self.assertEqual(child.process.returncode, -signal.SIGTERM)
         self.assertFalse(stage.folder.exists())
+
+    def test_a_scene_that_is_killed_leaves_nothing(self):
+        """`kill -9` gives it no time for anything."""
+        scene = "\n".join([
+            "import sys, time",
+            f"sys.path.insert(0, {str(Path(__file__).resolve().parent)!r})",
+            "from processes import Stage, StopSignal",
+            "with Stage(StopSignal()) as stage:",
+            "    child = stage.start('Part', [sys.executable, '-c', sys.argv[1]])",
+            "    stage.wait_ready(child, lambda: child.log.read_text().endswith('\\n'), 10)",
+            "    print(child.log.read_text().strip(), stage.folder, flush=True)",
+            "    time.sleep(60)",
+        ])
+        with subprocess.Popen([sys.executable, "-c", scene, STUBBORN_SERVER], stdout=subprocess.PIPE, text=True) as killed:
+            port, folder = killed.stdout.readline().split()
+            self.assertTrue(accepts(int(port)))
+            killed.kill()
+        deadline = time.monotonic() + 10
+        while accepts(int(port)) or Path(folder).exists():
+            self.assertLess(time.monotonic(), deadline, "something is left")
+            time.sleep(0.01)
 
     def test_a_program_that_ends_too_early_shows_its_log(self):
         expected = r"(?s)Part ended by itself with status 3.*\| out of luck"
