@@ -68,6 +68,7 @@ test-unit: ## the core's and the command's tests, with the tables of tests/vecto
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry
 	$(CARGO) test --quiet --locked -p sentry-filter-core --test vectors summary -- --nocapture
 	$(PYTHON) -m unittest discover --start-directory tests/bench
+	$(PYTHON) -m unittest discover --start-directory tests/supply-chain
 
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
