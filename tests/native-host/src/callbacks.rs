@@ -32,6 +32,7 @@ pub(crate) fn install() {
         http_get_header: Some(streams::get_header),
         http_set_header: Some(streams::set_header),
         http_add_header: Some(streams::add_header),
+        http_clear_route_cache: Some(streams::clear_route_cache),
         http_filter_get_attribute_string: Some(streams::attribute_string),
         http_filter_get_attribute_int: Some(streams::attribute_int),
         http_get_cluster_name: Some(streams::cluster_name),

@@ -153,6 +153,11 @@ pub(super) unsafe extern "C" fn add_header(
     true
 }
 
+pub(super) unsafe extern "C" fn clear_route_cache(stream: *mut c_void) {
+    // SAFETY: the module has the pointer from a hook.
+    unsafe { Stream::of(stream) }.route_clears += 1;
+}
+
 pub(super) unsafe extern "C" fn attribute_string(
     stream: *mut c_void,
     attribute: u32,
