@@ -86,6 +86,9 @@ pub struct Document {
     /// Write `X-Request-Start: t=<seconds>` where none arrived, so that SDKs can tell how long a
     /// request waited for them. Where `incoming` trusts no caller, one that arrived is replaced.
     pub request_start_header: Option<bool>,
+    /// Match the route again after a change to a request's headers, for routes that match on what
+    /// the filter writes. For the [dynamic module](doors.md) only: in Wasm Envoy does so anyway.
+    pub clear_route_cache: Option<bool>,
     /// Record the call to the upstream as a span of its own.
     pub upstream_spans: Option<bool>,
     /// Codes and ranges, both ends included, as `[404, [300, 399]]`, whose spans are not sent. What
@@ -134,6 +137,7 @@ impl Default for Document {
             response_headers: Some(vec![ResponseHeader::SentryTrace]),
             server_timing: Some(false),
             request_start_header: Some(false),
+            clear_route_cache: Some(false),
             upstream_spans: Some(true),
             trace_ignore_status_codes: Some(Vec::new()),
             send_default_pii: Some(false),

@@ -59,6 +59,8 @@ pub struct FilterConfig {
     pub trace_ignore_status_codes: Vec<RangeInclusive<u16>>,
     /// Whether each decision is logged.
     pub debug: bool,
+    /// Whether a dynamic module lets Envoy match the route again where it has changed a request.
+    pub clear_route_cache: bool,
     /// What all live requests of a worker may keep together, in bytes.
     pub max_live_bytes: usize,
 }
@@ -222,6 +224,7 @@ impl FilterConfig {
         let response_headers = root.response_headers("response_headers");
         let server_timing = root.flag("server_timing").unwrap_or(false);
         let request_start_header = root.flag("request_start_header").unwrap_or(false);
+        let clear_route_cache = root.flag("clear_route_cache").unwrap_or(false);
         let upstream_spans = root.flag("upstream_spans").unwrap_or(true);
         let trace_ignore_status_codes = root.status_codes("trace_ignore_status_codes");
         let data = DataOptions {
@@ -279,6 +282,7 @@ impl FilterConfig {
             transport,
             trace_ignore_status_codes,
             debug,
+            clear_route_cache,
             max_live_bytes: usize::try_from(max_live_bytes).unwrap_or(usize::MAX),
         }
     }

@@ -269,6 +269,8 @@ callbacks! {
     fn http_set_header(*mut c_void, u32, ModuleBuffer, ModuleBuffer) -> bool;
     /// Stream, map, name, value: one more line.
     fn http_add_header(*mut c_void, u32, ModuleBuffer, ModuleBuffer) -> bool;
+    /// Lets Envoy match the route again.
+    fn http_clear_route_cache(*mut c_void);
     /// Stream, attribute, where the text goes.
     fn http_filter_get_attribute_string(*mut c_void, u32, *mut EnvoyBuffer) -> bool;
     /// Stream, attribute, where the number goes.

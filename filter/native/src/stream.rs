@@ -78,6 +78,10 @@ impl Stream {
         for mutation in &outcome.mutations {
             refused.count(handle.mutate_request_headers(mutation));
         }
+        // Envoy has not, as it would in Wasm.
+        if !outcome.mutations.is_empty() && self.worker.clears_route_cache() {
+            handle.clear_route_cache();
+        }
         if let Some(state) = outcome.context.map(FilterState::new) {
             for (name, value) in state.iter() {
                 refused.count(handle.set_filter_state(name, value.as_bytes()));

@@ -61,6 +61,7 @@ impl Waker {
 pub struct Worker {
     tracer: Mutex<Tracer>,
     waker: Arc<Waker>,
+    clears_route_cache: bool,
     /// The last one that ended in a redirect, until another stream begins. What this ABI puts into
     /// the filter state does not outlive a redirect, but a worker begins the next stream of such a
     /// request before it does anything else.
@@ -81,11 +82,17 @@ impl Worker {
     /// A worker that has seen nothing.
     pub fn new(config: Arc<FilterConfig>, waker: Arc<Waker>) -> Self {
         Self {
+            clears_route_cache: config.clear_route_cache,
             tracer: Mutex::new(Tracer::new(config)),
             waker,
             redirect: Mutex::new(None),
             has_redirect: AtomicBool::new(false),
         }
+    }
+
+    /// Whether Envoy is to match the route again where a request was changed.
+    pub fn clears_route_cache(&self) -> bool {
+        self.clears_route_cache
     }
 
     /// The stream of a request has ended that goes on as another one.

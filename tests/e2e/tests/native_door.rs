@@ -183,15 +183,18 @@ async fn wrong_settings_of_a_route_are_refused_with_their_paths() {
 }
 
 /// In Wasm Envoy matches the route again whenever the filter writes a request header; a dynamic
-/// module's writes change no route.
+/// module's writes change no route, unless an option says so.
 #[tokio::test]
-async fn our_headers_choose_no_route() {
-    let builder = builder(json!({})).await;
-    let action = json!({"direct_response": {"status": 418}});
-    let by_header = Route::new("by-header", "/.*").action(action);
-    let by_header = by_header.with_header("sentry-trace");
-    let gateway = builder.route(by_header).start().await;
-    assert_eq!(gateway.send(&Request::get("/")).await.response.status, 200);
+async fn our_headers_choose_a_route_where_an_option_says_so() {
+    for (clears, status) in [(false, 200), (true, 418)] {
+        let action = json!({"direct_response": {"status": 418}});
+        let by_header = Route::new("by-header", "/.*").action(action);
+        let by_header = by_header.with_header("sentry-trace");
+        let builder = builder(json!({"clear_route_cache": clears})).await;
+        let gateway = builder.route(by_header).start().await;
+        let response = gateway.send(&Request::get("/")).await.response;
+        assert_eq!(response.status, status, "{clears}");
+    }
 }
 
 /// Hooks that panic, one after the other, in a module that was built to do so.

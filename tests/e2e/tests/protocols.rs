@@ -1,5 +1,7 @@
 //! Every protocol that a client may speak: versions of HTTP, methods, TLS, tunnels and upgrades.
 
+mod snapshot;
+
 use std::time::Duration;
 
 use e2e::{
@@ -15,6 +17,7 @@ use serde_json::json;
 /// `INSTA_UPDATE=always` writes them anew).
 macro_rules! assert_whole {
     ($segment:expr) => {
+        let _comparison = snapshot::compare();
         insta::assert_snapshot!($segment.whole());
     };
 }

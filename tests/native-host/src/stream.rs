@@ -43,6 +43,8 @@ pub struct Stream {
     /// The route's metadata.
     pub metadata: HashMap<String, Metadata>,
     pub(crate) route_config: *const c_void,
+    /// How often the route was matched again.
+    pub route_clears: u32,
     pub(crate) module: *const c_void,
 }
 
@@ -83,6 +85,7 @@ impl Stream {
             filter_state: HashMap::new(),
             metadata: HashMap::new(),
             route_config: ptr::null(),
+            route_clears: 0,
             module: ptr::null(),
         });
         let raw = stream.raw();

@@ -177,3 +177,16 @@ fn a_main_thread_that_does_not_come_costs_no_memory_without_end() {
     assert!((1_900..2_000).contains(&lost), "{lost}");
     config.destroy(&host);
 }
+
+#[test]
+fn the_route_is_matched_again_only_on_demand() {
+    let host = Host::start();
+    for (more, clears) in [("", 0), (r#""clear_route_cache": true,"#, 1)] {
+        let config = Config::new(&host, &with(more)).expect("a configuration");
+        let mut stream = Stream::new(config, 0);
+        stream.request_headers(&GET);
+        assert_eq!(stream.route_clears, clears, "{more}");
+        drop(stream);
+        config.destroy(&host);
+    }
+}

@@ -66,7 +66,7 @@ fn every_key_is_read() {
                        "traces_sample_rate": 1, "transaction": "/$1", "ignore": true, "propagate": false,
                        "incoming": {"trace": "continue", "sampled": "inherit"}, "server_timing": false}],
             "cors": {"allow_headers": false, "expose_headers": true}, "response_headers": ["baggage", "traceparent"], "server_timing": true,
-            "request_start_header": true, "upstream_spans": false, "trace_ignore_status_codes": [404.0, [500, 599]], "send_default_pii": true,
+            "request_start_header": true, "clear_route_cache": true, "upstream_spans": false, "trace_ignore_status_codes": [404.0, [500, 599]], "send_default_pii": true,
             "capture_request_headers": ["Accept", "accept"], "capture_response_headers": ["x-cache"],
             "client_reports": false, "debug": true,
             "transport": {"cluster": "relay", "format": "otlp", "path": "/x", "timeout_ms": 1.0, "flush_interval_ms": 10,
@@ -142,6 +142,7 @@ fn every_key_is_read() {
             capture_response_headers: vec!["x-cache".to_owned()],
         },
         debug: true,
+        clear_route_cache: true,
         max_live_bytes: 64 << 20,
         transport: TransportOptions {
             cluster: "relay".to_owned(),
@@ -219,7 +220,7 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
              trace_propagation_targets, rules, cors, response_headers, server_timing, \
-             request_start_header, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
+             request_start_header, clear_route_cache, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
         ]
     );
 }

@@ -153,6 +153,14 @@ impl<'hook> StreamHandle<'hook> {
         done(add.map(|add| unsafe { add(self.raw, header_type::RESPONSE, name, value) }))
     }
 
+    /// Lets Envoy match the route again.
+    pub fn clear_route_cache(self) {
+        if let Some(clear) = abi::callbacks().http_clear_route_cache {
+            // SAFETY: the stream is there while its hook runs.
+            unsafe { clear(self.raw) }
+        }
+    }
+
     /// An attribute that is a number; `None` where Envoy does not have it.
     pub fn number(self, attribute: u32) -> Option<u64> {
         let get = abi::callbacks().http_filter_get_attribute_int?;
