@@ -31,9 +31,10 @@ OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
 # What is asked through the second door, too: where it could differ.
-NATIVE_TESTS := $(addprefix --test ,native_door propagation formats stream_ends vectors life_cycle transport internal_redirects redirects_unrecorded rules \
-	rules_as_boundary grpc configuration responses clients_that_leave timeouts spans span_words span_options trace_options trust tunnels websocket \
-	protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
+# What is asked of the dynamic module in Envoy by `make test`, and what else by `make test-native-all`.
+NATIVE_TESTS := $(addprefix --test ,propagation formats stream_ends vectors life_cycle transport internal_redirects rules responses trust)
+MORE_NATIVE_TESTS := $(addprefix --test ,redirects_unrecorded rules_as_boundary grpc configuration clients_that_leave timeouts spans span_words \
+	span_options trace_options tunnels websocket protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 
 export SENTRY_FILTER_WASM := $(WASM)
 export SENTRY_FILTER_SO := $(SO)
@@ -73,11 +74,15 @@ test-unit: ## the core's and the command's tests, with the tables of tests/vecto
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
 
-test-native: native envoy ## the dynamic module: in an in-process host that does what Envoy never would, and in Envoy
+test-native: native envoy scene oracles services ## the dynamic module: in an in-process host that does what Envoy never would, and in Envoy
 	$(CARGO) test --locked -p native-host
 	@$(PYTHON) filter/tools/check_native.py $(SO) 2.17 .tools/bin/envoy
 	@NATIVE_OUT=$(FAILPOINTS_SO) PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh x86_64 --features failpoints
-	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e --features native $(NATIVE_TESTS)
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e --features native --test native_door
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e $(NATIVE_TESTS)
+
+test-native-all: native envoy scene oracles services ## almost every end-to-end test through the dynamic module (some minutes)
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e $(NATIVE_TESTS) $(MORE_NATIVE_TESTS)
 
 sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \
@@ -254,4 +259,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm python run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native matrix-native
+.PHONY: help build wasm python run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native
