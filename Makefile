@@ -11,6 +11,9 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 WASM := $(TARGET_DIR)/$(TARGET)/release/sentry_filter.wasm
 TEST_CRATES := -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry -p wasm-host -p e2e
 
+# All that is tested natively, as one selection: for another one Cargo would build most dependencies anew.
+TESTED := $(TEST_CRATES) -p native-host
+
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
 # How many requests each fault gets in `make chaos`.
@@ -63,7 +66,13 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-unit test-host test-native test-second-host size test-e2e test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
+test: check test-crates test-native test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
+
+test-crates: wasm native envoy scene oracles services ## test-unit, test-host, size and test-e2e in one, with the in-process host of the dynamic module: everything is compiled once
+	$(CARGO) test --locked $(TESTED)
+	$(CARGO) test --quiet --locked $(TESTED) --test vectors summary -- --nocapture
+	$(PYTHON) -m unittest discover --start-directory tests/bench
+	@$(TARGET_DIR)/debug/size
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary; the fake Sentry's, the benchmark's
 	$(CARGO) test --locked -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli -p vectors -p mini-sentry
@@ -74,15 +83,14 @@ test-unit: ## the core's and the command's tests, with the tables of tests/vecto
 test-host: wasm ## the module in an in-process host that refuses calls and tells lies
 	$(CARGO) test --locked -p wasm-host
 
-test-native: native envoy scene oracles services ## the dynamic module: in an in-process host that does what Envoy never would, and in Envoy
-	$(CARGO) test --locked -p native-host
+test-native: native envoy scene oracles services ## the dynamic module in Envoy: what only it does, and the most telling end-to-end tests (its in-process host: test-crates)
 	@$(PYTHON) filter/tools/check_native.py $(SO) 2.17 .tools/bin/envoy
 	@NATIVE_OUT=$(FAILPOINTS_SO) PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh x86_64 --features failpoints
-	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e --features native --test native_door
-	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e $(NATIVE_TESTS)
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) --features e2e/native --test native_door
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(NATIVE_TESTS)
 
 test-native-all: native envoy scene oracles services ## almost every end-to-end test through the dynamic module (some minutes)
-	SENTRY_FILTER_DOOR=native $(CARGO) test --locked -p e2e $(NATIVE_TESTS) $(MORE_NATIVE_TESTS)
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(NATIVE_TESTS) $(MORE_NATIVE_TESTS)
 
 sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \
@@ -96,28 +104,28 @@ test-e2e: wasm envoy scene oracles services ## the module in real Envoy; Sentry'
 	$(CARGO) test --locked -p e2e
 
 test-matrix: wasm ## the module in every Envoy from 1.36 on but the newest: headers and formats
-	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(OLDER_ENVOYS)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" TESTED="$(TESTED)" ENVOY_VERSIONS="$(OLDER_ENVOYS)" sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
 test-image: image image-native envoy ## the images: the same twice, read by skopeo, run in Envoy (without skopeo: skipped aloud, an error in CI)
 	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
 	@$(call having,image,test-image) PYTHON="$(PYTHON)" sh tests/image/check_native.sh $(SO) $(DIST)/images $(VERSION)
 
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
-	@$(call having,load,test-chaos) $(CARGO) test --locked -p e2e --features load --test chaos
+	@$(call having,load,test-chaos) $(CARGO) test --locked $(TESTED) --features e2e/load --test chaos
 
 test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (without Ruby: skipped aloud, an error in CI)
-	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked -p e2e --features ruby --test cors_services rack_cors
+	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked $(TESTED) --features e2e/ruby --test cors_services rack_cors
 
 test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
-	$(CARGO) test --locked -p e2e --features attack --test attack -- --test-threads=1
+	$(CARGO) test --locked $(TESTED) --features e2e/attack --test attack -- --test-threads=1
 
 test-monitoring: wasm envoy ## the dashboard's queries and the alerts in a real Prometheus (without it: skipped aloud, an error in CI)
 	@$(call having,prometheus,test-monitoring) promtool test rules tests/monitoring/alerts_test.yaml && \
-		$(CARGO) test --locked -p e2e --features prometheus --test prometheus
+		$(CARGO) test --locked $(TESTED) --features e2e/prometheus --test prometheus
 
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
-	@$(call having,browser,test-browser) $(CARGO) test --locked -p e2e --test browser \
-		--features browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,ruby)
+	@$(call having,browser,test-browser) $(CARGO) test --locked $(TESTED) --test browser \
+		--features e2e/browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,e2e/ruby)
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
@@ -183,7 +191,7 @@ clean-dist: ## remove what a release is made of, and what it was made from
 	rm -rf $(DIST) $(TARGET_DIR)/command $(TARGET_DIR)/$(TARGET)/release
 
 matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the way to Sentry (some minutes)
-	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
+	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" TESTED="$(TESTED)" ENVOY_VERSIONS="$(or $(ENVOY_VERSIONS),$(OLDER_ENVOYS) 1.40.0)" sh tests/e2e/matrix.sh $(MATRIX_TESTS) --test transport
 
 matrix-native: native ## the dynamic module in the older Envoy that takes it: headers and formats
 	@SENTRY_FILTER_DOOR=native PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS=1.39.3 sh tests/e2e/matrix.sh $(MATRIX_TESTS)
@@ -196,14 +204,14 @@ schema: ## write envoy/config.schema.json and the table of options in docs/confi
 	mv $(TARGET_DIR)/configuration.md docs/configuration.md
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
-	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --test-threads=1
+	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --test-threads=1
 
 attack: wasm envoy ## hostile load, beside the same load without the filter: prints a table (ATTACK_STREAMS=20235 live requests; some minutes)
 	@echo '| load | requests | failed | without | MiB more | without | processor, times that without | spans recorded | sent | discarded | over budget |'
-	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked -p e2e --features attack --test attack -- --nocapture --test-threads=1
+	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/attack --test attack -- --nocapture --test-threads=1
 
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
-	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked -p e2e --features load --test chaos -- --nocapture --ignored
+	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --ignored
 
 bench: wasm native envoy ## CPU a request beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=none,otlp BASELINE_WASM= DOCS=1)
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh bench
@@ -259,4 +267,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm python run test test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native
+.PHONY: help build wasm python run test test-crates test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native

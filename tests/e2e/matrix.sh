@@ -15,7 +15,7 @@ for version in $ENVOY_VERSIONS; do
         touch "$folder/.installed"
     fi
     log=$folder/tests.log
-    if ENVOY_BIN=$folder/envoy/_bin/envoy "${CARGO:-cargo}" test --locked --no-fail-fast -p e2e "$@" >"$log" 2>&1; then
+    if ENVOY_BIN=$folder/envoy/_bin/envoy "${CARGO:-cargo}" test --locked --no-fail-fast ${TESTED:--p e2e} "$@" >"$log" 2>&1; then
         result=passed
     else
         result=FAILED
