@@ -5,7 +5,6 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 
 use crate::config::FilterConfig;
-use crate::export::queue::Generations;
 use crate::exporter::{Event, Exporter};
 use crate::headers::{HeaderAddition, Headers};
 use crate::host::RequestHost;
@@ -67,11 +66,6 @@ impl Worker {
     /// Its tracer.
     pub fn tracer(&mut self) -> &mut Tracer {
         &mut self.tracer
-    }
-
-    /// The generations of its configuration.
-    pub fn generations(&self) -> &Generations {
-        self.exporter.generations()
     }
 
     /// Request headers have arrived.

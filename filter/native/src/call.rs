@@ -137,7 +137,19 @@ impl RequestHost for Call<'_> {
                 .content_length()
                 .or_else(|| number(attribute::REQUEST_SIZE)),
             Attribute::UpstreamRequestAttemptCount => number(attribute::UPSTREAM_ATTEMPTS),
-            _ => None,
+            // These are texts.
+            Attribute::RequestProtocol
+            | Attribute::ResponseCodeDetails
+            | Attribute::GrpcTrailer
+            | Attribute::GrpcHeader
+            | Attribute::UpstreamServiceTime
+            | Attribute::UpstreamAddress
+            | Attribute::UpstreamTransportFailureReason
+            | Attribute::UpstreamTlsVersion
+            | Attribute::TlsVersion
+            | Attribute::SourceAddress
+            | Attribute::RouteName
+            | Attribute::ClusterName => None,
         })
     }
 
@@ -160,7 +172,16 @@ impl RequestHost for Call<'_> {
             Attribute::SourceAddress => handle.text(attribute::SOURCE_ADDRESS),
             Attribute::RouteName => handle.text(attribute::ROUTE_NAME),
             Attribute::ClusterName => handle.cluster_name(),
-            _ => None,
+            // These are numbers.
+            Attribute::RequestTime
+            | Attribute::RequestDuration
+            | Attribute::ResponseBackendLatency
+            | Attribute::UpstreamPoolReadyDuration
+            | Attribute::ResponseCode
+            | Attribute::ResponseFlags
+            | Attribute::ResponseSize
+            | Attribute::RequestSize
+            | Attribute::UpstreamRequestAttemptCount => None,
         };
         Ok(text.map(<[u8]>::to_vec))
     }
