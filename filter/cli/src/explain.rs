@@ -3,18 +3,14 @@
 
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::headers::{
-    HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE,
-};
+use sentry_filter_core::headers::{HeaderMutation, Headers};
 use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
 use sentry_filter_core::route;
 use sentry_filter_core::route_metadata::{MetadataValue, RouteMetadata};
-use sentry_filter_core::rules::{IncomingSampled, Settings};
-use sentry_filter_core::sampling::SampleRand;
-use sentry_filter_core::trace::baggage::Baggage;
 use sentry_filter_core::trace::continuation::RestartReason;
-use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::trace::header::HeaderError;
+use sentry_filter_core::trace::propagation::{Format, Formats};
+use sentry_filter_core::trace::sampling_decision::SetBy;
 use sentry_filter_core::trace::{self, Limits, TraceDecision, TraceOrigin};
 use sentry_filter_core::worker::Worker;
 use serde::Serialize;
@@ -249,10 +245,6 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
         trace::decide(&headers, &config.trace, Limits::NONE, None, calls)
     });
     let outcome = Worker::alone(config.clone()).on_request(&headers, &mut FixedHost::new(request));
-    let settings = with_calls(request, |calls| {
-        Settings::new(&config.trace.rules, &headers, calls)
-    });
-    let metadata = request.metadata.clone();
     let may_start = config
         .trace
         .dsn
@@ -261,9 +253,7 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     Explanation {
         trace: origin(&decision, may_start),
         refused: refused(&decision),
-        sampling: sampling(
-            config, &metadata, &settings, &decision, &headers, may_start,
-        ),
+        sampling: sampling(&decision, may_start),
         span: outcome.request.span.as_ref().map(|span| {
             let name = span.transaction.as_ref().map_or_else(
                 || format!("{} (source url; a route's name with a / in it, or a rule's transaction would be better)", span.request.path),
@@ -295,8 +285,7 @@ fn unchanged(headers: &Headers, mutations: &[HeaderMutation]) -> Vec<String> {
             HeaderMutation::Set { name, .. } | HeaderMutation::Remove { name } => *name == header,
         })
     };
-    let names = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
-    let names = names.into_iter().filter(|name| !is_changed(name));
+    let names = Formats::ALL.headers().filter(|name| !is_changed(name));
     names
         .flat_map(|name| {
             let values = headers.values(name);
@@ -310,8 +299,8 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
         (TraceOrigin::None, None) => "none: there is no DSN, so none begins",
         (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own receiver, none begins",
         (TraceOrigin::Redirected, _) => "that of the request before an internal redirect",
-        (TraceOrigin::SentryTrace, _) => "continued from sentry-trace",
-        (TraceOrigin::Traceparent, _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
+        (TraceOrigin::Continued(Format::SentryTrace), _) => "continued from sentry-trace",
+        (TraceOrigin::Continued(Format::Traceparent), _) => "continued from traceparent, since no valid sentry-trace arrived (continue_traceparent)",
         (TraceOrigin::Started, _) => "started, since none arrived",
         (TraceOrigin::Restarted(RestartReason::Refused), _) => "restarted (refused): the sentry-trace that arrived was refused",
         (TraceOrigin::Restarted(RestartReason::Organisation), _) => "restarted (organisation): the trace that arrived is another organisation's, or strict_trace_continuation is on and only one side names its organisation",
@@ -321,28 +310,24 @@ fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
 }
 
 /// What to do about a refused header: the words of docs/propagation.md.
-pub fn advice(reason: &str) -> &'static str {
-    match reason {
-        "empty" => "find the client or proxy that blanks it; a header that is not wanted must be left out",
-        "not_utf8" => "usually a scanner; nothing",
-        "wrong_length" => "compare the sender with an SDK: `sentry-trace` is 32 digits, dash, 16 digits, and dash 0 or 1; `traceparent` has 55 characters",
-        "malformed_trace_id" | "malformed_span_id" | "malformed_parent_id" => "the sender makes its ids by hand: let an SDK do it",
-        "zero_trace_id" | "zero_span_id" | "zero_parent_id" => "a sender with tracing switched off: have it send no header",
-        "malformed_sampled" => "the sender appends something, or speaks a dialect; SDKs would read it in four different ways",
-        "conflicting" => "two proxies or SDKs write the same header: let one of them replace instead of append",
-        _ => "update the sender",
+pub fn advice(error: HeaderError) -> &'static str {
+    match error {
+        HeaderError::Empty => "find the client or proxy that blanks it; a header that is not wanted must be left out",
+        HeaderError::NotUtf8 => "usually a scanner; nothing",
+        HeaderError::WrongLength => "compare the sender with an SDK: `sentry-trace` is 32 digits, dash, 16 digits, and dash 0 or 1; `traceparent` has 55 characters",
+        HeaderError::MalformedTraceId | HeaderError::MalformedSpanId | HeaderError::MalformedParentId => "the sender makes its ids by hand: let an SDK do it",
+        HeaderError::ZeroTraceId | HeaderError::ZeroSpanId | HeaderError::ZeroParentId => "a sender with tracing switched off: have it send no header",
+        HeaderError::MalformedSampled => "the sender appends something, or speaks a dialect; SDKs would read it in four different ways",
+        HeaderError::Conflicting => "two proxies or SDKs write the same header: let one of them replace instead of append",
+        HeaderError::MalformedVersion | HeaderError::ForbiddenVersion | HeaderError::MalformedFlags => "update the sender",
     }
 }
 
 fn refused(decision: &TraceDecision) -> Vec<String> {
     let rejections = &decision.rejections;
     let mut refused = Vec::new();
-    let sentry_trace = rejections.sentry_trace.map(|error| error.reason());
-    let traceparent = rejections.traceparent.map(|error| error.reason());
-    for (name, reason) in [("sentry-trace", sentry_trace), ("traceparent", traceparent)] {
-        if let Some(reason) = reason {
-            refused.push(format!("{name} ({reason}): {}", advice(reason)));
-        }
+    for (format, error) in rejections.refused.iter() {
+        refused.push(format!("{} ({error}): {}", format.name(), advice(error)));
     }
     for (count, what) in [
         (
@@ -361,53 +346,30 @@ fn refused(decision: &TraceDecision) -> Vec<String> {
     refused
 }
 
-fn sampling(
-    config: &FilterConfig,
-    metadata: &RouteMetadata,
-    settings: &Settings,
-    decision: &TraceDecision,
-    headers: &Headers,
-    may_start: Option<bool>,
-) -> String {
-    let sampled = decision.context.and_then(|context| context.sampled);
+fn sampling(decision: &TraceDecision, may_start: Option<bool>) -> String {
+    let why = match (may_start, decision.sampling) {
+        (None, _) => return "nothing is decided or recorded: there is no DSN".to_owned(),
+        (Some(false), _) | (_, None) => {
+            return "nothing is recorded: OPTIONS, or the DSN's own receiver".to_owned();
+        }
+        (Some(true), Some(why)) => why,
+    };
     let is_recorded = decision.span.is_some();
-    match may_start {
-        None => return "nothing is decided or recorded: there is no DSN".to_owned(),
-        Some(false) => return "nothing is recorded: OPTIONS, or the DSN's own receiver".to_owned(),
-        Some(true) => {}
-    }
-    let rates = [
-        (
-            "the route's traces_sample_rate",
-            metadata.traces_sample_rate,
-        ),
-        ("a rule's traces_sample_rate", settings.traces_sample_rate),
-        ("traces_sample_rate", config.trace.traces_sample_rate),
-    ];
-    let rates: Vec<_> = rates
-        .into_iter()
-        .filter_map(|(from, rate)| Some(format!("{from} {}", rate?)))
+    let rates: Vec<_> = why
+        .rates()
+        .map(|(by, rate)| match by {
+            SetBy::Route => format!("the route's traces_sample_rate {rate}"),
+            SetBy::Rule => format!("a rule's traces_sample_rate {rate}"),
+            SetBy::TopLevel => format!("traces_sample_rate {rate}"),
+        })
         .collect();
-    let ignorer = match (metadata.ignore, settings.ignore) {
-        (Some(true), _) => Some("the route ignores the request"),
-        (None, Some(true)) => Some("a rule ignores the request"),
-        _ => None,
-    };
-    let ignores = settings
-        .incoming_sampled
-        .unwrap_or(config.trace.incoming_sampled)
-        == IncomingSampled::Ignore;
-    let arrived = match decision.origin {
-        TraceOrigin::SentryTrace => SentryTrace::read(headers.values(SENTRY_TRACE))
-            .ok()
-            .flatten()
-            .and_then(|received| received.value.sampled),
-        TraceOrigin::Traceparent => sampled.filter(|_| is_inherited(headers)),
-        _ => None,
-    };
-    if let Some(arrived) = arrived.filter(|_| !ignores) {
-        let flag = if arrived { "sampled" } else { "not sampled" };
-        let why = match (arrived, is_recorded, ignorer) {
+    let ignorer = why.ignored_by.map(|by| match by {
+        SetBy::Route => "the route ignores the request",
+        SetBy::Rule | SetBy::TopLevel => "a rule ignores the request",
+    });
+    if let Some(inherited) = why.inherited {
+        let flag = if inherited { "sampled" } else { "not sampled" };
+        let span = match (inherited, is_recorded, ignorer) {
             (false, ..) => String::new(),
             (true, true, _) => "; a span is recorded".to_owned(),
             (true, false, Some(ignorer)) if !rates.is_empty() => {
@@ -417,7 +379,7 @@ fn sampling(
                 "; no span is recorded, since traces_sample_rate is not set".to_owned()
             }
         };
-        return format!("{flag}: the decision arrived with the request, and is kept{why}");
+        return format!("{flag}: the decision arrived with the request, and is kept{span}");
     }
     let Some((rate, overruled)) = rates.split_first() else {
         return "deferred: no decision arrived, and traces_sample_rate is not set; nothing is recorded".to_owned();
@@ -425,32 +387,15 @@ fn sampling(
     if let Some(ignorer) = ignorer {
         return format!("not sampled: {ignorer}");
     }
-    let written = decision
-        .mutations
-        .iter()
-        .find_map(|mutation| match mutation {
-            HeaderMutation::Set { name, value } if *name == BAGGAGE => Some(value.as_slice()),
-            _ => None,
-        });
-    let lines = written.map_or_else(|| headers.values(BAGGAGE).collect(), |value| vec![value]);
-    let baggage = Baggage::read(lines.into_iter());
-    let rand = baggage
-        .sentry()
-        .find(|(key, _)| *key == "sample_rand")
-        .map(|(_, value)| value.to_owned());
-    let rand =
-        rand.or_else(|| Some(SampleRand::from_trace_id(decision.context?.trace_id).to_string()));
-    let rand = rand.unwrap_or_default();
     let (word, sign) = match is_recorded {
         true => ("sampled", "below"),
         false => ("not sampled", "not below"),
     };
     let whose = match decision.origin {
-        TraceOrigin::SentryTrace if !ignores => "the trace's number",
-        TraceOrigin::Traceparent if !ignores => "the trace's number",
+        TraceOrigin::Continued(_) if !why.ignores_incoming => "the trace's number",
         _ => "the number drawn here (another request draws another)",
     };
-    let why = if ignores {
+    let cause = if why.ignores_incoming {
         "incoming.sampled is ignore, so we decide: "
     } else {
         "no decision arrived, so we decide: "
@@ -459,11 +404,6 @@ fn sampling(
         [] => String::new(),
         overruled => format!(" (which comes before {})", overruled.join(", and ")),
     };
-    format!("{word}: {why}{whose} {rand} is {sign} {rate}{before}")
-}
-
-/// Whether a `traceparent` says that its trace is sampled.
-fn is_inherited(headers: &Headers) -> bool {
-    let value = headers.value(TRACEPARENT).unwrap_or_default();
-    Traceparent::parse(value).is_ok_and(|value| value.sampled)
+    let number = why.sample_rand;
+    format!("{word}: {cause}{whose} {number} is {sign} {rate}{before}")
 }

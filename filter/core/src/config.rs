@@ -22,6 +22,7 @@ use crate::response::{ResponseHeaders, ResponseOptions};
 use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace};
 use crate::sampling::SampleRate;
+use crate::trace::propagation::{Format, Formats};
 use crate::trace::TraceOptions;
 use reader::{Problems, Section};
 
@@ -216,8 +217,10 @@ impl FilterConfig {
         let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
         let (incoming_trace, incoming_sampled) = root.incoming("incoming");
         let max_traces_per_second = root.traces_per_second("max_traces_per_second");
-        let continue_traceparent = root.flag("continue_traceparent").unwrap_or(true);
-        let propagate_traceparent = root.flag("propagate_traceparent").unwrap_or(false);
+        let continues_w3c = root.flag("continue_traceparent").unwrap_or(true);
+        let continued = Formats::SENTRY.and(Format::Traceparent, continues_w3c);
+        let propagates_w3c = root.flag("propagate_traceparent").unwrap_or(false);
+        let propagated = Formats::SENTRY.and(Format::Traceparent, propagates_w3c);
         let trace_propagation_targets = root.targets("trace_propagation_targets");
         let rules = root.rules("rules");
         let (allow_headers, expose_headers) = root.cors("cors");
@@ -254,8 +257,8 @@ impl FilterConfig {
                 incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),
                 incoming_sampled: incoming_sampled.unwrap_or(IncomingSampled::Inherit),
                 max_traces_per_second,
-                continue_traceparent,
-                propagate_traceparent,
+                continued,
+                propagated,
                 trace_propagation_targets,
                 rules,
                 server_timing,
@@ -268,8 +271,8 @@ impl FilterConfig {
                 cors: CorsOptions {
                     allow_headers,
                     expose_headers,
-                    reads_w3c: continue_traceparent || propagate_traceparent,
-                    writes_w3c: propagate_traceparent,
+                    allowed: continued.union(propagated),
+                    exposed: propagated,
                 },
             },
             data,

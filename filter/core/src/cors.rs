@@ -26,13 +26,9 @@ use std::hash::{DefaultHasher, Hasher};
 
 use crate::headers::{
     HeaderAddition, Headers, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
-    AUTHORITY, BAGGAGE, METHOD, ORIGIN, SCHEME, SENTRY_TRACE, STATUS, TRACEPARENT, TRACESTATE,
+    AUTHORITY, METHOD, ORIGIN, SCHEME, STATUS,
 };
-
-/// The headers of Sentry's.
-const SENTRY: [&str; 2] = [SENTRY_TRACE, BAGGAGE];
-/// Those and the ones of W3C Trace Context.
-const SENTRY_AND_W3C: [&str; 4] = [SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE];
+use crate::trace::propagation::Formats;
 
 /// Which lists the filter adds to, and which names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +37,10 @@ pub struct CorsOptions {
     pub allow_headers: bool,
     /// `Access-Control-Expose-Headers` of all others.
     pub expose_headers: bool,
-    /// Whether W3C Trace Context is read or written: then pages may send it.
-    pub reads_w3c: bool,
-    /// Whether it is written: then pages may read it.
-    pub writes_w3c: bool,
+    /// The formats that are read or written: pages may send their headers.
+    pub allowed: Formats,
+    /// The formats that are written: pages may read their headers.
+    pub exposed: Formats,
 }
 
 /// The longest origin that is compared, in bytes: a scheme, a host name of 253 bytes and a port are
@@ -92,7 +88,11 @@ impl CorsRequest {
             // Browsers ask other origins only, so the gateway's own name does not count here.
             Some(origin) if asks_for_a_method(headers) => Self::Preflight {
                 origin: Origin::new(origin),
-                carries_trace: names::has_any(headers, ACCESS_CONTROL_REQUEST_HEADERS, &SENTRY),
+                carries_trace: names::has_any(
+                    headers,
+                    ACCESS_CONTROL_REQUEST_HEADERS,
+                    Formats::SENTRY.headers(),
+                ),
             },
             Some(origin) if is_own(origin, headers) => Self::SameOrigin,
             origin => Self::Other {
@@ -116,11 +116,22 @@ impl CorsRequest {
     }
 
     /// What to add to a response that may carry CORS headers: to `Access-Control-Allow-Headers` the
-    /// W3C names if we read or write them, to `Access-Control-Expose-Headers` if we write them
+    /// headers that we read or write, to `Access-Control-Expose-Headers` those that we write
     /// (filter.md §11).
     pub fn addition(&self, response: &Headers, options: CorsOptions) -> Option<HeaderAddition> {
-        let exposed = names(options.writes_w3c);
-        self.missing(response, options, allowed_names(options), exposed)
+        match self {
+            Self::Preflight { origin, .. } => {
+                let grants = options.allow_headers
+                    && is_ok(response)
+                    && allow_origin::grants(response, Some(*origin));
+                grants.then(|| allow_headers::add(response, options.allowed))?
+            }
+            Self::SameOrigin => None,
+            Self::Other { origin } => {
+                let grants = options.expose_headers && allow_origin::grants(response, *origin);
+                grants.then(|| expose_headers::add(response, options.exposed))?
+            }
+        }
     }
 
     /// Whether a response, as the client got it, keeps a trace from a browser that it lets in: one
@@ -130,41 +141,12 @@ impl CorsRequest {
             Self::Preflight { carries_trace, .. } => *carries_trace,
             Self::SameOrigin | Self::Other { .. } => true,
         };
-        matters && self.missing(response, lists, &SENTRY, &SENTRY).is_some()
-    }
-
-    fn missing(
-        &self,
-        response: &Headers,
-        lists: CorsOptions,
-        allowed: &[&str],
-        exposed: &[&str],
-    ) -> Option<HeaderAddition> {
-        match self {
-            Self::Preflight { origin, .. } => {
-                let grants = lists.allow_headers
-                    && is_ok(response)
-                    && allow_origin::grants(response, Some(*origin));
-                grants.then(|| allow_headers::add(response, allowed))?
-            }
-            Self::SameOrigin => None,
-            Self::Other { origin } => {
-                let grants = lists.expose_headers && allow_origin::grants(response, *origin);
-                grants.then(|| expose_headers::add(response, exposed))?
-            }
-        }
-    }
-}
-
-/// The names that preflight responses get.
-fn allowed_names(options: CorsOptions) -> &'static [&'static str] {
-    names(options.reads_w3c)
-}
-
-fn names(has_w3c: bool) -> &'static [&'static str] {
-    match has_w3c {
-        true => &SENTRY_AND_W3C,
-        false => &SENTRY,
+        let lists = CorsOptions {
+            allowed: Formats::SENTRY,
+            exposed: Formats::SENTRY,
+            ..lists
+        };
+        matters && self.addition(response, lists).is_some()
     }
 }
 

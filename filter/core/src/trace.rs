@@ -4,8 +4,11 @@
 pub mod baggage;
 pub mod continuation;
 pub mod dsc;
+pub mod header;
+pub mod propagation;
 pub mod redirect;
 pub mod request_start;
+pub mod sampling_decision;
 pub mod sentry_trace;
 pub mod throttle;
 pub mod traceparent;
@@ -18,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::dsn::Dsn;
-use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT};
+use crate::headers::{HeaderMutation, Headers, BAGGAGE};
 use crate::host::HostCalls;
 use crate::id::{SpanId, TraceId};
 use crate::live::HeapBytes;
@@ -28,12 +31,14 @@ use crate::sampling::SampleRate;
 use baggage::Baggage;
 use continuation::RestartReason;
 use dsc::Dsc;
+use header::HeaderError;
 use injector::Injector;
+use propagation::{ByFormat, Format, Formats};
 use redirect::Carried;
-use sampler::{Extracted, Limit, Sampler};
-use sentry_trace::{SentryTrace, SentryTraceError};
+use sampler::{Limit, Sampler};
+use sampling_decision::SamplingDecision;
+use sentry_trace::SentryTrace;
 use throttle::Throttle;
-use traceparent::{Traceparent, TraceparentError};
 
 /// What decides about traces.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,10 +64,10 @@ pub struct TraceOptions {
     pub incoming_sampled: IncomingSampled,
     /// How many traces are recorded in a second, per worker; `None` is any number.
     pub max_traces_per_second: Option<f64>,
-    /// Whether a `traceparent` is continued where there is no valid `sentry-trace`.
-    pub continue_traceparent: bool,
-    /// Whether `traceparent` is written.
-    pub propagate_traceparent: bool,
+    /// The formats in which a trace is continued.
+    pub continued: Formats,
+    /// The formats in which it goes on.
+    pub propagated: Formats,
     /// The URLs whose upstream gets the trace; `None` is all.
     pub trace_propagation_targets: Option<Targets>,
     /// What differs from request to request, the first first.
@@ -77,8 +82,15 @@ pub struct TraceOptions {
     pub upstream_spans: bool,
 }
 
+impl TraceOptions {
+    /// The formats that are looked at. Those that are written are, too: they have to agree.
+    fn reads(&self) -> Formats {
+        self.continued.union(self.propagated)
+    }
+}
+
 /// What is decided about a request's trace.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct TraceDecision {
     /// Where the trace comes from.
     pub origin: TraceOrigin,
@@ -104,6 +116,8 @@ pub struct TraceDecision {
     pub over_budget: bool,
     /// Whether there would be a span if the trace were sampled.
     pub unsampled: bool,
+    /// Why the trace is sampled or not; `None` where there is none, and after an internal redirect.
+    pub sampling: Option<SamplingDecision>,
     /// What was wrong with the headers that arrived.
     pub rejections: HeaderRejections,
     /// What to change so that the upstream sees the decision.
@@ -115,10 +129,8 @@ pub struct TraceDecision {
 pub enum TraceOrigin {
     /// There is none, and none was started.
     None,
-    /// It arrived in `sentry-trace`.
-    SentryTrace,
-    /// It arrived in `traceparent`.
-    Traceparent,
+    /// It arrived, in this format.
+    Continued(Format),
     /// It begins here, since none arrived.
     Started,
     /// It begins here, although one arrived.
@@ -130,10 +142,8 @@ pub enum TraceOrigin {
 /// What was wrong with the headers of a request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderRejections {
-    /// Why `sentry-trace` was refused.
-    pub sentry_trace: Option<SentryTraceError>,
-    /// Why `traceparent` was refused.
-    pub traceparent: Option<TraceparentError>,
+    /// Why the header of a format was refused.
+    pub refused: ByFormat<Option<HeaderError>>,
     /// How many `baggage` members were none, and were left out when the header was written.
     pub malformed_members: u32,
     /// How many `baggage` members were too many, or too long together.
@@ -227,16 +237,20 @@ pub fn decide(
 ) -> TraceDecision {
     let baggage = Baggage::read(headers.values(BAGGAGE));
     let mut rejections = HeaderRejections::default();
-    let sentry_trace = SentryTrace::read(headers.values(SENTRY_TRACE))
-        .map_err(|error| rejections.sentry_trace = Some(error))
-        .unwrap_or_default();
-    let reads_traceparent = options.continue_traceparent || options.propagate_traceparent;
-    let traceparent = reads_traceparent
-        .then(|| Traceparent::read(headers.values(TRACEPARENT)))
-        .transpose()
-        .map_err(|error| rejections.traceparent = Some(error))
-        .unwrap_or_default()
-        .flatten();
+    let mut extracted = ByFormat::default();
+    for format in Format::ALL {
+        if options.reads().contain(format) {
+            match format.extract(headers) {
+                Ok(Some(context)) => extracted.set(format, context),
+                Ok(None) => {}
+                Err(error) => rejections.refused.set(format, error),
+            }
+        }
+    }
+    let arrived = extracted
+        .iter()
+        .map(|(_, context)| context)
+        .find(|context| options.continued.contain(context.format));
     let settings = Settings::new(&options.rules, headers, calls);
     let starts = options.dsn.as_deref().filter(|dsn| {
         limits.can_send && route::may_start(headers, dsn, options.receiver_path.as_deref())
@@ -267,29 +281,27 @@ pub fn decide(
         calls,
         metadata: None,
     };
-    let arrived = match (sentry_trace, traceparent) {
-        (Some(received), _) => Some(Extracted::SentryTrace(received.value)),
-        (None, Some(traceparent)) if options.continue_traceparent && starts.is_some() => {
-            Some(Extracted::Traceparent(traceparent))
-        }
-        _ => None,
-    };
     let decided = match before {
         Some(before) => sampler.resume(before),
-        None => sampler.decide(arrived, rejections.sentry_trace.is_some()),
+        None => sampler.decide(
+            arrived,
+            rejections.refused.get(Format::SentryTrace).is_some(),
+        ),
     };
     let injector = Injector {
         headers,
         baggage: &baggage,
-        incoming_traceparent: traceparent,
-        is_canonical: sentry_trace.is_some_and(|received| received.canonical),
+        traceparent: extracted.get(Format::Traceparent),
         is_target,
-        writes_traceparent: options.propagate_traceparent,
-        // The first trip has taken the caller's away; what stands there now is this filter's own.
-        drops_w3c: match before {
-            Some(_) => options.propagate_traceparent && !is_target,
-            None => restarts,
-        },
+        written: options.propagated,
+        // Where there is none to write, a `sentry-trace` that arrived is none of the trace.
+        dropped: Formats::SENTRY.union(match before {
+            // The first trip has taken the caller's away; what stands there now is this filter's own.
+            Some(_) if is_target => Formats::default(),
+            Some(_) => options.propagated,
+            None if restarts => Formats::ALL,
+            None => Formats::default(),
+        }),
     };
     // The upstream's parent is the call to it, the client's response tells the gateway's own span.
     let sent = decided.context.map(|context| SentryTrace {
@@ -331,6 +343,7 @@ pub fn decide(
             && decided
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
+        sampling: decided.why,
         rejections,
         mutations,
     }
@@ -341,17 +354,13 @@ impl fmt::Display for TraceDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
             TraceOrigin::None => f.write_str("no trace")?,
-            TraceOrigin::SentryTrace => f.write_str("trace continued from sentry-trace")?,
-            TraceOrigin::Traceparent => f.write_str("trace continued from traceparent")?,
+            TraceOrigin::Continued(format) => write!(f, "trace continued from {}", format.name())?,
             TraceOrigin::Started => f.write_str("trace started")?,
             TraceOrigin::Restarted(restart) => write!(f, "trace restarted ({})", restart.reason())?,
             TraceOrigin::Redirected => f.write_str("trace of the request before the redirect")?,
         }
-        if let Some(error) = self.rejections.sentry_trace {
-            write!(f, ", sentry-trace refused ({})", error.reason())?;
-        }
-        if let Some(error) = self.rejections.traceparent {
-            write!(f, ", traceparent refused ({})", error.reason())?;
+        for (format, error) in self.rejections.refused.iter() {
+            write!(f, ", {} refused ({error})", format.name())?;
         }
         match self.sent {
             Some(sent) => write!(

@@ -407,9 +407,7 @@ impl Tracer {
         metrics.add(Metric::Requests, 1);
         match decision.origin {
             TraceOrigin::None | TraceOrigin::Redirected => {}
-            TraceOrigin::SentryTrace | TraceOrigin::Traceparent => {
-                metrics.add(Metric::TracesContinued, 1)
-            }
+            TraceOrigin::Continued(_) => metrics.add(Metric::TracesContinued, 1),
             TraceOrigin::Started => metrics.add(Metric::TracesStarted, 1),
             TraceOrigin::Restarted(reason) => metrics.add(Metric::TracesRestarted(reason), 1),
         }
@@ -427,16 +425,12 @@ impl Tracer {
         }
         let metrics = &mut self.recorded.metrics;
         let HeaderRejections {
-            sentry_trace,
-            traceparent,
+            refused,
             malformed_members,
             dropped_members,
         } = decision.rejections;
-        if let Some(error) = sentry_trace {
-            metrics.add(Metric::SentryTraceRefused(error), 1);
-        }
-        if let Some(error) = traceparent {
-            metrics.add(Metric::TraceparentRefused(error), 1);
+        for (format, error) in refused.iter() {
+            metrics.add(Metric::HeadersRefused(format, error), 1);
         }
         metrics.add(Metric::BaggageMalformed, malformed_members.into());
         metrics.add(Metric::BaggageLimit, dropped_members.into());

@@ -25,7 +25,7 @@ use vectors::{Header, Seen};
 #[test]
 fn sentry_reads_the_sentry_traces_that_we_accept() {
     let mut checked = 0;
-    for row in vectors::sentry_trace() {
+    for row in vectors::headers("sentry-trace") {
         let (Some(value), Some(accept)) = (only_value(&row), &row.accept) else {
             continue;
         };
@@ -47,7 +47,7 @@ fn sentry_reads_the_sentry_traces_that_we_send_on() {
 #[test]
 fn opentelemetry_reads_the_traceparents_that_we_accept() {
     let mut checked = 0;
-    for row in vectors::traceparent() {
+    for row in vectors::headers("traceparent") {
         let (Some(value), Some(_)) = (only_value(&row), &row.accept) else {
             continue;
         };

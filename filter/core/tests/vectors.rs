@@ -14,36 +14,39 @@ use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
 use sentry_filter_core::sampling::SampleRate;
-use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::trace::propagation::Format;
 use vectors::{expand, none_of, Header};
 
 /// What a reader made of the lines of a header: what it writes, or its reason.
 type Read = Result<String, &'static str>;
 
+/// The lines of each format's table, as [`Format::extract`] reads them.
 #[test]
-fn sentry_trace() {
-    check(vectors::sentry_trace(), |lines| {
-        match SentryTrace::read(lines.iter().map(Vec::as_slice)) {
-            Ok(received) => {
-                let received = received.expect("every row has a line");
-                let written = received.value.to_value();
-                assert_eq!(received.canonical, lines == [written.clone()], "{lines:?}");
-                Ok(text(&written))
+fn headers() {
+    for format in Format::ALL {
+        check(vectors::headers(format.name()), |lines| {
+            let name = format.name().as_bytes();
+            let lines = lines.iter().map(|line| (name, line.as_slice()));
+            match format.extract(&Headers::from_pairs(lines)) {
+                Ok(arrived) => {
+                    let arrived = arrived.expect("every row has a line");
+                    assert_eq!(arrived.format, format);
+                    Ok(text(&format.inject(arrived.context, arrived.is_random)))
+                }
+                Err(error) => Err(error.reason()),
             }
-            Err(error) => Err(error.reason()),
-        }
-    });
+        });
+    }
 }
 
+/// A format has a table, and a fuzz target.
 #[test]
-fn traceparent() {
-    check(vectors::traceparent(), |lines| {
-        match Traceparent::read(lines.iter().map(Vec::as_slice)) {
-            Ok(received) => Ok(text(&received.expect("every row has a line").to_value())),
-            Err(error) => Err(error.reason()),
-        }
-    });
+fn every_format_is_fuzzed() {
+    let targets = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
+    for format in Format::ALL {
+        let target = format!("{targets}/{}.rs", format.name().replace('-', "_"));
+        assert!(std::fs::exists(&target).unwrap(), "no {target}");
+    }
 }
 
 #[test]
@@ -75,17 +78,22 @@ fn every_reason_has_a_row() {
         .iter()
         .flat_map(|(_, row)| row.counted.keys().map(String::as_str))
         .collect();
-    let reasons: Vec<String> = Metric::all()
-        .filter_map(|metric| Some(metric.name().strip_prefix("sentry_filter.")?.to_owned()))
-        .filter(|name| {
-            vectors::COUNTERS
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        })
-        .collect();
+    let is_reason = |metric: &Metric| match metric {
+        Metric::HeadersRefused(..) | Metric::TracesRestarted(_) => true,
+        Metric::BaggageMalformed | Metric::BaggageLimit => true,
+        _ => false,
+    };
+    let reasons = Metric::all().filter(is_reason).map(Metric::name);
+    let reasons: Vec<String> = reasons.collect();
     assert!(reasons.len() > 20, "{reasons:?}");
-    for reason in reasons {
-        assert!(counted.contains(reason.as_str()), "no row has {reason}");
+    for name in reasons {
+        let reason = name.strip_prefix("sentry_filter.").unwrap();
+        assert!(counted.contains(reason), "no row has {reason}");
+        let mut counters = vectors::COUNTERS.iter();
+        assert!(
+            counters.any(|prefix| reason.starts_with(prefix)),
+            "vectors::COUNTERS lacks {reason}"
+        );
     }
 }
 

@@ -173,14 +173,18 @@ fn read(text: &str) -> Table {
     toml::from_str(text).unwrap_or_else(|error| panic!("a table that cannot be read: {error}"))
 }
 
-/// The rows of `sentry-trace`.
-pub fn sentry_trace() -> Vec<Header> {
-    read(FILES[0].1).row
-}
-
-/// The rows of `traceparent`.
-pub fn traceparent() -> Vec<Header> {
-    read(FILES[1].1).row
+/// The rows of a header's own table.
+///
+/// # Panics
+/// If there is none: a format without rows is one that no layer has seen.
+pub fn headers(name: &str) -> Vec<Header> {
+    let mut files = FILES.into_iter();
+    let (_, text) = files
+        .find(|(header, _)| *header == name)
+        .unwrap_or_else(|| panic!("no table of {name}"));
+    let rows = read(text).row;
+    assert!(!rows.is_empty(), "no row of {name}");
+    rows
 }
 
 /// Every answer of a service, with the name of what it is about.

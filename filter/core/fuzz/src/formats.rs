@@ -11,8 +11,7 @@ use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::span::StreamInfo;
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
-use sentry_filter_core::trace::sentry_trace::SentryTrace;
-use sentry_filter_core::trace::traceparent::Traceparent;
+use sentry_filter_core::trace::propagation::Format;
 use sentry_filter_core::trace::tracestate as state;
 use sentry_filter_core::worker::Worker;
 use serde_json::Value;
@@ -26,50 +25,50 @@ use super::{readers, strict};
 /// `sentry-trace`: what is accepted is written in the strict form, and the strict form is accepted
 /// as it is.
 pub fn sentry_trace(data: &[u8]) {
-    let lines = lines(data);
-    let read = SentryTrace::read(lines.iter().map(Vec::as_slice));
-    if let [line] = &lines[..] {
-        if strict::SentryTrace::parse(line).is_some() {
-            let received = read.expect("strict").expect("a line");
-            assert!(received.canonical);
-            assert_eq!(received.value.to_value(), *line);
-        }
-    }
-    let Ok(received) = read else { return };
-    assert_eq!(received.is_none(), lines.is_empty());
-    let Some(received) = received else { return };
-    let value = received.value.to_value();
-    let context = strict::SentryTrace::parse(&value).expect("what is written is strict");
-    assert_eq!(context.sampled, received.value.sampled);
-    assert_eq!(
-        received.canonical,
-        lines.len() == 1 && lines[0] == value,
-        "canonical"
-    );
-    let again = SentryTrace::read([value.as_slice()].into_iter())
-        .expect("what is written reads")
-        .expect("a line");
-    assert_eq!(again.value, received.value);
+    header(Format::SentryTrace, data);
 }
 
 /// `traceparent`: what is accepted is written as version 00, and the strict form is accepted.
 pub fn traceparent(data: &[u8]) {
+    header(Format::Traceparent, data);
+}
+
+fn header(format: Format, data: &[u8]) {
+    let strict = |value: &[u8]| match format {
+        Format::SentryTrace => strict::SentryTrace::parse(value),
+        Format::Traceparent => strict::traceparent(value),
+    };
+    // What a clear bit of `traceparent` says is left to the next one to decide.
+    let decision = |sampled: Option<bool>| match format {
+        Format::SentryTrace => sampled,
+        Format::Traceparent => sampled.filter(|sampled| *sampled),
+    };
+    let extract = |lines: &[&[u8]]| {
+        let lines = lines.iter().map(|line| (format.name().as_bytes(), *line));
+        format.extract(&Headers::from_pairs(lines))
+    };
     let lines = lines(data);
-    let read = Traceparent::read(lines.iter().map(Vec::as_slice));
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    let read = extract(&lines);
     if let [line] = &lines[..] {
-        if strict::traceparent(line).is_some() {
-            let traceparent = read.expect("strict").expect("a line");
-            assert_eq!(traceparent.to_value(), *line);
+        if strict(line).is_some() {
+            let arrived = read.expect("strict").expect("a line");
+            assert_eq!(format.inject(arrived.context, arrived.is_random), *line);
         }
     }
-    let Ok(Some(traceparent)) = read else { return };
-    let value = traceparent.to_value();
-    let context = strict::traceparent(&value).expect("what is written is strict");
-    assert_eq!(context.sampled, Some(traceparent.sampled));
-    assert_eq!(
-        Traceparent::read([value.as_slice()].into_iter()),
-        Ok(Some(traceparent))
-    );
+    let arrived = match read {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            assert!(format.errors().contains(&error), "{error} is not listed");
+            return;
+        }
+    };
+    assert_eq!(arrived.is_none(), lines.is_empty());
+    let Some(arrived) = arrived else { return };
+    let value = format.inject(arrived.context, arrived.is_random);
+    let written = strict(&value).expect("what is written is strict");
+    assert_eq!(decision(written.sampled), arrived.context.sampled);
+    assert_eq!(extract(&[&value]), Ok(Some(arrived)));
 }
 
 /// `tracestate`: several lines mean what one line means, and each member stands for itself.

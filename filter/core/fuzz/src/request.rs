@@ -20,6 +20,7 @@ use sentry_filter_core::headers::{
 };
 use sentry_filter_core::rules::IncomingTrace;
 use sentry_filter_core::span::{OpenSpan, StreamInfo};
+use sentry_filter_core::trace::propagation::Format;
 use sentry_filter_core::tracer::LiveRequest;
 use sentry_filter_core::worker::Worker;
 
@@ -260,8 +261,9 @@ impl Request<'_> {
             && origins.len() == 1
             && origins[0].len() <= 1_024
             && !origins[0].contains(&b',');
-        let ours: &[&str] = match self.config.trace.continue_traceparent
-            || self.config.trace.propagate_traceparent
+        let trace = &self.config.trace;
+        let ours: &[&str] = match trace.continued.contain(Format::Traceparent)
+            || trace.propagated.contain(Format::Traceparent)
         {
             _ if !is_preflight || !self.config.response.cors.allow_headers => &[],
             true => &[SENTRY_TRACE, BAGGAGE, TRACEPARENT, TRACESTATE],
@@ -359,10 +361,10 @@ impl Request<'_> {
     /// is not.
     fn w3c(&self, context: Option<&strict::SentryTrace>) {
         let touched = self.is_written(TRACEPARENT) || self.is_written(TRACESTATE);
-        if self.restarts() && !self.config.trace.propagate_traceparent {
+        if self.restarts() && !self.config.trace.propagated.contain(Format::Traceparent) {
             return;
         }
-        if !self.config.trace.propagate_traceparent {
+        if !self.config.trace.propagated.contain(Format::Traceparent) {
             // A rule may say what the configuration does not.
             assert!(!touched || !self.config.trace.rules.is_empty());
             return;

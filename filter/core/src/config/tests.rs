@@ -86,8 +86,8 @@ fn every_key_is_read() {
             incoming_trace: IncomingTrace::Restart,
             incoming_sampled: IncomingSampled::Ignore,
             max_traces_per_second: Some(2.5),
-            continue_traceparent: false,
-            propagate_traceparent: true,
+            continued: Formats::SENTRY,
+            propagated: Formats::ALL,
             trace_propagation_targets: Targets::new(vec![
                 Target::Text("/api".to_owned()),
                 Target::Pattern(Pattern::new("^https:").unwrap()),
@@ -125,8 +125,8 @@ fn every_key_is_read() {
             cors: CorsOptions {
                 allow_headers: false,
                 expose_headers: true,
-                reads_w3c: true,
-                writes_w3c: true,
+                allowed: Formats::ALL,
+                exposed: Formats::ALL,
             },
         },
         resource: Resource {

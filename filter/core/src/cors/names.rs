@@ -9,15 +9,16 @@
 
 use super::allow_credentials;
 use crate::headers::{trim, HeaderAddition, Headers};
+use crate::trace::propagation::Formats;
 
 /// Adds the names that a header lacks, compared without case; `None` if it lacks none. `*` stands
 /// for all of them, but not with credentials.
-pub fn add(response: &Headers, header: &'static str, wanted: &[&str]) -> Option<HeaderAddition> {
-    let has = |name: &str| has_any(response, header, &[name]);
+pub fn add(response: &Headers, header: &'static str, wanted: Formats) -> Option<HeaderAddition> {
+    let has = |name: &'static str| has_any(response, header, std::iter::once(name));
     if has("*") && !allow_credentials::is_allowed(response) {
         return None;
     }
-    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !has(name)).collect();
+    let missing: Vec<&str> = wanted.headers().filter(|name| !has(name)).collect();
     (!missing.is_empty()).then(|| HeaderAddition {
         name: header,
         value: missing.join(", ").into_bytes(),
@@ -25,13 +26,17 @@ pub fn add(response: &Headers, header: &'static str, wanted: &[&str]) -> Option<
 }
 
 /// Whether a list has one of these names.
-pub fn has_any(headers: &Headers, list: &'static str, names: &[&str]) -> bool {
+pub fn has_any(
+    headers: &Headers,
+    list: &'static str,
+    names: impl Iterator<Item = &'static str> + Clone,
+) -> bool {
     headers
         .values(list)
         .flat_map(|line| line.split(|byte| *byte == b','))
         .map(trim)
         .any(|listed| {
-            let mut names = names.iter();
+            let mut names = names.clone();
             names.any(|name| listed.eq_ignore_ascii_case(name.as_bytes()))
         })
 }
@@ -43,7 +48,7 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_added() {
-        let wanted = ["sentry-trace", "baggage"];
+        let wanted = Formats::SENTRY;
         let rows: [(&[&str], bool, Option<&str>); 9] = [
             (&[], false, Some("sentry-trace, baggage")),
             (&[""], false, Some("sentry-trace, baggage")),
@@ -65,7 +70,7 @@ mod tests {
             let response = Headers::from_pairs(
                 lines_with_name.chain(credentials.into_iter().filter(|_| allows_credentials)),
             );
-            let added = add(&response, ACCESS_CONTROL_EXPOSE_HEADERS, &wanted);
+            let added = add(&response, ACCESS_CONTROL_EXPOSE_HEADERS, wanted);
             let expected = expected.map(|value| HeaderAddition {
                 name: ACCESS_CONTROL_EXPOSE_HEADERS,
                 value: value.as_bytes().to_vec(),

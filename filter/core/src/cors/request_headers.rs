@@ -5,7 +5,7 @@
 //! one is missing there. So they are not asked about the names that the filter adds to the
 //! response: whether those are allowed follows from whether the page's origin is.
 
-use super::{allowed_names, CorsOptions, CorsRequest};
+use super::{CorsOptions, CorsRequest};
 use crate::headers::{trim, HeaderMutation, Headers, ACCESS_CONTROL_REQUEST_HEADERS};
 
 /// Takes the names that the response will get anyway out of what a preflight asks for. The others
@@ -15,7 +15,6 @@ pub fn without_ours(headers: &Headers, options: CorsOptions) -> Option<HeaderMut
     if !options.allow_headers || !CorsRequest::is_preflight(headers) {
         return None;
     }
-    let ours = allowed_names(options);
     let mut is_asked = false;
     let mut others: Vec<u8> = Vec::new();
     for asked in headers
@@ -23,10 +22,8 @@ pub fn without_ours(headers: &Headers, options: CorsOptions) -> Option<HeaderMut
         .flat_map(|line| line.split(|byte| *byte == b','))
         .map(trim)
     {
-        if ours
-            .iter()
-            .any(|ours| asked.eq_ignore_ascii_case(ours.as_bytes()))
-        {
+        let mut ours = options.allowed.headers();
+        if ours.any(|ours| asked.eq_ignore_ascii_case(ours.as_bytes())) {
             is_asked = true;
         } else if !asked.is_empty() {
             if !others.is_empty() {

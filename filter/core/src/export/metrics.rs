@@ -7,8 +7,8 @@
 
 use super::delivery::{Delivery, DiscardReason};
 use crate::trace::continuation::RestartReason;
-use crate::trace::sentry_trace::SentryTraceError;
-use crate::trace::traceparent::TraceparentError;
+use crate::trace::header::HeaderError;
+use crate::trace::propagation::Format;
 
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +26,8 @@ pub enum Metric {
     /// Requests of which less is kept because of `max_live_bytes`: they have no span, or their
     /// response tells less.
     RequestsOverBudget,
-    /// `sentry-trace` headers that were refused, by reason.
-    SentryTraceRefused(SentryTraceError),
-    /// `traceparent` headers that were refused, by reason.
-    TraceparentRefused(TraceparentError),
+    /// Headers of a format that were refused, by reason.
+    HeadersRefused(Format, HeaderError),
     /// `baggage` members that were dropped because they are none.
     BaggageMalformed,
     /// `baggage` members that were dropped because there are too many, or too many bytes.
@@ -80,10 +78,19 @@ const PLAIN: [Metric; 13] = [
 
 // Where those with a reason begin.
 const RESTARTS: usize = PLAIN.len();
-const SENTRY_TRACE: usize = RESTARTS + RestartReason::ALL.len();
-const TRACEPARENT: usize = SENTRY_TRACE + SentryTraceError::ALL.len();
-const DISCARDS: usize = TRACEPARENT + TraceparentError::ALL.len();
+const REFUSALS: usize = RESTARTS + RestartReason::ALL.len();
+const DISCARDS: usize = REFUSALS + refusals_before(Format::ALL.len());
 const CALLOUTS: usize = DISCARDS + DiscardReason::ALL.len();
+
+/// How many reasons to refuse a header the formats have that stand before a place.
+const fn refusals_before(place: usize) -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < place && at < Format::ALL.len() {
+        sum += Format::ALL[at].errors().len();
+        at += 1;
+    }
+    sum
+}
 
 impl Metric {
     /// Every metric, each at its index.
@@ -91,8 +98,10 @@ impl Metric {
         PLAIN
             .into_iter()
             .chain(RestartReason::ALL.map(Self::TracesRestarted))
-            .chain(SentryTraceError::ALL.map(Self::SentryTraceRefused))
-            .chain(TraceparentError::ALL.map(Self::TraceparentRefused))
+            .chain(Format::ALL.into_iter().flat_map(|format| {
+                let errors = format.errors().iter();
+                errors.map(move |error| Self::HeadersRefused(format, *error))
+            }))
             .chain(DiscardReason::ALL.map(Self::SpansDiscarded))
             .chain(Delivery::ALL.map(Self::Callouts))
     }
@@ -117,8 +126,12 @@ impl Metric {
             Self::WorkersRateLimited => 11,
             Self::HostCallsRefused => 12,
             Self::TracesRestarted(reason) => RESTARTS.wrapping_add(reason as usize),
-            Self::SentryTraceRefused(error) => SENTRY_TRACE.wrapping_add(error as usize),
-            Self::TraceparentRefused(error) => TRACEPARENT.wrapping_add(error as usize),
+            Self::HeadersRefused(format, error) => {
+                let place = format.errors().iter().position(|listed| *listed == error);
+                REFUSALS
+                    .wrapping_add(refusals_before(format as usize))
+                    .wrapping_add(place.unwrap_or_default())
+            }
             Self::SpansDiscarded(reason) => DISCARDS.wrapping_add(reason as usize),
             Self::Callouts(delivery) => CALLOUTS.wrapping_add(delivery as usize),
         }
@@ -133,8 +146,7 @@ impl Metric {
             Self::TracesRestarted(restart) => ("traces_restarted", Some(restart.reason())),
             Self::TracesThrottled => ("traces_throttled", None),
             Self::RequestsOverBudget => ("requests_over_budget", None),
-            Self::SentryTraceRefused(error) => ("sentry_trace_refused", Some(error.reason())),
-            Self::TraceparentRefused(error) => ("traceparent_refused", Some(error.reason())),
+            Self::HeadersRefused(format, error) => (format.refused(), Some(error.reason())),
             Self::BaggageMalformed => ("baggage_members_dropped", Some("malformed")),
             Self::BaggageLimit => ("baggage_members_dropped", Some("limit")),
             Self::SpansRecorded => ("spans_recorded", None),

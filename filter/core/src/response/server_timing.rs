@@ -52,7 +52,7 @@ mod tests {
         let context = SentryTrace::read(
             [b"771a43a4192642f0b136d5159a501700-7c51afd529da4a2a-0".as_slice()].into_iter(),
         );
-        let context = context.unwrap().unwrap().value;
+        let context = context.unwrap().unwrap();
         let written = value(context, br#"sentry-release=a"b\c"#);
         assert_eq!(
             String::from_utf8(written).unwrap(),

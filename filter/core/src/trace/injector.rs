@@ -1,10 +1,10 @@
 //! What the upstream gets to see of a decision: as few header changes as that takes.
 
 use super::baggage::{Baggage, SentryMembers};
+use super::propagation::{Extracted, Format, Formats};
 use super::sentry_trace::SentryTrace;
-use super::traceparent::Traceparent;
 use super::{tracestate, HeaderRejections};
-use crate::headers::{HeaderMutation, Headers, BAGGAGE, SENTRY_TRACE, TRACEPARENT, TRACESTATE};
+use crate::headers::{HeaderMutation, Headers, BAGGAGE, TRACESTATE};
 
 /// Names that services behind a CGI-like interface cannot tell from `sentry-trace`: there a dash is
 /// an underscore (RFC 3875, §4.1.18), and for PHP a dot is one, too.
@@ -14,15 +14,13 @@ const MERGE_WITH_SENTRY_TRACE: [&str; 2] = ["sentry_trace", "sentry.trace"];
 pub(super) struct Injector<'a> {
     pub(super) headers: &'a Headers,
     pub(super) baggage: &'a Baggage<'a>,
-    pub(super) incoming_traceparent: Option<Traceparent>,
-    /// Whether the `sentry-trace` that arrived is one line in its canonical form.
-    pub(super) is_canonical: bool,
+    pub(super) traceparent: Option<Extracted>,
     /// Whether the upstream is to get the trace.
     pub(super) is_target: bool,
-    /// Whether `traceparent` is ours to write.
-    pub(super) writes_traceparent: bool,
-    /// Whether a `traceparent` and a `tracestate` that are not written anew are removed.
-    pub(super) drops_w3c: bool,
+    /// The formats that are ours to write.
+    pub(super) written: Formats,
+    /// Of the others, those that are removed.
+    pub(super) dropped: Formats,
 }
 
 impl Injector<'_> {
@@ -36,20 +34,29 @@ impl Injector<'_> {
     ) -> Vec<HeaderMutation> {
         let mut mutations = Vec::new();
         let context = context.filter(|_| self.is_target);
-        mutations.extend(self.sentry_trace(context));
-        mutations.extend(self.merging());
-        mutations.extend(match self.is_target {
-            true => self.baggage(members, rejections),
-            false => self.baggage(&SentryMembers::Replaced(Vec::new()), rejections),
-        });
-        match context.filter(|_| self.writes_traceparent) {
-            Some(context) => self.w3c(context, &mut mutations),
-            None if self.drops_w3c => {
-                let arrived = [TRACEPARENT, TRACESTATE].into_iter();
-                let arrived = arrived.filter(|name| self.headers.value(name).is_some());
-                mutations.extend(arrived.map(|name| HeaderMutation::Remove { name }));
+        for format in Format::ALL {
+            let written = context.filter(|_| self.written.contain(format));
+            match written {
+                Some(context) => mutations.extend(self.context(format, context)),
+                None if self.dropped.contain(format) => {
+                    mutations.extend(self.without(format.name()))
+                }
+                None => {}
             }
-            None => {}
+            match format {
+                Format::SentryTrace => {
+                    mutations.extend(
+                        MERGE_WITH_SENTRY_TRACE
+                            .iter()
+                            .filter_map(|name| self.without(name)),
+                    );
+                    mutations.extend(match self.is_target {
+                        true => self.baggage(members, rejections),
+                        false => self.baggage(&SentryMembers::Replaced(Vec::new()), rejections),
+                    });
+                }
+                Format::Traceparent => mutations.extend(self.tracestate(written)),
+            }
         }
         mutations
     }
@@ -59,21 +66,23 @@ impl Injector<'_> {
         self.baggage.write_sentry(members)
     }
 
-    fn sentry_trace(&self, context: Option<SentryTrace>) -> Option<HeaderMutation> {
-        let arrived = self.headers.value(SENTRY_TRACE);
-        match context.map(SentryTrace::to_value) {
-            Some(value) if self.is_canonical && arrived == Some(&value) => None,
-            Some(value) => Some(set(SENTRY_TRACE, value)),
-            None => arrived.map(|_| HeaderMutation::Remove { name: SENTRY_TRACE }),
-        }
+    /// The header of a format, unless it arrived as one line that says so.
+    fn context(&self, format: Format, context: SentryTrace) -> Option<HeaderMutation> {
+        let is_random = self.same_trace(context).is_some_and(|it| it.is_random);
+        let value = format.inject(context, is_random);
+        let arrived = self.headers.values(format.name());
+        (!arrived.eq([value.as_slice()])).then(|| set(format.name(), value))
     }
 
-    /// Headers that CGI, WSGI and PHP give to a service as `HTTP_SENTRY_TRACE`, in the place of
-    /// ours.
-    fn merging(&self) -> impl Iterator<Item = HeaderMutation> + '_ {
-        let arrived = MERGE_WITH_SENTRY_TRACE.into_iter();
-        let arrived = arrived.filter(|name| self.headers.value(name).is_some());
-        arrived.map(|name| HeaderMutation::Remove { name })
+    /// The `traceparent` that arrived, if it is one of the same trace.
+    fn same_trace(&self, context: SentryTrace) -> Option<Extracted> {
+        self.traceparent
+            .filter(|arrived| arrived.context.trace_id == context.trace_id)
+    }
+
+    fn without(&self, name: &'static str) -> Option<HeaderMutation> {
+        let arrived = self.headers.value(name);
+        arrived.map(|_| HeaderMutation::Remove { name })
     }
 
     fn baggage(
@@ -98,26 +107,17 @@ impl Injector<'_> {
         })
     }
 
-    /// `traceparent` agrees with `sentry-trace`; a `tracestate` goes on only beside the trace it
-    /// came with (sentry-protocol.md §5.4).
-    fn w3c(&self, context: SentryTrace, mutations: &mut Vec<HeaderMutation>) {
-        let same_trace = self
-            .incoming_traceparent
-            .filter(|incoming| incoming.trace_id == context.trace_id);
-        let value = Traceparent {
-            random: same_trace.is_some_and(|incoming| incoming.random),
-            ..Traceparent::from(context)
-        }
-        .to_value();
-        let arrived = self.headers.values(TRACEPARENT);
-        if !arrived.eq([value.as_slice()]) {
-            mutations.push(set(TRACEPARENT, value));
-        }
-        let states = self.headers.values(TRACESTATE);
-        let keeps = same_trace.is_some() && tracestate::is_valid(states.clone());
-        if !keeps && states.count() > 0 {
-            mutations.push(HeaderMutation::Remove { name: TRACESTATE });
-        }
+    /// A `tracestate` goes on only beside a `traceparent` of the trace it came with
+    /// (sentry-protocol.md §5.4).
+    fn tracestate(&self, written: Option<SentryTrace>) -> Option<HeaderMutation> {
+        let keeps = match written {
+            Some(context) => {
+                self.same_trace(context).is_some()
+                    && tracestate::is_valid(self.headers.values(TRACESTATE))
+            }
+            None => !self.dropped.contain(Format::Traceparent),
+        };
+        self.without(TRACESTATE).filter(|_| !keeps)
     }
 }
 

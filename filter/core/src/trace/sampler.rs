@@ -4,9 +4,10 @@
 use super::baggage::{Baggage, Change, SentryMembers};
 use super::continuation::{self, RestartReason};
 use super::dsc::{Dsc, Head};
+use super::propagation::{Extracted, Format};
 use super::redirect::Carried;
+use super::sampling_decision::{SamplingDecision, SetBy};
 use super::sentry_trace::SentryTrace;
-use super::traceparent::Traceparent;
 use super::{Before, Limits, SpanContext, TraceOptions, TraceOrigin};
 use crate::attribute::Attribute;
 use crate::dsn::{normalize_org_id, Dsn};
@@ -16,26 +17,6 @@ use crate::route::TransactionName;
 use crate::route_metadata::RouteMetadata;
 use crate::rules::Settings;
 use crate::sampling::{bool_str, SampleRand, SampleRate};
-
-/// The context that arrived and may be continued.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Extracted {
-    SentryTrace(SentryTrace),
-    Traceparent(Traceparent),
-}
-
-impl Extracted {
-    fn context(self) -> SentryTrace {
-        match self {
-            Self::SentryTrace(value) => value,
-            Self::Traceparent(value) => SentryTrace {
-                trace_id: value.trace_id,
-                span_id: value.parent_id,
-                sampled: value.sampled.then_some(true),
-            },
-        }
-    }
-}
 
 /// A decision before it is written into headers.
 #[derive(Debug)]
@@ -49,6 +30,7 @@ pub(super) struct Decided {
     pub(super) span: Option<SpanContext>,
     pub(super) transaction: Option<TransactionName>,
     pub(super) limit: Option<Limit>,
+    pub(super) why: Option<SamplingDecision>,
 }
 
 /// What a span is left out for that would else be recorded.
@@ -86,6 +68,7 @@ struct Sampling {
     rand: SampleRand,
     sampled: Option<bool>,
     limit: Option<Limit>,
+    why: SamplingDecision,
 }
 
 impl Sampler<'_, '_> {
@@ -93,8 +76,10 @@ impl Sampler<'_, '_> {
     pub(super) fn decide(mut self, arrived: Option<Extracted>, was_refused: bool) -> Decided {
         let refused = was_refused.then_some(RestartReason::Refused);
         let decided = match (arrived, self.restart(arrived)) {
-            (Some(Extracted::SentryTrace(value)), None) => Some(self.continue_trace(value)),
-            (Some(Extracted::Traceparent(value)), None) => self.adopt(value),
+            (Some(arrived), None) => match arrived.format {
+                Format::SentryTrace => Some(self.continue_trace(arrived.context)),
+                Format::Traceparent => self.adopt(arrived),
+            },
             (arrived, restart) => self.start(restart.or(refused), arrived),
         };
         // No trace arrived, and none begins: `sentry-` members count only with the context they
@@ -106,6 +91,7 @@ impl Sampler<'_, '_> {
             span: None,
             transaction: None,
             limit: None,
+            why: None,
         })
     }
 
@@ -132,6 +118,7 @@ impl Sampler<'_, '_> {
             }),
             transaction: None,
             limit: None,
+            why: None,
         }
     }
 
@@ -143,12 +130,12 @@ impl Sampler<'_, '_> {
         }
         // Without a DSN the gateway belongs to no organisation.
         self.options.dsn.as_ref()?;
-        let org_id = match arrived {
-            Extracted::SentryTrace(_) => self
+        let org_id = match arrived.format {
+            Format::SentryTrace => self
                 .sentry_member("org_id")
                 .map(|org_id| normalize_org_id(org_id).unwrap_or(org_id)),
             // The members belong to no context.
-            Extracted::Traceparent(_) => None,
+            Format::Traceparent => None,
         };
         let continues = continuation::continues(
             org_id,
@@ -178,7 +165,7 @@ impl Sampler<'_, '_> {
                 .unwrap_or_else(|| SampleRand::from_trace_id(value.trace_id));
             let sampling = match self.starts {
                 Some(_) => self.sample(value.sampled, rand),
-                None => Sampling::deferred(rand),
+                None => self.deferred(rand),
             };
             let changes = match value.sampled {
                 // The head of the trace left the decision to others, so nobody knows their rate.
@@ -202,7 +189,7 @@ impl Sampler<'_, '_> {
             context.sampled = Some(true);
         }
         Decided {
-            origin: TraceOrigin::SentryTrace,
+            origin: TraceOrigin::Continued(Format::SentryTrace),
             // Without a change of the flag it goes on as it came.
             members: match belongs {
                 false => SentryMembers::Replaced(Vec::new()),
@@ -217,16 +204,18 @@ impl Sampler<'_, '_> {
             transaction: span.is_some().then(|| self.transaction()).flatten(),
             span,
             limit: sampling.limit,
+            why: Some(sampling.why),
         }
     }
 
     /// Continues a trace of others': its ids and, if it says that it is sampled, its decision. For
     /// Sentry the trace begins here, since nobody has written a DSC (sentry-protocol.md §2.7, first
     /// row).
-    fn adopt(&mut self, value: Traceparent) -> Option<Decided> {
+    fn adopt(&mut self, arrived: Extracted) -> Option<Decided> {
         let dsn = self.starts?;
+        let value = arrived.context;
         let inherits = !self.ignores_sampled;
-        let incoming = (value.sampled && inherits).then_some(true);
+        let incoming = value.sampled.filter(|_| inherits);
         let rand = match inherits {
             true => SampleRand::from_trace_id(value.trace_id),
             false => self.random_sample_rand(),
@@ -241,18 +230,19 @@ impl Sampler<'_, '_> {
             incoming,
             transaction.as_ref(),
         );
-        let span = self.record(sampling, value.trace_id, Some(value.parent_id), dsc.clone());
+        let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc.clone());
         Some(Decided {
-            origin: TraceOrigin::Traceparent,
+            origin: TraceOrigin::Continued(arrived.format),
             context: Some(SentryTrace {
                 trace_id: value.trace_id,
-                span_id: span.as_ref().map_or(value.parent_id, |span| span.span_id),
+                span_id: span.as_ref().map_or(value.span_id, |span| span.span_id),
                 sampled,
             }),
             members: SentryMembers::Replaced(dsc.to_members()),
             span,
             transaction,
             limit: sampling.limit,
+            why: Some(sampling.why),
         })
     }
 
@@ -279,7 +269,7 @@ impl Sampler<'_, '_> {
             span_id,
             parent_span_id: None,
             upstream_span_id: self.upstream_span_id(span_id),
-            link: arrived.map(Extracted::context),
+            link: arrived.map(|arrived| arrived.context),
             dsc,
         });
         Some(Decided {
@@ -293,25 +283,35 @@ impl Sampler<'_, '_> {
             span,
             transaction,
             limit: sampling.limit,
+            why: Some(sampling.why),
         })
     }
 
     /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a
     /// rate of 0; without a rate (deferred mode) nothing is recorded.
     fn sample(&mut self, incoming: Option<bool>, rand: SampleRand) -> Sampling {
-        let mut sampling = Sampling::deferred(rand);
+        let mut sampling = self.deferred(rand);
+        sampling.why.inherited = incoming;
         if incoming == Some(false) {
             return sampling;
         }
         let metadata = self.metadata();
         let (metadata_rate, metadata_ignore) = (metadata.traces_sample_rate, metadata.ignore);
-        let rate = metadata_rate
-            .or(self.settings.traces_sample_rate)
-            .or(self.options.traces_sample_rate);
-        let Some(rate) = rate else {
+        sampling.why.ignored_by = match (metadata_ignore, self.settings.ignore) {
+            (Some(true), _) => Some(SetBy::Route),
+            (None, Some(true)) => Some(SetBy::Rule),
+            _ => None,
+        };
+        sampling.why.rates = [
+            metadata_rate,
+            self.settings.traces_sample_rate,
+            self.options.traces_sample_rate,
+        ];
+        let [route, rule, top_level] = sampling.why.rates;
+        let Some(rate) = route.or(rule).or(top_level) else {
             return sampling;
         };
-        let is_ignored = metadata_ignore.or(self.settings.ignore) == Some(true);
+        let is_ignored = sampling.why.ignored_by.is_some();
         let wanted = !is_ignored && incoming.unwrap_or_else(|| rand.is_sampled_at(rate));
         // Limits are for what is recorded here.
         if wanted && self.starts.is_some() {
@@ -326,6 +326,23 @@ impl Sampler<'_, '_> {
             rate
         });
         sampling
+    }
+
+    /// The decision is left to others.
+    fn deferred(&self, rand: SampleRand) -> Sampling {
+        Sampling {
+            rate: None,
+            rand,
+            sampled: None,
+            limit: None,
+            why: SamplingDecision {
+                inherited: None,
+                ignores_incoming: self.ignores_sampled,
+                sample_rand: rand,
+                rates: [None; 3],
+                ignored_by: None,
+            },
+        }
     }
 
     /// Which limit another recorded request would exceed.
@@ -439,16 +456,6 @@ impl Sampler<'_, '_> {
 }
 
 impl Sampling {
-    /// The decision is left to others.
-    fn deferred(rand: SampleRand) -> Self {
-        Self {
-            rate: None,
-            rand,
-            sampled: None,
-            limit: None,
-        }
-    }
-
     /// The rate that a DSC lacks whose trace came without a decision.
     fn applied_rate(self) -> Vec<Change> {
         let rate = self.rate.map(SampleRate::text);

@@ -7,11 +7,8 @@
 //! SDKs read anything but this form differently (§1.3), so nothing else is passed on: upper-case
 //! hex, white space and equal copies are repaired, everything else is refused with a reason.
 
-use std::error::Error;
-use std::fmt;
-
-use crate::headers::trim;
-use crate::id::{ParseIdError, SpanId, TraceId};
+use super::header::{only_value, HeaderError};
+use crate::id::{SpanId, TraceId};
 
 /// The longest and only other length a value may have: 32 and 16 digits with a dash, and two bytes
 /// more with a flag.
@@ -28,79 +25,20 @@ pub struct SentryTrace {
     pub sampled: Option<bool>,
 }
 
-/// Why a `sentry-trace` header is refused. The reason is a metric's name, a table row's expectation
-/// and a word in the documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SentryTraceError {
-    /// No value, or white space only.
-    Empty,
-    /// Bytes that are not UTF-8.
-    NotUtf8,
-    /// The ids are not where they belong: too short, or without the dashes.
-    WrongLength,
-    /// Something else than hex digits in the trace id.
-    MalformedTraceId,
-    /// Something else than hex digits in the span id.
-    MalformedSpanId,
-    /// A trace id of zeros.
-    ZeroTraceId,
-    /// A span id of zeros.
-    ZeroSpanId,
-    /// Something else than `0` or `1` as flag.
-    MalformedSampled,
-    /// Several values that differ, in several lines or joined by commas.
-    Conflicting,
-}
-
-impl fmt::Display for SentryTraceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sentry-trace refused: {}", self.reason())
-    }
-}
-
-impl Error for SentryTraceError {}
-
-impl SentryTraceError {
-    /// Every reason there is.
-    pub const ALL: [Self; 9] = [
-        Self::Empty,
-        Self::NotUtf8,
-        Self::WrongLength,
-        Self::MalformedTraceId,
-        Self::MalformedSpanId,
-        Self::ZeroTraceId,
-        Self::ZeroSpanId,
-        Self::MalformedSampled,
-        Self::Conflicting,
+impl SentryTrace {
+    /// Why a header can be refused.
+    pub const ERRORS: [HeaderError; 9] = [
+        HeaderError::Empty,
+        HeaderError::NotUtf8,
+        HeaderError::WrongLength,
+        HeaderError::MalformedTraceId,
+        HeaderError::MalformedSpanId,
+        HeaderError::ZeroTraceId,
+        HeaderError::ZeroSpanId,
+        HeaderError::MalformedSampled,
+        HeaderError::Conflicting,
     ];
 
-    /// The stable name of the reason.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::NotUtf8 => "not_utf8",
-            Self::WrongLength => "wrong_length",
-            Self::MalformedTraceId => "malformed_trace_id",
-            Self::MalformedSpanId => "malformed_span_id",
-            Self::ZeroTraceId => "zero_trace_id",
-            Self::ZeroSpanId => "zero_span_id",
-            Self::MalformedSampled => "malformed_sampled",
-            Self::Conflicting => "conflicting",
-        }
-    }
-}
-
-/// A `sentry-trace` as it arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// What it says.
-    pub value: SentryTrace,
-    /// Whether it arrived as one line in the canonical form, so that nothing has to be written to
-    /// pass it on.
-    pub canonical: bool,
-}
-
-impl SentryTrace {
     /// Reads every line of the header. Equal values, in several lines or joined by commas, are one
     /// (filter.md §3.1).
     ///
@@ -108,56 +46,44 @@ impl SentryTrace {
     /// The reason why there is a header, but no context that everybody would read alike.
     pub fn read<'a>(
         lines: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> Result<Option<Received>, SentryTraceError> {
-        let Some(first_line) = lines.clone().next() else {
-            return Ok(None);
-        };
-        let mut values = lines
-            .clone()
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(trim)
-            .filter(|value| !value.is_empty());
-        let first = values.next().ok_or(SentryTraceError::Empty)?;
-        if values.any(|other| !other.eq_ignore_ascii_case(first)) {
-            return Err(SentryTraceError::Conflicting);
-        }
-        let value = Self::parse(first)?;
-        let canonical = lines.count() == 1 && value.to_value() == first_line;
-        Ok(Some(Received { value, canonical }))
+    ) -> Result<Option<Self>, HeaderError> {
+        only_value(lines, <[u8]>::eq_ignore_ascii_case)?
+            .map(Self::parse)
+            .transpose()
     }
 
     /// Reads one value without surrounding white space.
     ///
     /// # Errors
     /// The first thing about it that is wrong, from left to right.
-    pub fn parse(value: &[u8]) -> Result<Self, SentryTraceError> {
+    pub fn parse(value: &[u8]) -> Result<Self, HeaderError> {
         if value.is_empty() {
-            return Err(SentryTraceError::Empty);
+            return Err(HeaderError::Empty);
         }
         if std::str::from_utf8(value).is_err() {
-            return Err(SentryTraceError::NotUtf8);
+            return Err(HeaderError::NotUtf8);
         }
         let (ids, flag) = value
             .split_at_checked(WITHOUT_FLAG)
-            .ok_or(SentryTraceError::WrongLength)?;
+            .ok_or(HeaderError::WrongLength)?;
         let (trace_id, span_id) = match ids.split_at_checked(32) {
             Some((trace_id, [b'-', span_id @ ..])) => (trace_id, span_id),
-            _ => return Err(SentryTraceError::WrongLength),
+            _ => return Err(HeaderError::WrongLength),
         };
-        let trace_id = TraceId::from_hex(trace_id).map_err(|error| match error {
-            ParseIdError::Malformed => SentryTraceError::MalformedTraceId,
-            ParseIdError::Zero => SentryTraceError::ZeroTraceId,
-        })?;
-        let span_id = SpanId::from_hex(span_id).map_err(|error| match error {
-            ParseIdError::Malformed => SentryTraceError::MalformedSpanId,
-            ParseIdError::Zero => SentryTraceError::ZeroSpanId,
-        })?;
+        let trace_id = TraceId::from_hex(trace_id).map_err(HeaderError::of_id(
+            HeaderError::MalformedTraceId,
+            HeaderError::ZeroTraceId,
+        ))?;
+        let span_id = SpanId::from_hex(span_id).map_err(HeaderError::of_id(
+            HeaderError::MalformedSpanId,
+            HeaderError::ZeroSpanId,
+        ))?;
         let sampled = match flag {
             b"" => None,
             b"-0" => Some(false),
             b"-1" => Some(true),
-            [b'-', ..] => return Err(SentryTraceError::MalformedSampled),
-            _ => return Err(SentryTraceError::WrongLength),
+            [b'-', ..] => return Err(HeaderError::MalformedSampled),
+            _ => return Err(HeaderError::WrongLength),
         };
         Ok(Self {
             trace_id,
@@ -189,14 +115,6 @@ impl SentryTrace {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_are_distinct() {
-        let mut reasons = SentryTraceError::ALL.map(SentryTraceError::reason).to_vec();
-        reasons.sort_unstable();
-        reasons.dedup();
-        assert_eq!(reasons.len(), SentryTraceError::ALL.len());
-    }
 
     proptest::proptest! {
         #[test]

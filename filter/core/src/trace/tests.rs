@@ -3,6 +3,7 @@ use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
 use crate::fixtures::Host;
 use crate::fixtures::Value;
+use crate::headers::{SENTRY_TRACE, TRACEPARENT};
 
 const TRACE: &str = "771a43a4192642f0b136d5159a501700";
 const INCOMING: &str = "771a43a4192642f0b136d5159a501700-7c51afd529da4a2a";
@@ -239,8 +240,8 @@ fn a_refused_context_is_replaced_or_removed() {
     };
     let decision = refused(gateway(r#""traces_sample_rate": 1,"#)).decide();
     assert_eq!(
-        decision.rejections.sentry_trace,
-        Some(SentryTraceError::WrongLength)
+        decision.rejections.refused.get(Format::SentryTrace),
+        Some(HeaderError::WrongLength)
     );
     assert_eq!(
         decision.origin,
@@ -249,8 +250,8 @@ fn a_refused_context_is_replaced_or_removed() {
 
     let decision = refused(gateway_without_dsn()).decide();
     assert_eq!(
-        decision.rejections.sentry_trace,
-        Some(SentryTraceError::WrongLength)
+        decision.rejections.refused.get(Format::SentryTrace),
+        Some(HeaderError::WrongLength)
     );
     assert_eq!(decision.origin, TraceOrigin::None);
     refused(gateway_without_dsn()).assert_seen("", "a=1", None);
@@ -284,17 +285,23 @@ fn another_organisations_trace_is_not_continued() {
             .decide()
             .origin
     };
-    assert_eq!(request("", "1"), TraceOrigin::SentryTrace);
+    assert_eq!(
+        request("", "1"),
+        TraceOrigin::Continued(Format::SentryTrace)
+    );
     assert_eq!(
         request("", "2"),
         TraceOrigin::Restarted(RestartReason::Organisation)
     );
-    assert_eq!(request("", ""), TraceOrigin::SentryTrace);
+    assert_eq!(request("", ""), TraceOrigin::Continued(Format::SentryTrace));
     assert_eq!(
         request(r#""strict_trace_continuation": true,"#, ""),
         TraceOrigin::Restarted(RestartReason::Organisation)
     );
-    assert_eq!(request(r#""org_id": "2","#, "2"), TraceOrigin::SentryTrace);
+    assert_eq!(
+        request(r#""org_id": "2","#, "2"),
+        TraceOrigin::Continued(Format::SentryTrace)
+    );
 }
 
 #[test]

@@ -8,11 +8,8 @@
 //! ```
 //! A higher version than 00 is read as far as 00 goes, and written as 00.
 
-use std::error::Error;
-use std::fmt;
-
+use super::header::{only_value, HeaderError};
 use super::sentry_trace::SentryTrace;
-use crate::headers::trim;
 use crate::id::{ParseIdError, SpanId, TraceId};
 
 /// The length of a value of version 00, and of what is read of a higher one.
@@ -37,71 +34,6 @@ pub struct Traceparent {
     pub random: bool,
 }
 
-/// Why a `traceparent` header is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TraceparentError {
-    /// No value, or white space only.
-    Empty,
-    /// Too short, too long for version 00, or without the dashes where they belong.
-    WrongLength,
-    /// Something else than two lower-case hex digits as version.
-    MalformedVersion,
-    /// Version ff, which does not exist.
-    ForbiddenVersion,
-    /// Something else than lower-case hex digits in the trace id.
-    MalformedTraceId,
-    /// Something else than lower-case hex digits in the parent id.
-    MalformedParentId,
-    /// A trace id of zeros.
-    ZeroTraceId,
-    /// A parent id of zeros.
-    ZeroParentId,
-    /// Something else than two lower-case hex digits as flags.
-    MalformedFlags,
-    /// Several values that differ.
-    Conflicting,
-}
-
-impl fmt::Display for TraceparentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "traceparent refused: {}", self.reason())
-    }
-}
-
-impl Error for TraceparentError {}
-
-impl TraceparentError {
-    /// Every reason there is.
-    pub const ALL: [Self; 10] = [
-        Self::Empty,
-        Self::WrongLength,
-        Self::MalformedVersion,
-        Self::ForbiddenVersion,
-        Self::MalformedTraceId,
-        Self::MalformedParentId,
-        Self::ZeroTraceId,
-        Self::ZeroParentId,
-        Self::MalformedFlags,
-        Self::Conflicting,
-    ];
-
-    /// The stable name of the reason.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::WrongLength => "wrong_length",
-            Self::MalformedVersion => "malformed_version",
-            Self::ForbiddenVersion => "forbidden_version",
-            Self::MalformedTraceId => "malformed_trace_id",
-            Self::MalformedParentId => "malformed_parent_id",
-            Self::ZeroTraceId => "zero_trace_id",
-            Self::ZeroParentId => "zero_parent_id",
-            Self::MalformedFlags => "malformed_flags",
-            Self::Conflicting => "conflicting",
-        }
-    }
-}
-
 /// What a `sentry-trace` says, as far as `traceparent` can: a deferred decision is a clear bit
 /// (sentry-protocol.md §5.3).
 impl From<SentryTrace> for Traceparent {
@@ -115,67 +47,82 @@ impl From<SentryTrace> for Traceparent {
     }
 }
 
+/// What a `traceparent` says, in the terms of `sentry-trace`: a clear bit leaves the decision to
+/// others (sentry-protocol.md §5.3).
+impl From<Traceparent> for SentryTrace {
+    fn from(value: Traceparent) -> Self {
+        Self {
+            trace_id: value.trace_id,
+            span_id: value.parent_id,
+            sampled: value.sampled.then_some(true),
+        }
+    }
+}
+
 impl Traceparent {
+    /// Why a header can be refused.
+    pub const ERRORS: [HeaderError; 10] = [
+        HeaderError::Empty,
+        HeaderError::WrongLength,
+        HeaderError::MalformedVersion,
+        HeaderError::ForbiddenVersion,
+        HeaderError::MalformedTraceId,
+        HeaderError::MalformedParentId,
+        HeaderError::ZeroTraceId,
+        HeaderError::ZeroParentId,
+        HeaderError::MalformedFlags,
+        HeaderError::Conflicting,
+    ];
+
     /// Reads every line of the header. Equal values are one.
     ///
     /// # Errors
     /// The reason why there is a header, but no context.
     pub fn read<'a>(
         lines: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> Result<Option<Self>, TraceparentError> {
-        if lines.clone().next().is_none() {
-            return Ok(None);
-        }
-        let mut values = lines
-            .flat_map(|line| line.split(|byte| *byte == b','))
-            .map(trim)
-            .filter(|value| !value.is_empty());
-        let first = values.next().ok_or(TraceparentError::Empty)?;
-        if values.any(|other| other != first) {
-            return Err(TraceparentError::Conflicting);
-        }
-        Self::parse(first).map(Some)
+    ) -> Result<Option<Self>, HeaderError> {
+        only_value(lines, <[u8]>::eq)?.map(Self::parse).transpose()
     }
 
     /// Reads one value without surrounding white space.
     ///
     /// # Errors
     /// The first thing about it that is wrong, from left to right.
-    pub fn parse(value: &[u8]) -> Result<Self, TraceparentError> {
+    pub fn parse(value: &[u8]) -> Result<Self, HeaderError> {
         let (known, rest) = value
             .split_at_checked(LENGTH)
-            .ok_or(TraceparentError::WrongLength)?;
+            .ok_or(HeaderError::WrongLength)?;
         let mut fields = known.split(|byte| *byte == b'-');
         let mut field = |length: usize| {
             fields
                 .next()
                 .filter(|field| field.len() == length)
-                .ok_or(TraceparentError::WrongLength)
+                .ok_or(HeaderError::WrongLength)
         };
         let (version, trace_id, parent_id, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
-        let version = byte(version).ok_or(TraceparentError::MalformedVersion)?;
+        let version = byte(version).ok_or(HeaderError::MalformedVersion)?;
         match (version, rest) {
-            (0xff, _) => return Err(TraceparentError::ForbiddenVersion),
+            (0xff, _) => return Err(HeaderError::ForbiddenVersion),
             (_, []) => {}
             // What a higher version has more stands behind another dash.
             (1.., [b'-', ..]) => {}
-            _ => return Err(TraceparentError::WrongLength),
+            _ => return Err(HeaderError::WrongLength),
         }
         let trace_id = lower_case(trace_id)
             .ok_or(ParseIdError::Malformed)
             .and_then(TraceId::from_hex)
-            .map_err(|error| match error {
-                ParseIdError::Malformed => TraceparentError::MalformedTraceId,
-                ParseIdError::Zero => TraceparentError::ZeroTraceId,
-            })?;
+            .map_err(HeaderError::of_id(
+                HeaderError::MalformedTraceId,
+                HeaderError::ZeroTraceId,
+            ))?;
         let parent_id = lower_case(parent_id)
             .ok_or(ParseIdError::Malformed)
             .and_then(SpanId::from_hex)
-            .map_err(|error| match error {
-                ParseIdError::Malformed => TraceparentError::MalformedParentId,
-                ParseIdError::Zero => TraceparentError::ZeroParentId,
-            })?;
-        let flags = byte(flags).ok_or(TraceparentError::MalformedFlags)?;
+            .map_err(HeaderError::of_id(
+                HeaderError::MalformedParentId,
+                HeaderError::ZeroParentId,
+            ))?;
+        let flags = byte(flags).ok_or(HeaderError::MalformedFlags)?;
         Ok(Self {
             trace_id,
             parent_id,
@@ -226,14 +173,6 @@ fn byte(text: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_are_distinct() {
-        let mut reasons = TraceparentError::ALL.map(TraceparentError::reason).to_vec();
-        reasons.sort_unstable();
-        reasons.dedup();
-        assert_eq!(reasons.len(), TraceparentError::ALL.len());
-    }
 
     proptest::proptest! {
         #[test]

@@ -22,7 +22,7 @@ fn header(decision: &TraceDecision, name: &str) -> Option<String> {
 fn a_traceparent_is_continued_where_there_is_no_sentry_trace() {
     let sampled = || gateway(r#""traces_sample_rate": 0,"#).with(TRACEPARENT, format!("{W3C}-01"));
     let decision = sampled().with(BAGGAGE, "a=1,sentry-release=other").decide();
-    assert_eq!(decision.origin, TraceOrigin::Traceparent);
+    assert_eq!(decision.origin, TraceOrigin::Continued(Format::Traceparent));
     assert_eq!(
         header(&decision, SENTRY_TRACE),
         Some(format!("{TRACE}-0202020202020202-1"))
@@ -69,9 +69,12 @@ fn a_sentry_trace_wins_over_traceparent_and_a_refused_one_does_not() {
     };
     assert_eq!(
         both(format!("{INCOMING}-0")).origin,
-        TraceOrigin::SentryTrace
+        TraceOrigin::Continued(Format::SentryTrace)
     );
-    assert_eq!(both("nonsense".to_owned()).origin, TraceOrigin::Traceparent);
+    assert_eq!(
+        both("nonsense".to_owned()).origin,
+        TraceOrigin::Continued(Format::Traceparent)
+    );
     let off = gateway(r#""continue_traceparent": false,"#)
         .with(TRACEPARENT, other)
         .decide();
