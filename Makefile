@@ -127,6 +127,9 @@ test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, t
 	@$(call having,browser,test-browser) $(CARGO) test --locked $(TESTED) --test browser \
 		--features e2e/browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,e2e/ruby)
 
+test-receivers: wasm envoy receivers ## receivers that others wrote take what the module sends: Bugsink (needs Python 3.11)
+	$(CARGO) test --locked $(TESTED) --features e2e/receivers --test receivers
+
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
 	@[ "$$CI" != true ] || sh tests/scene/install.sh browser ruby
@@ -140,7 +143,7 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/native,e2e/prometheus,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/native,e2e/prometheus,e2e/receivers,e2e/ruby -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 	$(CARGO) clippy --locked -p sentry-filter-native -p native-host --all-targets -- --deny warnings
 
@@ -256,6 +259,9 @@ full-scene: ## install Chromium and Ruby for the scene (on Debian, as root; else
 oracles: ## install the readers that tests ask, and the services that they talk to, below .tools
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh oracles peers
 
+receivers: ## install receivers that others wrote, below .tools
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh receivers
+
 services: ## install the services whose CORS libraries answer, below .tools
 	@sh tests/scene/install.sh services
 
@@ -267,4 +273,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm python run test test-crates test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native
+.PHONY: help build wasm python run test test-crates test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-receivers test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles receivers services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native

@@ -5,6 +5,7 @@
 #   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
 #   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 for JavaScript (needs Python and Node)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
+#   install.sh receivers  Bugsink, a server that takes Sentry's envelopes  (needs Python 3.11)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh native  Zig and cargo-zigbuild, for the dynamic module  (needs Python)
@@ -46,6 +47,10 @@ main() {
                 npm_packages "$here/../oracles" "$tools/oracles-js" "version 11 of Sentry's SDK for JavaScript"
                 ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
+            receivers)
+                need_python 3.11
+                python_environment "$tools/receivers/bugsink" "$here/../receivers/requirements.txt" "Bugsink"
+                ;;
             services)
                 python_environment "$tools/services/python" "$here/../services/requirements.txt" "CORS libraries for Python"
                 npm_packages "$here/../services" "$tools/services" "CORS libraries"
@@ -68,7 +73,7 @@ main() {
             deny) install_deny ;;
             actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }
@@ -154,12 +159,13 @@ python_environment() {
     cp "$2" "$1/.installed"
 }
 
+# need_python [VERSION]: the oldest Python that the pinned packages support.
 need_python() {
+    oldest=${1:-3.10}
     command -v "$python" >/dev/null 2>&1 ||
-        fail "Python is missing: install Python 3.10 or newer with pip and venv, or name one in PYTHON"
-    # The oldest Python that the pinned packages support.
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-        fail "$("$python" --version) is too old: install Python 3.10 or newer, or name one in PYTHON"
+        fail "Python is missing: install Python $oldest or newer with pip and venv, or name one in PYTHON"
+    "$python" -c "import sys; sys.exit(sys.version_info < (3, ${oldest#3.}))" ||
+        fail "$("$python" --version) is too old: install Python $oldest or newer, or name one in PYTHON"
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "Python's venv or pip is missing: on Debian and Ubuntu, apt-get install python3-venv"
 }

@@ -14,6 +14,7 @@
 
 pub mod attacker;
 pub mod browser;
+pub mod bugsink;
 pub mod client;
 pub mod door;
 pub mod ended;
@@ -36,6 +37,7 @@ pub use vectors::{Baggage, SentryTrace};
 
 pub use crate::{
     browser::{Site, Visit},
+    bugsink::Bugsink,
     client::{Request, Response},
     door::{door, Door},
     envoy::{cluster_at, Account, Bootstrap, Envoy, Launch, Route},
