@@ -85,12 +85,13 @@ class Envoy:
 def gateway(contestant: Contestant, behind: Envoy, routes: int = 1) -> dict:
     """The last of the routes is the one that everything takes."""
     missed = [{"name": f"/shops/{each}", "match": {"prefix": f"/shops/{each}/"}, "route": {"cluster": "upstream"}} for each in range(1, routes)]
+    metadata = {"metadata": {"filter_metadata": {"sentry": contestant.metadata}}} if contestant.metadata else {}
     manager = {
         "tracing": contestant.tracing,
         "route_config": {
             "virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": [
-                    *missed, {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+                    *missed, {"name": "/api/{id}", "match": {"prefix": "/"}, "route": {"cluster": "upstream"}} | metadata
                 ]}
             ]
         },
@@ -111,6 +112,9 @@ def behind() -> dict:
         for name in SHOWN
     ]
     item = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": '{"id": 7, "name": "item"}'}}}
+    cors = {**item, "match": {"prefix": "/cors"}, "response_headers_to_add": [
+        {"header": {"key": "access-control-allow-origin", "value": "%REQ(origin)%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    ]}
     nothing = {"match": {"prefix": "/nothing"}, "direct_response": {"status": 200}}
     big = {"match": {"prefix": "/big"}, "direct_response": {"status": 200, "body": {"inline_string": "x" * BIG_BYTES}}}
     mirror = {**item, "match": {"path": "/shown"}, "response_headers_to_add": shown}
@@ -131,7 +135,7 @@ def behind() -> dict:
         manager = {"codec_type": codec, "route_config": {"virtual_hosts": hosts, "max_direct_response_body_size_bytes": 2 << 20}}
         return listener(name, manager, [])
 
-    return bootstrap([of("service", [mirror, nothing, big, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
+    return bootstrap([of("service", [mirror, cors, nothing, big, item], "HTTP1"), of("receiver", [grpc, otlp, zipkin, rest], "HTTP2")], [])
 
 
 def bootstrap(listeners: list, clusters: list) -> dict:
