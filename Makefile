@@ -202,7 +202,7 @@ matrix: wasm ## the module in every Envoy from 1.36 on: headers, formats, the wa
 matrix-native: native ## the dynamic module in the older Envoy that takes it: headers and formats
 	@SENTRY_FILTER_DOOR=native PYTHON="$(PYTHON)" CARGO="$(CARGO)" ENVOY_VERSIONS=1.39.3 sh tests/e2e/matrix.sh $(MATRIX_TESTS)
 
-schema: ## write envoy/config.schema.json and the table of options in docs/configuration.md anew, from filter/cli/src/schema.rs
+schema: ## write envoy/config.schema.json and the table of options in docs/configuration.md anew, from the table of options (filter/core/src/config/options.rs)
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema > $(TARGET_DIR)/config.schema.json
 	$(CARGO) run --quiet --locked -p sentry-filter-cli -- schema --markdown > $(TARGET_DIR)/options.md
 	sed -e '/^<!-- make schema: begin -->$$/,/^<!-- end -->$$/{//!d;}' -e '/^<!-- make schema: begin -->$$/r $(TARGET_DIR)/options.md' docs/configuration.md > $(TARGET_DIR)/configuration.md

@@ -10,7 +10,7 @@ use crate::document::ReadError;
 use crate::finding::{location, Finding, Level};
 use crate::found::Found;
 use crate::lint::lint;
-use crate::schema::Document;
+use crate::schema;
 use crate::suggest;
 
 /// What is wrong with a key, or with what stands around the filter.
@@ -239,7 +239,7 @@ fn has_port(pattern: &str) -> bool {
 
 /// The defaults, with what was written over them, with what the filter made of that.
 fn effective(found: &Found, config: &FilterConfig, rate: Option<&str>) -> Value {
-    let mut effective = json!(Document::default());
+    let mut effective = schema::defaults();
     for (key, value) in found
         .document
         .iter()

@@ -1,10 +1,9 @@
-//! The configuration as a table in Markdown, for docs/configuration.md: the words and bounds of the
-//! schema, in the order of the types.
+//! The configuration as a table in Markdown, for docs/configuration.md: the options in their order.
 
-use serde_json::Value;
-use serde_norway::Value as Ordered;
+use sentry_filter_core::config::option::{self, Values};
+use sentry_filter_core::config::options;
 
-use crate::schema::{self, Document};
+use crate::schema;
 
 /// What a description ends with, where an option has no default: what counts instead.
 const UNSET: &str = " Unset: ";
@@ -22,13 +21,10 @@ pub struct Row {
     pub meaning: String,
 }
 
-/// Every option, in the order of the types.
+/// Every option, in order.
 pub fn rows() -> Vec<Row> {
-    let schema = schema::with_links();
     let mut rows = Vec::new();
-    // JSON in memory is in the order of the alphabet; YAML keeps the order of the fields.
-    let defaults = serde_norway::to_value(Document::default()).unwrap_or_default();
-    visit(&defaults, &schema, &schema, "", &mut rows);
+    visit(options::ALL, "", &mut rows);
     rows
 }
 
@@ -47,74 +43,57 @@ pub fn table() -> String {
     std::iter::once(head.to_owned()).chain(rows).collect()
 }
 
-fn visit(options: &Ordered, part: &Value, schema: &Value, prefix: &str, rows: &mut Vec<Row>) {
-    for (key, default) in options.as_mapping().into_iter().flatten() {
-        let key = key.as_str().unwrap_or_default();
-        let option = &part["properties"][key];
-        let path = format!("{prefix}{key}");
-        match option["anyOf"][0]["$ref"].as_str() {
-            Some(reference) if default.is_mapping() => {
-                let section = schema.pointer(reference.trim_start_matches('#'));
-                let section = section.unwrap_or(&Value::Null);
-                visit(default, section, schema, &format!("{path}."), rows);
-            }
-            _ => rows.push(row(path, option)),
+fn visit(options: &'static [option::Row], prefix: &str, rows: &mut Vec<Row>) {
+    for option in options {
+        let key = format!("{prefix}{}", option.key);
+        match option.values {
+            Values::Group(options) => visit(options, &format!("{key}."), rows),
+            _ => rows.push(row(key, option)),
         }
     }
 }
 
-fn row(key: String, option: &Value) -> Row {
-    let words = option["description"].as_str().unwrap_or_default();
-    let (meaning, unset) = words.split_once(UNSET).unwrap_or((words, ""));
-    let default = match &option["default"] {
-        Value::Null => unset.trim_end_matches('.').to_owned(),
-        Value::String(text) => format!("`{text}`"),
-        other => format!("`{other}`"),
-    };
+fn row(key: String, row: &option::Row) -> Row {
+    let about = schema::about(row);
+    let (meaning, unset) = about.split_once(UNSET).unwrap_or((&about, ""));
+    let default = (row.default)();
     Row {
         key,
-        values: values(option),
-        default,
+        values: values(row.values),
+        default: match default.as_ref().map(|value| (value, value.as_str())) {
+            None => unset.trim_end_matches('.').to_owned(),
+            Some((_, Some(text))) => format!("`{text}`"),
+            Some((value, None)) => format!("`{value}`"),
+        },
         meaning: meaning.to_owned(),
     }
 }
 
 /// What a value may be, in words.
-fn values(option: &Value) -> String {
-    let kinds = [&option["type"], &option["type"][0]];
-    let kind = kinds.iter().find_map(|kind| kind.as_str());
-    let words = option["enum"]
-        .as_array()
-        .or(option["items"]["enum"].as_array());
-    let words = words.map(|words| {
-        let words = words.iter().filter_map(Value::as_str);
-        let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
-        words.join(", ")
-    });
-    let bounds = [
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "maxItems",
-        "maxLength",
-    ];
-    let [least, most, above, items, length] = bounds.map(|bound| option[bound].as_u64());
-    match (kind, words) {
-        (Some("array"), Some(words)) => format!("list of {words}"),
-        (_, Some(words)) => words,
-        (Some("array"), None) => with_bound("list", items.map(|most| format!("at most {most}"))),
-        (Some("boolean"), None) => "`true`, `false`".to_owned(),
-        (Some("string"), None) => {
-            with_bound("text", length.map(|most| format!("at most {most} bytes")))
+fn values(values: Values) -> String {
+    let at_most = |most: Option<usize>, kind: &str, unit: &str| match most {
+        Some(most) => format!("{kind}, at most {most}{unit}"),
+        None => kind.to_owned(),
+    };
+    match values {
+        Values::Flag => "`true`, `false`".to_owned(),
+        Values::Integer(least, most) => format!("{least} to {most}"),
+        Values::Share => "0 to 1".to_owned(),
+        Values::AboveZero => "above 0".to_owned(),
+        Values::Words(words) => {
+            let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+            words.join(", ")
         }
-        (_, None) => match (least, most, above) {
-            (Some(least), Some(most), _) => format!("{least} to {most}"),
-            (_, _, Some(above)) => format!("above {above}"),
-            _ => "number".to_owned(),
-        },
+        Values::Text(text, _) => at_most(text.max_bytes, "text", " bytes"),
+        Values::List(Values::Words(words), _) => {
+            format!("list of {}", self::values(Values::Words(words)))
+        }
+        Values::List(_, most) => at_most(most, "list", ""),
+        Values::Pair(_) => "list of two".to_owned(),
+        Values::OneOf(kinds) => {
+            let kinds: Vec<_> = kinds.iter().map(|kind| self::values(*kind)).collect();
+            kinds.join(", or ")
+        }
+        Values::Group(_) | Values::Object(..) | Values::Map(_) => "object".to_owned(),
     }
-}
-
-fn with_bound(kind: &str, bound: Option<String>) -> String {
-    bound.map_or_else(|| kind.to_owned(), |bound| format!("{kind}, {bound}"))
 }

@@ -2,6 +2,8 @@
 //! wrong, or every problem at once (filter.md §2).
 
 mod labels;
+pub mod option;
+pub mod options;
 mod protobuf_struct;
 mod reader;
 mod rules;
@@ -24,23 +26,8 @@ use crate::rules::{IncomingSampled, IncomingTrace};
 use crate::sampling::SampleRate;
 use crate::trace::propagation::{Format, Formats};
 use crate::trace::TraceOptions;
+use option::{List, Setting, Share, Text};
 use reader::{Problems, Section};
-
-/// How long a callout may take unless configured, in milliseconds.
-const TIMEOUT_MS: u64 = 5_000;
-/// How often the queue is flushed unless configured, in milliseconds.
-const FLUSH_INTERVAL_MS: u64 = 1_000;
-/// How many bytes may wait unless configured.
-const MAX_QUEUE_BYTES: u64 = 4 * 1024 * 1024;
-/// How many bytes all live requests may keep unless configured.
-const MAX_LIVE_BYTES: u64 = 64 * 1024 * 1024;
-/// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all
-/// plugins and all their requests: with this bound and 64 MiB of live requests each, five plugins
-/// can share one. The body of a POST is a second copy of what is under way, but it is Envoy's: the
-/// VM has one at a time.
-const LARGEST_QUEUE_BYTES: u64 = 128 * 1024 * 1024;
-/// How many callouts may be under way at once unless configured.
-const MAX_IN_FLIGHT: u64 = 16;
 
 /// A configuration that was read, checked and completed: the options of each part, beside which
 /// they are defined.
@@ -208,37 +195,44 @@ impl FilterConfig {
             node_id,
             quotes_numbers: _,
         } = env;
-        let dsn = root.dsn("dsn", dsn.as_deref());
+        let dsn = root.dsn(&options::DSN, dsn.as_deref());
         let environment = root.environment(environment.as_deref());
         let release = root.release(release.as_deref());
         let server_name = root.server_name(node_id.as_deref());
-        let org_id = root.org_id("org_id");
-        let traces_sample_rate = root.rate("traces_sample_rate", traces_sample_rate.as_deref());
-        let strict_trace_continuation = root.flag("strict_trace_continuation").unwrap_or(false);
-        let (incoming_trace, incoming_sampled) = root.incoming("incoming");
-        let max_traces_per_second = root.traces_per_second("max_traces_per_second");
-        let continues_w3c = root.flag("continue_traceparent").unwrap_or(true);
+        let org_id = root.org_id(&options::ORG_ID);
+        let traces_sample_rate =
+            root.rate(&options::TRACES_SAMPLE_RATE, traces_sample_rate.as_deref());
+        let strict_trace_continuation = root.flag(&options::STRICT_TRACE_CONTINUATION);
+        let mut incoming = root.section(&options::INCOMING);
+        let incoming_trace = incoming.keyword(&options::incoming::TRACE);
+        let incoming_sampled = incoming.keyword(&options::incoming::SAMPLED);
+        incoming.finish();
+        let max_traces_per_second = root.traces_per_second(&options::MAX_TRACES_PER_SECOND);
+        let continues_w3c = root.flag(&options::CONTINUE_TRACEPARENT);
         let continued = Formats::SENTRY.and(Format::Traceparent, continues_w3c);
-        let propagates_w3c = root.flag("propagate_traceparent").unwrap_or(false);
+        let propagates_w3c = root.flag(&options::PROPAGATE_TRACEPARENT);
         let propagated = Formats::SENTRY.and(Format::Traceparent, propagates_w3c);
-        let trace_propagation_targets = root.targets("trace_propagation_targets");
-        let rules = root.rules("rules");
-        let (allow_headers, expose_headers) = root.cors("cors");
-        let response_headers = root.response_headers("response_headers");
-        let server_timing = root.flag("server_timing").unwrap_or(false);
-        let request_start_header = root.flag("request_start_header").unwrap_or(false);
-        let clear_route_cache = root.flag("clear_route_cache").unwrap_or(false);
-        let upstream_spans = root.flag("upstream_spans").unwrap_or(true);
-        let trace_ignore_status_codes = root.status_codes("trace_ignore_status_codes");
+        let trace_propagation_targets = root.targets(&options::TRACE_PROPAGATION_TARGETS);
+        let rules = root.rules(&options::RULES);
+        let mut cors = root.section(&options::CORS);
+        let allow_headers = cors.flag(&options::cors::ALLOW_HEADERS);
+        let expose_headers = cors.flag(&options::cors::EXPOSE_HEADERS);
+        cors.finish();
+        let response_headers = root.response_headers(&options::RESPONSE_HEADERS);
+        let server_timing = root.flag(&options::SERVER_TIMING);
+        let request_start_header = root.flag(&options::REQUEST_START_HEADER);
+        let clear_route_cache = root.flag(&options::CLEAR_ROUTE_CACHE);
+        let upstream_spans = root.flag(&options::UPSTREAM_SPANS);
+        let trace_ignore_status_codes = root.status_codes(&options::TRACE_IGNORE_STATUS_CODES);
         let data = DataOptions {
-            send_default_pii: root.flag("send_default_pii").unwrap_or(false),
-            capture_request_headers: root.header_names("capture_request_headers"),
-            capture_response_headers: root.header_names("capture_response_headers"),
+            send_default_pii: root.flag(&options::SEND_DEFAULT_PII),
+            capture_request_headers: root.header_names(&options::CAPTURE_REQUEST_HEADERS),
+            capture_response_headers: root.header_names(&options::CAPTURE_RESPONSE_HEADERS),
         };
-        let client_reports = root.flag("client_reports").unwrap_or(true);
-        let debug = root.flag("debug").unwrap_or(false);
-        let max_live_bytes = root.integer("max_live_bytes", 1_024, 1 << 28, MAX_LIVE_BYTES);
-        let transport = transport_options(root.section("transport"), client_reports);
+        let client_reports = root.flag(&options::CLIENT_REPORTS);
+        let debug = root.flag(&options::DEBUG);
+        let max_live_bytes = root.integer(&options::MAX_LIVE_BYTES);
+        let transport = transport_options(root.section(&options::TRANSPORT), client_reports);
         root.finish();
 
         let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
@@ -292,40 +286,34 @@ impl FilterConfig {
 }
 
 fn transport_options(mut section: Section<'_>, client_reports: bool) -> TransportOptions {
-    {
-        let cluster = section
-            .name("cluster")
-            .unwrap_or_else(|| "sentry".to_owned());
-        let format = section.format("format");
-        let path = section.request_path("path");
-        let timeout_ms = section.integer("timeout_ms", 1, 600_000, TIMEOUT_MS);
-        let flush_interval_ms = section.integer("flush_interval_ms", 10, 60_000, FLUSH_INTERVAL_MS);
-        let max_queue_bytes = section.integer(
-            "max_queue_bytes",
-            1_024,
-            LARGEST_QUEUE_BYTES,
-            MAX_QUEUE_BYTES,
-        );
-        let max_in_flight = section.integer("max_in_flight", 1, 1_024, MAX_IN_FLIGHT);
-        section.finish();
-        TransportOptions {
-            cluster,
-            format,
-            path,
-            timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
-            flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
-            max_queue_bytes: usize::try_from(max_queue_bytes).unwrap_or(usize::MAX),
-            max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
-            client_reports,
-        }
+    use options::transport::*;
+
+    let cluster = section.cluster(&CLUSTER);
+    let format = section.keyword(&FORMAT).unwrap_or_default();
+    let path = section.request_path(&PATH);
+    let timeout_ms = section.integer(&TIMEOUT_MS);
+    let flush_interval_ms = section.integer(&FLUSH_INTERVAL_MS);
+    let max_queue_bytes = section.integer(&MAX_QUEUE_BYTES);
+    let max_in_flight = section.integer(&MAX_IN_FLIGHT);
+    section.finish();
+    TransportOptions {
+        cluster,
+        format,
+        path,
+        timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+        flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
+        max_queue_bytes: usize::try_from(max_queue_bytes).unwrap_or(usize::MAX),
+        max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+        client_reports,
     }
 }
 
 /// Readers of the texts that mean something; they stand here because they know the types of this
 /// crate.
 impl Section<'_> {
-    fn dsn(&mut self, key: &'static str, variable: Option<&str>) -> Option<Dsn> {
-        let (path, text) = match self.secret_text(key) {
+    fn dsn(&mut self, option: &Setting<Text>, variable: Option<&str>) -> Option<Dsn> {
+        let key = option.key;
+        let (path, text) = match self.secret_text(option) {
             Some(text) => (self.path(key), text),
             None if self.has_read(key) => return None,
             None => (
@@ -346,55 +334,48 @@ impl Section<'_> {
             .ok()
     }
 
-    fn rate(&mut self, key: &'static str, variable: Option<&str>) -> Option<SampleRate> {
-        const EXPECTED: &str = "expected a number from 0 to 1";
-        if let Some(rate) = self.number(key, EXPECTED, SampleRate::new) {
+    fn rate(&mut self, option: &Setting<Share>, variable: Option<&str>) -> Option<SampleRate> {
+        if let Some(rate) = self.share(option) {
             return Some(rate);
         }
         let text = variable
             .map(str::trim)
-            .filter(|text| !text.is_empty() && !self.has_read(key))?;
+            .filter(|text| !text.is_empty() && !self.has_read(option.key))?;
         let rate = SampleRate::parse(text);
         if rate.is_none() {
             let path = "environment variable SENTRY_TRACES_SAMPLE_RATE".to_owned();
-            self.problem(path, format!("{EXPECTED}, found {text:?}"));
+            self.problem(path, format!("{}, found {text:?}", Share::EXPECTED));
         }
         rate
     }
 
-    fn org_id(&mut self, key: &'static str) -> Option<String> {
-        let text = self.text(key).filter(|text| !text.trim().is_empty())?;
+    fn org_id(&mut self, option: &Setting<Text>) -> Option<String> {
+        let text = self.text(option).filter(|text| !text.trim().is_empty())?;
         let org_id = normalize_org_id(text.trim()).map(str::to_owned);
         if org_id.is_none() {
             self.problem(
-                self.path(key),
+                self.path(option.key),
                 format!("expected the digits of an organisation id as a text, found {text:?}"),
             );
         }
         org_id
     }
 
-    fn name(&mut self, key: &'static str) -> Option<String> {
-        let text = self.text(key)?;
+    fn cluster(&mut self, option: &Setting<Text>) -> String {
+        let Some(text) = self.text(option) else {
+            return option.kind.default.unwrap_or_default().to_owned();
+        };
         if text.is_empty() {
             self.problem(
-                self.path(key),
+                self.path(option.key),
                 "expected the name of an Envoy cluster, found an empty text".to_owned(),
             );
         }
-        Some(text)
+        text
     }
 
-    fn cors(&mut self, key: &'static str) -> (bool, bool) {
-        let mut section = self.section(key);
-        let allow_headers = section.flag("allow_headers").unwrap_or(true);
-        let expose_headers = section.flag("expose_headers").unwrap_or(true);
-        section.finish();
-        (allow_headers, expose_headers)
-    }
-
-    fn response_headers(&mut self, key: &'static str) -> ResponseHeaders {
-        let Some(names) = self.list(key) else {
+    fn response_headers(&mut self, option: &Setting<List>) -> ResponseHeaders {
+        let Some(names) = self.list(option) else {
             return ResponseHeaders::default();
         };
         let mut headers = ResponseHeaders::NONE;
@@ -407,11 +388,11 @@ impl Section<'_> {
         headers
     }
 
-    fn request_path(&mut self, key: &'static str) -> Option<String> {
-        let text = self.text(key)?;
+    fn request_path(&mut self, option: &Setting<Text>) -> Option<String> {
+        let text = self.text(option)?;
         if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.problem(
-                self.path(key),
+                self.path(option.key),
                 format!(
                     "expected a path that begins with / and has no white space, found {text:?}"
                 ),

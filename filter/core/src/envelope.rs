@@ -103,8 +103,15 @@ impl Format {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::Transaction, Self::SpanV2, Self::Otlp];
 
+    /// Their names in the configuration.
+    pub const WORDS: [&'static str; 3] = [
+        Self::Transaction.as_str(),
+        Self::SpanV2.as_str(),
+        Self::Otlp.as_str(),
+    ];
+
     /// Its name in the configuration.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Transaction => "transaction",
             Self::SpanV2 => "span_v2",

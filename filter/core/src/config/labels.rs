@@ -1,17 +1,13 @@
 //! The names that every span carries: release, environment, server name. What Sentry would discard
 //! is refused, with the rule that it breaks (docs.sentry.io, naming releases and environments).
 
+use super::option::{Setting, Text};
+use super::options;
 use super::reader::Section;
 use crate::text::shortened;
 
-/// How long they may be, in bytes: Relay discards or cuts what is longer.
-const MAX_ENVIRONMENT: usize = 64;
-const MAX_RELEASE: usize = 200;
-const MAX_SERVER_NAME: usize = 256;
-
 /// What Sentry asks of a name.
 struct Label {
-    max: usize,
     /// The rule that is broken by words that are reserved, by characters that are forbidden, and by
     /// being blank. A name without one may be blank, which means that there is none.
     rule: &'static str,
@@ -24,21 +20,18 @@ struct Label {
 }
 
 const RELEASE: Label = Label {
-    max: MAX_RELEASE,
     rule: "expected a release that Sentry takes: without slash, backslash, newline, tab or other control character, not blank, and not \".\", \"..\" or \"latest\"",
     reserved: [".", "..", "latest"],
     forbidden: b"/\\",
     variable: "environment variable SENTRY_RELEASE",
 };
 const ENVIRONMENT: Label = Label {
-    max: MAX_ENVIRONMENT,
     rule: "expected an environment that Sentry takes: without slash, backslash, space, newline or control character, not blank, and not \".\", \"..\" or \"None\"",
     reserved: [".", "..", "none"],
     forbidden: b"/\\ ",
     variable: "environment variable SENTRY_ENVIRONMENT",
 };
 const SERVER_NAME: Label = Label {
-    max: MAX_SERVER_NAME,
     rule: "expected a name without newline, tab or other control character",
     reserved: ["\n"; 3],
     forbidden: b"",
@@ -47,32 +40,35 @@ const SERVER_NAME: Label = Label {
 
 impl Section<'_> {
     pub(super) fn release(&mut self, variable: Option<&str>) -> Option<String> {
-        self.label("release", &RELEASE, variable)
+        self.label(&options::RELEASE, &RELEASE, variable)
     }
 
     pub(super) fn environment(&mut self, variable: Option<&str>) -> Option<String> {
-        self.label("environment", &ENVIRONMENT, variable)
+        self.label(&options::ENVIRONMENT, &ENVIRONMENT, variable)
     }
 
     /// Without one it is the id of Envoy's node, which is not the operator's to refuse here: what
     /// does not fit is cut, and one that Sentry would discard is none.
     pub(super) fn server_name(&mut self, node_id: Option<&str>) -> Option<String> {
-        let name = self.label("server_name", &SERVER_NAME, None);
-        if self.has_read("server_name") {
+        let option = &options::SERVER_NAME;
+        let name = self.label(option, &SERVER_NAME, None);
+        if self.has_read(option.key) {
             return name;
         }
         let id = node_id.map(str::trim).filter(|id| SERVER_NAME.keeps(id))?;
-        Some(shortened(id, MAX_SERVER_NAME).into_owned())
+        let max_bytes = option.kind.max_bytes.unwrap_or(usize::MAX);
+        Some(shortened(id, max_bytes).into_owned())
     }
 
     /// A name without white space around it. An empty variable is none, as for Sentry's SDKs.
     fn label(
         &mut self,
-        key: &'static str,
+        option: &Setting<Text>,
         label: &Label,
         variable: Option<&str>,
     ) -> Option<String> {
-        let (path, text) = match self.text(key) {
+        let key = option.key;
+        let (path, text) = match self.text(option) {
             Some(text) => (self.path(key), text),
             None if self.has_read(key) => return None,
             None => {
@@ -84,8 +80,9 @@ impl Section<'_> {
         if text.is_empty() && label.forbidden.is_empty() {
             return None;
         }
-        if text.len() > label.max {
-            let message = format!("expected at most {} bytes, found {}", label.max, text.len());
+        let max_bytes = option.kind.max_bytes.unwrap_or(usize::MAX);
+        if text.len() > max_bytes {
+            let message = format!("expected at most {max_bytes} bytes, found {}", text.len());
             self.problem(path, message);
         } else if !label.keeps(text) {
             self.wrong(path, label.rule, &text.into());

@@ -3,8 +3,10 @@
 
 use serde_json::{Map, Value};
 
+use super::option::{Flag, Group, Integer, List, OptionalFlag, Setting, Share, Text, Words};
 use super::{protobuf_struct, Problem};
 use crate::decimal::number;
+use crate::sampling::SampleRate;
 
 /// How much of a text is repeated in a message, in characters.
 const SHOWN: usize = 60;
@@ -113,7 +115,8 @@ impl<'p> Section<'p> {
     }
 
     /// A section inside this one; an empty one if it is absent or no object.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'_> {
+    pub(super) fn section(&mut self, option: &Setting<Group>) -> Section<'_> {
+        let key = option.key;
         let values = match self.take(key) {
             Some(Value::Object(values)) => values,
             Some(other) => {
@@ -126,24 +129,24 @@ impl<'p> Section<'p> {
         Section::new(prefix, values, self.is_struct, self.problems)
     }
 
-    /// The values of a list, each with its path; none if it is absent or no list.
-    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<(String, Value)>> {
-        match self.take(key)? {
-            Value::Array(values) => {
-                let path = |index| format!("{}[{index}]", self.path(key));
-                Some(
-                    values
-                        .into_iter()
-                        .enumerate()
-                        .map(|(index, value)| (path(index), value))
-                        .collect(),
-                )
-            }
+    /// The values of a list, each with its path; none if it is absent or no list. Too many are
+    /// noted.
+    pub(super) fn list(&mut self, option: &Setting<List>) -> Option<Vec<(String, Value)>> {
+        let key = option.key;
+        let values = match self.take(key)? {
+            Value::Array(values) => values,
             other => {
                 self.wrong(self.path(key), "expected a list", &other);
-                None
+                return None;
             }
+        };
+        if let Some(most) = option.kind.most.filter(|most| values.len() > *most) {
+            let message = format!("expected at most {most}, found {}", values.len());
+            self.problem(self.path(key), message);
         }
+        let path = |index| format!("{}[{index}]", self.path(key));
+        let values = values.into_iter().enumerate();
+        Some(values.map(|(index, value)| (path(index), value)).collect())
     }
 
     /// A section from a list.
@@ -158,22 +161,32 @@ impl<'p> Section<'p> {
     }
 
     /// One of a few words.
-    pub(super) fn keyword<T: Copy, const N: usize>(
-        &mut self,
-        key: &'static str,
-        words: [(&str, T); N],
-    ) -> Option<T> {
-        let value = self.take(key)?;
-        let known = words.iter().find(|(word, _)| value.as_str() == Some(word));
-        if known.is_none() {
-            let words = words.map(|(word, _)| format!("\"{word}\"")).join(" or ");
-            self.wrong(self.path(key), &format!("expected {words}"), &value);
+    pub(super) fn keyword<T: Copy>(&mut self, option: &Setting<Words<T>>) -> Option<T> {
+        let Words {
+            words,
+            meanings,
+            has_default,
+        } = option.kind;
+        let Some(value) = self.take(option.key) else {
+            return meanings.first().copied().filter(|_| has_default);
+        };
+        let mut known = words.iter().zip(meanings);
+        let found = known.find(|(word, _)| value.as_str() == Some(word));
+        if found.is_none() {
+            let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+            let expected = format!("expected {}", words.join(" or "));
+            self.wrong(self.path(option.key), &expected, &value);
         }
-        known.map(|(_, meaning)| *meaning)
+        found.map(|(_, meaning)| *meaning)
     }
 
     /// A text.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(super) fn text(&mut self, option: &Setting<Text>) -> Option<String> {
+        self.text_of(option.key)
+    }
+
+    /// A text, under a key that is no option's.
+    pub(super) fn text_of(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -184,7 +197,8 @@ impl<'p> Section<'p> {
     }
 
     /// A text that no message may repeat.
-    pub(super) fn secret_text(&mut self, key: &'static str) -> Option<String> {
+    pub(super) fn secret_text(&mut self, option: &Setting<Text>) -> Option<String> {
+        let key = option.key;
         match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
@@ -196,7 +210,16 @@ impl<'p> Section<'p> {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+    pub(super) fn flag(&mut self, option: &Setting<Flag>) -> bool {
+        self.bool(option.key).unwrap_or(option.kind.0)
+    }
+
+    /// The same, where something else may say it.
+    pub(super) fn optional_flag(&mut self, option: &Setting<OptionalFlag>) -> Option<bool> {
+        self.bool(option.key)
+    }
+
+    fn bool(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)? {
             Value::Bool(flag) => Some(flag),
             other => {
@@ -204,6 +227,11 @@ impl<'p> Section<'p> {
                 None
             }
         }
+    }
+
+    /// A rate.
+    pub(super) fn share(&mut self, option: &Setting<Share>) -> Option<SampleRate> {
+        self.number(option.key, Share::EXPECTED, SampleRate::new)
     }
 
     /// A number that something can be made of.
@@ -223,24 +251,20 @@ impl<'p> Section<'p> {
 
     /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so
     /// `5000.0` is one.
-    pub(super) fn integer(
-        &mut self,
-        key: &'static str,
-        least: u64,
-        most: u64,
-        default: u64,
-    ) -> u64 {
-        let Some(value) = self.take(key) else {
+    pub(super) fn integer(&mut self, option: &Setting<Integer>) -> u64 {
+        let Integer {
+            least,
+            most,
+            default,
+        } = option.kind;
+        let Some(value) = self.take(option.key) else {
             return default;
         };
         match self.whole(&value) {
             Some(whole) if (least..=most).contains(&whole) => whole,
             _ => {
-                self.wrong(
-                    self.path(key),
-                    &format!("expected a whole number from {least} to {most}"),
-                    &value,
-                );
+                let expected = format!("expected a whole number from {least} to {most}");
+                self.wrong(self.path(option.key), &expected, &value);
                 default
             }
         }

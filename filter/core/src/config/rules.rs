@@ -2,52 +2,31 @@
 
 use serde_json::Value;
 
+use super::option::{AboveZero, Group, List, Setting, Text};
+use super::options::{matching, rule, rule_incoming};
 use super::reader::Section;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Target, Targets};
 use crate::route_metadata::RouteMetadata;
-use crate::rules::{IncomingSampled, IncomingTrace, Match, Rule, RuleSet};
-use crate::sampling::SampleRate;
+use crate::rules::{Match, Rule, RuleSet};
 
 impl Section<'_> {
-    /// The `incoming` section, at the top and in a rule.
-    pub(super) fn incoming(
-        &mut self,
-        key: &'static str,
-    ) -> (Option<IncomingTrace>, Option<IncomingSampled>) {
-        let mut section = self.section(key);
-        let trace = section.keyword(
-            "trace",
-            [
-                ("continue", IncomingTrace::Continue),
-                ("restart", IncomingTrace::Restart),
-            ],
-        );
-        let sampled = section.keyword(
-            "sampled",
-            [
-                ("inherit", IncomingSampled::Inherit),
-                ("ignore", IncomingSampled::Ignore),
-            ],
-        );
-        section.finish();
-        (trace, sampled)
-    }
-
     /// A number of traces a second: above 0.
-    pub(super) fn traces_per_second(&mut self, key: &'static str) -> Option<f64> {
+    pub(super) fn traces_per_second(&mut self, option: &Setting<AboveZero>) -> Option<f64> {
         let is_some = |number: f64| number > 0.0 && number.is_finite();
-        self.number(key, "expected a number above 0", |number| {
+        self.number(option.key, "expected a number above 0", |number| {
             is_some(number).then_some(number)
         })
     }
 
     /// Texts that a URL contains, and patterns that it matches.
-    pub(super) fn targets(&mut self, key: &'static str) -> Option<Targets> {
-        let list = self.list(key)?.into_iter();
+    pub(super) fn targets(&mut self, option: &Setting<List>) -> Option<Targets> {
+        let list = self.list(option)?.into_iter();
         let list = list.filter_map(|(path, value)| self.target(path, value));
         let targets = Targets::new(list.collect());
-        targets.map_err(|error| self.too_large(key, &error)).ok()
+        targets
+            .map_err(|error| self.too_large(option.key, &error))
+            .ok()
     }
 
     fn too_large(&mut self, key: &'static str, error: &str) {
@@ -59,7 +38,8 @@ impl Section<'_> {
             Value::String(text) => Some(Target::Text(text)),
             Value::Object(values) => {
                 let mut section = self.element(&path, values);
-                let pattern = section.pattern("regex");
+                let text = section.text_of("regex");
+                let pattern = text.and_then(|text| section.compile(section.path("regex"), &text));
                 if pattern.is_none() && !section.has_read("regex") {
                     section.problem(
                         format!("{path}.regex"),
@@ -77,12 +57,12 @@ impl Section<'_> {
     }
 
     /// The rules.
-    pub(super) fn rules(&mut self, key: &'static str) -> RuleSet {
-        let list = self.list(key).unwrap_or_default().into_iter();
+    pub(super) fn rules(&mut self, option: &Setting<List>) -> RuleSet {
+        let list = self.list(option).unwrap_or_default().into_iter();
         let list = list.filter_map(|(path, value)| self.rule(path, value));
         let rules = RuleSet::new(list.collect());
         rules
-            .map_err(|error| self.too_large(key, &error))
+            .map_err(|error| self.too_large(option.key, &error))
             .unwrap_or_default()
     }
 
@@ -92,17 +72,16 @@ impl Section<'_> {
             return None;
         };
         let mut section = self.element(&path, values);
-        let matching = section.matching("match");
-        let traces_sample_rate = section.number(
-            "traces_sample_rate",
-            "expected a number from 0 to 1",
-            SampleRate::new,
-        );
-        let transaction = section.template("transaction", matching.path.as_ref());
-        let ignore = section.flag("ignore");
-        let (incoming_trace, incoming_sampled) = section.incoming("incoming");
-        let propagate = section.flag("propagate");
-        let server_timing = section.flag("server_timing");
+        let matching = section.matching(&rule::MATCH);
+        let traces_sample_rate = section.share(&rule::TRACES_SAMPLE_RATE);
+        let transaction = section.template(&rule::TRANSACTION, matching.path.as_ref());
+        let ignore = section.optional_flag(&rule::IGNORE);
+        let mut incoming = section.section(&rule::INCOMING);
+        let incoming_trace = incoming.keyword(&rule_incoming::TRACE);
+        let incoming_sampled = incoming.keyword(&rule_incoming::SAMPLED);
+        incoming.finish();
+        let propagate = section.optional_flag(&rule::PROPAGATE);
+        let server_timing = section.optional_flag(&rule::SERVER_TIMING);
         section.finish();
         Some(Rule {
             matching,
@@ -118,21 +97,17 @@ impl Section<'_> {
 
     /// What a route sets for this filter: the keys of [`RouteMetadata`].
     pub(super) fn route(mut self) -> RouteMetadata {
-        let traces_sample_rate = self.number(
-            "traces_sample_rate",
-            "expected a number from 0 to 1",
-            SampleRate::new,
-        );
-        let transaction = self.text("transaction").and_then(|name| {
+        let traces_sample_rate = self.share(&rule::TRACES_SAMPLE_RATE);
+        let transaction = self.text(&rule::TRANSACTION).and_then(|name| {
             let found = RouteMetadata::transaction(&name);
             if found.is_none() {
-                let path = self.path("transaction");
+                let path = self.path(rule::TRANSACTION.key);
                 let message = format!("expected a name without control characters, found {name:?}");
                 self.problem(path, message);
             }
             found
         });
-        let ignore = self.flag("ignore");
+        let ignore = self.optional_flag(&rule::IGNORE);
         self.finish();
         RouteMetadata {
             traces_sample_rate,
@@ -141,22 +116,22 @@ impl Section<'_> {
         }
     }
 
-    fn matching(&mut self, key: &'static str) -> Match {
-        let mut section = self.section(key);
+    fn matching(&mut self, option: &Setting<Group>) -> Match {
+        let mut section = self.section(option);
         let matching = Match {
-            method: section.pattern("method"),
-            host: section.host_pattern("host"),
-            path: section.pattern("path"),
-            route: section.pattern("route"),
-            cluster: section.pattern("cluster"),
-            headers: section.header_patterns("header"),
+            method: section.pattern(&matching::METHOD),
+            host: section.host_pattern(&matching::HOST),
+            path: section.pattern(&matching::PATH),
+            route: section.pattern(&matching::ROUTE),
+            cluster: section.pattern(&matching::CLUSTER),
+            headers: section.header_patterns(&matching::HEADER),
         };
         section.finish();
         matching
     }
 
-    fn header_patterns(&mut self, key: &'static str) -> Vec<(String, Pattern)> {
-        let mut section = self.section(key);
+    fn header_patterns(&mut self, option: &Setting<Group>) -> Vec<(String, Pattern)> {
+        let mut section = self.section(option);
         let all = section.take_all();
         all.into_iter()
             .filter_map(|(name, value)| {
@@ -174,14 +149,15 @@ impl Section<'_> {
             .collect()
     }
 
-    fn pattern(&mut self, key: &'static str) -> Option<Pattern> {
-        let text = self.text(key)?;
-        self.compile(self.path(key), &text)
+    fn pattern(&mut self, option: &Setting<Text>) -> Option<Pattern> {
+        let text = self.text(option)?;
+        self.compile(self.path(option.key), &text)
     }
 
-    fn host_pattern(&mut self, key: &'static str) -> Option<Pattern> {
-        let text = self.text(key)?;
-        self.checked(self.path(key), &text, Pattern::ignoring_case(&text))
+    fn host_pattern(&mut self, option: &Setting<Text>) -> Option<Pattern> {
+        let text = self.text(option)?;
+        let pattern = Pattern::ignoring_case(&text);
+        self.checked(self.path(option.key), &text, pattern)
     }
 
     fn compile(&mut self, path: String, text: &str) -> Option<Pattern> {
@@ -204,8 +180,9 @@ impl Section<'_> {
             .ok()
     }
 
-    fn template(&mut self, key: &'static str, pattern: Option<&Pattern>) -> Option<Template> {
-        let text = self.text(key)?;
+    fn template(&mut self, option: &Setting<Text>, pattern: Option<&Pattern>) -> Option<Template> {
+        let key = option.key;
+        let text = self.text(option)?;
         if text.is_empty() {
             self.problem(
                 self.path(key),

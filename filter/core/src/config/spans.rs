@@ -1,25 +1,18 @@
-//! The keys that say which spans leave, with what in them, and in which form.
+//! The keys that say which spans leave, and with what in them.
 
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
+use super::option::{List, Setting};
 use super::reader::Section;
-use crate::envelope::Format;
-
-/// How many headers may be recorded in each direction: more would not fit into a span
-/// (sentry-protocol.md §9.1).
-const MAX_HEADERS: usize = 32;
-/// How many codes and ranges there may be; there are not more codes.
-const MAX_STATUS_CODES: usize = 500;
 
 impl Section<'_> {
     /// Status codes, and ranges of them that include both ends: `[404, [500, 599]]`.
-    pub(super) fn status_codes(&mut self, key: &'static str) -> Vec<RangeInclusive<u16>> {
+    pub(super) fn status_codes(&mut self, option: &Setting<List>) -> Vec<RangeInclusive<u16>> {
         const EXPECTED: &str =
             "expected a status code from 100 to 599 or a range such as [500, 599]";
-        let list = self.list(key).unwrap_or_default();
-        self.limit(key, list.len(), MAX_STATUS_CODES);
+        let list = self.list(option).unwrap_or_default();
         let mut codes = Vec::new();
         for (path, value) in list {
             let (first, last) = match &value {
@@ -45,9 +38,8 @@ impl Section<'_> {
     }
 
     /// Names of headers, in lower case, each once.
-    pub(super) fn header_names(&mut self, key: &'static str) -> Vec<String> {
-        let list = self.list(key).unwrap_or_default();
-        self.limit(key, list.len(), MAX_HEADERS);
+    pub(super) fn header_names(&mut self, option: &Setting<List>) -> Vec<String> {
+        let list = self.list(option).unwrap_or_default();
         let mut names: Vec<String> = Vec::new();
         for (path, value) in list {
             match value.as_str().filter(|name| is_token(name)) {
@@ -61,19 +53,6 @@ impl Section<'_> {
             }
         }
         names
-    }
-
-    /// The form in which spans are sent.
-    pub(super) fn format(&mut self, key: &'static str) -> Format {
-        let words = Format::ALL.map(|format| (format.as_str(), format));
-        self.keyword(key, words).unwrap_or_default()
-    }
-
-    fn limit(&mut self, key: &'static str, len: usize, most: usize) {
-        if len > most {
-            let message = format!("expected at most {most}, found {len}");
-            self.problem(self.path(key), message);
-        }
     }
 }
 
