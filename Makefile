@@ -203,6 +203,9 @@ schema: ## write envoy/config.schema.json and the table of options in docs/confi
 	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
 	mv $(TARGET_DIR)/configuration.md docs/configuration.md
 
+tables: ## write the tables in docs/spans.md anew, from the catalogue of attributes
+	DOCS=1 $(CARGO) test --quiet --locked $(TESTED) --test documentation tables
+
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --test-threads=1
 
@@ -267,4 +270,4 @@ clean: ## remove what was built and installed
 	$(CARGO) clean
 	rm -rf .tools
 
-.PHONY: help build wasm python run test test-crates test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native
+.PHONY: help build wasm python run test test-crates test-unit test-host test-second-host test-e2e test-matrix test-image image image-native dist clean-dist matrix test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene check fmt lint circles docs deny workflows lock size schema tables chaos attack soak bench bench-scaling bench-core fuzz picture envoy scene full-scene oracles services target clean bench-memory mutants native sanitize test-native test-native-all matrix-native
