@@ -209,6 +209,9 @@ schema: ## write envoy/config.schema.json and the table of options in docs/confi
 	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
 	mv $(TARGET_DIR)/configuration.md docs/configuration.md
 
+tables: ## write the tables in docs/spans.md anew, from the catalogue of attributes
+	DOCS=1 $(CARGO) test --quiet --locked $(TESTED) --test documentation tables
+
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
 	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --test-threads=1
 

@@ -3,7 +3,7 @@
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
 #   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
-#   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 for JavaScript (needs Python and Node)
+#   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 and conventions for JavaScript (needs Python and Node)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh receivers  Bugsink, a server that takes Sentry's envelopes  (needs Python 3.11)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::dsn::Dsn;
 use crate::id::{EventId, TraceId};
 use crate::quantity::Quantity;
+use crate::span::catalogue::ProtocolAttribute as A;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::dsc::Dsc;
 use client_report::ClientReport;
@@ -259,26 +260,26 @@ impl EncodedSegment {
 fn protocol_attributes<'a>(
     span: &'a Span<'_>,
     segment: &'a Segment<'_>,
-) -> impl Iterator<Item = (&'static str, Cow<'a, str>)> {
+) -> impl Iterator<Item = (A, Cow<'a, str>)> {
     let source = segment.transaction.source.as_str();
     let status = span.status;
     let all = [
-        ("sentry.op", Some(span.kind.op().into())),
-        ("sentry.origin", Some(ORIGIN.into())),
+        (A::Op, Some(span.kind.op().into())),
+        (A::Origin, Some(ORIGIN.into())),
         (
-            "sentry.segment.id",
+            A::SegmentId,
             Some(segment.server.span_id.hex().as_str().to_owned().into()),
         ),
         (
-            "sentry.segment.name",
+            A::SegmentName,
             Some(segment.transaction.name.as_str().into()),
         ),
         (
-            "sentry.segment.name.source",
+            A::SegmentNameSource,
             (span.kind == SpanKind::Server).then(|| source.into()),
         ),
         (
-            "sentry.status.message",
+            A::StatusMessage,
             (status != SpanStatus::Ok).then(|| status.as_str().into()),
         ),
     ];

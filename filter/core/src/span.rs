@@ -5,6 +5,7 @@
 //! upstream.
 
 pub mod attributes;
+pub mod catalogue;
 pub mod interval;
 mod upstream;
 
@@ -23,7 +24,7 @@ use crate::quantity::Quantity;
 use crate::route::TransactionName;
 use crate::text::{shortened, MAX_NAME, MAX_TEXT};
 use crate::trace::SpanContext;
-use attributes::Attributes;
+use attributes::{Attributes, Call, Known, Server};
 use interval::Interval;
 pub use request::Request;
 pub use status::SpanStatus;
@@ -294,14 +295,17 @@ impl OpenSpan {
             description: Cow::Borrowed(&transaction.name),
             status,
             times,
-            attributes: attributes::of_server_span(
+            attributes: Attributes::new(&Known {
                 request,
-                transaction,
                 end,
                 status,
-                times.length_ns().saturating_sub(upstream_ns),
-                response_headers,
-            ),
+                code: end.response_code,
+                side: Server {
+                    transaction,
+                    gateway_ns: times.length_ns().saturating_sub(upstream_ns),
+                    response_headers,
+                },
+            }),
         };
         Segment {
             context: Cow::Borrowed(context),
@@ -345,14 +349,16 @@ impl OpenSpan {
             description: shortened(description, MAX_TEXT),
             status,
             times,
-            attributes: attributes::of_upstream_span(
+            attributes: Attributes::new(&Known {
                 request,
                 end,
-                upstream,
                 status,
                 code,
-                first_byte_ns,
-            ),
+                side: Call {
+                    upstream,
+                    first_byte_ns,
+                },
+            }),
         })
     }
 }

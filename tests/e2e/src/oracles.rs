@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::Path,
     process::{Command, Stdio},
     thread,
 };
@@ -15,8 +16,32 @@ use crate::envoy::workspace;
 /// # Panics
 /// If it is not installed, or has not said something of each line.
 pub fn ask(script: &str, lines: &[String]) -> Vec<Value> {
-    let mut oracle = Command::new(workspace(".tools/oracles/bin/python"))
+    ask_program(
+        &mut Command::new(workspace(".tools/oracles/bin/python")),
+        script,
+        &[],
+        lines,
+    )
+}
+
+/// The same of a script for Node, with the packages in a folder.
+///
+/// # Panics
+/// As above.
+pub fn ask_javascript(script: &str, packages: &str, lines: &[String]) -> Vec<Value> {
+    let packages = workspace(packages);
+    ask_program(&mut Command::new("node"), script, &[&packages], lines)
+}
+
+fn ask_program(
+    program: &mut Command,
+    script: &str,
+    arguments: &[&Path],
+    lines: &[String],
+) -> Vec<Value> {
+    let mut oracle = program
         .arg(workspace("tests/oracles").join(script))
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -88,7 +88,7 @@ async fn in_the_middle_of_an_upload() {
     let segment = only(&gateway).await;
     assert_eq!(told(&segment), "cancelled - DC | cancelled -");
     // Envoy takes the client's word for it, where there is one.
-    assert_eq!(segment.server.number("envoy.request_body_size"), 100.0);
+    assert_eq!(segment.server.number("http.request.body.size"), 100.0);
 }
 
 /// On HTTP/2 one stream of a connection can be given up, and the connection stays.

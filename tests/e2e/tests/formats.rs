@@ -3,6 +3,7 @@
 
 use e2e::{oracles::ask, Gateway, Reply, Request, Segment, Span};
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::span::catalogue::{Type, SPAN};
 use serde_json::{json, Value};
 
 const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
@@ -55,11 +56,8 @@ fn comparable(segments: &[Segment]) -> Vec<Value> {
     let span = |span: &Span| {
         let is_of_trace = span.trace_id == TRACE_ID;
         let mut attributes = span.attributes.clone();
-        for measured in [
-            "envoy.gateway_time_ms",
-            "envoy.pool_wait_ms",
-            "envoy.time_to_first_byte_ms",
-        ] {
+        for row in SPAN.iter().filter(|row| row.value == Type::Double) {
+            let measured = row.attribute.as_str();
             if let Some(value) = attributes.get_mut(measured) {
                 assert!(
                     value.take().as_f64().is_some_and(|ms| ms >= 0.0),

@@ -93,7 +93,7 @@ async fn every_version_of_http_and_every_method_is_told() {
         );
         assert_eq!(found, (*version, *method), "{arguments:?}");
         if *method == "POST" {
-            assert_eq!(server.number("envoy.request_body_size"), 5.0);
+            assert_eq!(server.number("http.request.body.size"), 5.0);
         }
     }
 }
@@ -110,11 +110,11 @@ async fn a_connection_with_tls_is_told_with_its_version() {
     assert!(done && answer.starts_with("HTTP/2 200"), "{answer}");
     let segment = gateway.sentry.only_segment().await;
     let server = &segment.server;
-    assert_eq!(server.text("envoy.tls_version"), "TLSv1.2");
+    assert_eq!(server.text("tls.protocol.version"), "1.2");
     assert_eq!(server.text("url.scheme"), "https");
     assert_eq!(server.text("url.full"), target);
     assert_eq!(
-        segment.call().attribute("envoy.tls_version"),
+        segment.call().attribute("tls.protocol.version"),
         None,
         "plain text behind"
     );

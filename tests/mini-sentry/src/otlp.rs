@@ -56,7 +56,7 @@ pub(super) fn check(body: &[u8], received_at: f64, complaints: &mut Complaints) 
     let environment = take("sentry.environment");
     let release = take("sentry.release");
     let same = [
-        ("deployment.environment", environment.as_deref()),
+        ("deployment.environment.name", environment.as_deref()),
         ("service.version", release.as_deref()),
         ("sentry.sdk.name", Some(SDK_NAME)),
         ("sentry.sdk.version", Some(SDK_VERSION)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sentry_filter_core::span::catalogue::{SpanRow, Type};
 use serde_json::Value;
 
 /// The format of a POST.
@@ -201,63 +202,19 @@ impl Segment {
     }
 }
 
-/// What is known of attributes: the names of sentry-conventions that a gateway may use
-/// (sentry-protocol.md §12.4), and Envoy's own. Deprecated names are not among them.
+/// Whether an attribute is in the catalogue, and its value of the type that it has there.
 pub(super) fn is_known(name: &str, value: &Value) -> Result<(), String> {
-    const TEXTS: [&str; 23] = [
-        "http.request.method",
-        "http.request.method_original",
-        "http.route",
-        "url.full",
-        "url.scheme",
-        "url.path",
-        "url.query",
-        "server.address",
-        "client.address",
-        "user_agent.original",
-        "network.protocol.name",
-        "network.protocol.version",
-        "error.type",
-        "rpc.system.name",
-        "rpc.service",
-        "rpc.method",
-        "rpc.response.status_code",
-        "envoy.route",
-        "envoy.cluster",
-        "envoy.response_flags",
-        "envoy.response_code_details",
-        "envoy.transport_failure",
-        "envoy.tls_version",
-    ];
-    const INTEGERS: [&str; 6] = [
-        "http.response.status_code",
-        "http.response.body.size",
-        "http.request.resend_count",
-        "server.port",
-        "client.port",
-        "envoy.request_body_size",
-    ];
-    const DOUBLES: [&str; 3] = [
-        "envoy.gateway_time_ms",
-        "envoy.pool_wait_ms",
-        "envoy.time_to_first_byte_ms",
-    ];
-    let header = ["http.request.header.", "http.response.header."]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix));
-    let fits = if let Some(header) = header {
-        let lines = value.as_array().map(Vec::as_slice).unwrap_or_default();
-        header == header.to_ascii_lowercase()
-            && !lines.is_empty()
-            && lines.iter().all(Value::is_string)
-    } else if TEXTS.contains(&name) {
-        value.as_str().is_some_and(|text| !text.is_empty())
-    } else if INTEGERS.contains(&name) {
-        value.is_u64()
-    } else if DOUBLES.contains(&name) {
-        value.is_f64()
-    } else {
-        return Err(format!("unknown attribute {name}"));
+    let row = SpanRow::find(name).ok_or_else(|| format!("unknown attribute {name}"))?;
+    let fits = match row.value {
+        Type::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+        Type::Integer => value.is_u64(),
+        Type::Double => value.is_f64(),
+        Type::Texts => {
+            let lines = value.as_array().map(Vec::as_slice).unwrap_or_default();
+            name == name.to_ascii_lowercase()
+                && !lines.is_empty()
+                && lines.iter().all(Value::is_string)
+        }
     };
     match fits {
         true => Ok(()),

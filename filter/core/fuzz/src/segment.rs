@@ -104,6 +104,12 @@ fn limits(event: &Value) {
         let length = context.to_string().len();
         assert!(length <= MAX_CONTEXT, "{name}: {length} bytes");
     }
+    let spans = event["spans"].as_array().expect("spans").iter();
+    for span in spans.chain([&event["contexts"]["trace"]]) {
+        for (name, value) in span["data"].as_object().expect("attributes") {
+            strict::attribute(name, value);
+        }
+    }
     let name = event["transaction"].as_str().expect("a name");
     assert!(name.len() <= 200 && !name.is_empty(), "{name:?}");
     for span in event["spans"].as_array().expect("spans") {

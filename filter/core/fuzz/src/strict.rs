@@ -1,6 +1,7 @@
 //! Readers that share nothing with the filter's own, each as strict as the strictest service that
 //! may stand behind it.
 
+use sentry_filter_core::span::catalogue::{ProtocolRow, SpanRow, Type, PROTOCOL};
 use serde_json::Value;
 use vectors::is_id;
 
@@ -194,6 +195,15 @@ pub fn streamed_spans(body: &[u8]) -> usize {
     for span in spans {
         assert_eq!(span["trace_id"], header["trace"]["trace_id"]);
         assert!(span["start_timestamp"].as_f64() <= span["end_timestamp"].as_f64());
+        for (name, typed) in span["attributes"].as_object().expect("attributes") {
+            let r#type = attribute(name, &typed["value"]);
+            let r#type = if r#type == Type::Texts {
+                "array"
+            } else {
+                r#type.as_str()
+            };
+            assert_eq!(typed["type"], r#type, "{name}");
+        }
     }
     spans.len()
 }
@@ -213,7 +223,47 @@ pub fn otlp_spans(body: &[u8]) -> usize {
     let spans = fields(scope_spans);
     let is_span = |(number, span): &&(u64, &[u8])| *number == 2 && !fields(span).is_empty();
     assert_eq!(spans.iter().filter(is_span).count() + 1, spans.len());
+    for (_, span) in spans.iter().filter(is_span) {
+        for (_, attribute) in fields(span).iter().filter(|(number, _)| *number == 9) {
+            let [(1, name), (2, _)] = fields(attribute)[..] else {
+                panic!("not a name and a value");
+            };
+            row(std::str::from_utf8(name).expect("a text"));
+        }
+    }
     spans.len() - 1
+}
+
+/// The type of an attribute.
+///
+/// # Panics
+/// If it has no such attribute.
+fn row(name: &str) -> Type {
+    let is_protocol = |row: &ProtocolRow| row.attribute.as_str() == name;
+    match SpanRow::find(name) {
+        Some(row) => row.value,
+        None if PROTOCOL.iter().any(is_protocol) => Type::Text,
+        None => panic!("{name} is not in the catalogue"),
+    }
+}
+
+/// The type of an attribute, of which its value is.
+///
+/// # Panics
+/// If the catalogue has no such attribute, or the value is of another type.
+pub fn attribute(name: &str, value: &Value) -> Type {
+    let r#type = row(name);
+    let fits = match r#type {
+        Type::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+        Type::Integer => value.is_u64(),
+        Type::Double => value.is_f64(),
+        Type::Texts => {
+            let lines = value.as_array().map(Vec::as_slice).unwrap_or_default();
+            !lines.is_empty() && lines.iter().all(Value::is_string)
+        }
+    };
+    assert!(fits, "{name} is {value}");
+    r#type
 }
 
 /// The fields of a message; what is no text, bytes or message has no bytes here.

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::protobuf::{bytes_len, number_len, Fields, Message, Wire};
 use crate::span::attributes::Value;
+use crate::span::catalogue::ProtocolAttribute as A;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::sentry_trace::SentryTrace;
 
@@ -85,19 +86,19 @@ fn write_resource(resource: &Resource, message: &mut Message) {
         // Required by OpenTelemetry's conventions; where nobody gave the gateway a name, what it
         // is.
         (
-            "service.name",
+            A::ServiceName,
             Some(resource.server_name.as_deref().unwrap_or("envoy")),
         ),
-        ("service.version", release),
-        ("deployment.environment", Some(&*resource.environment)),
-        ("sentry.environment", Some(&*resource.environment)),
-        ("sentry.release", release),
-        ("sentry.sdk.name", Some(SDK_NAME)),
-        ("sentry.sdk.version", Some(SDK_VERSION)),
-        ("sentry.platform", Some(PLATFORM)),
+        (A::ServiceVersion, release),
+        (A::DeploymentEnvironmentName, Some(&*resource.environment)),
+        (A::Environment, Some(&*resource.environment)),
+        (A::Release, release),
+        (A::SdkName, Some(SDK_NAME)),
+        (A::SdkVersion, Some(SDK_VERSION)),
+        (A::Platform, Some(PLATFORM)),
     ] {
         if let Some(value) = value {
-            write_text(1, name, value, message);
+            write_text(1, name.as_str(), value, message);
         }
     }
 }
@@ -130,7 +131,7 @@ fn write_span(span: &Span<'_>, segment: &Segment<'_>, message: &mut Message) {
         .fixed64(7, times.start_ns)
         .fixed64(8, times.end_ns);
     for (name, text) in protocol_attributes(span, segment) {
-        write_text(9, name, &text, message);
+        write_text(9, name.as_str(), &text, message);
     }
     for (name, value) in attributes.iter() {
         write_attribute(name, value, message);
@@ -150,7 +151,7 @@ fn write_link(context: SentryTrace, message: &mut Message) {
     message
         .bytes(1, context.trace_id.as_bytes())
         .bytes(2, context.span_id.as_bytes());
-    write_text(4, "sentry.link.type", LINK_TYPE, message);
+    write_text(4, A::LinkType.as_str(), LINK_TYPE, message);
     if context.sampled == Some(true) {
         message.fixed32(6, SAMPLED);
     }

@@ -21,6 +21,7 @@ use super::{
 use super::{LINK_TYPE, PLATFORM, SDK_NAME, SDK_VERSION};
 use crate::id::{SpanId, TraceId};
 use crate::span::attributes::{Attributes, Value};
+use crate::span::catalogue::ProtocolAttribute as A;
 use crate::span::{Segment, Span, SpanKind};
 use crate::trace::sentry_trace::SentryTrace;
 
@@ -53,7 +54,7 @@ struct Link {
 
 /// Attributes as `{"name": {"type": "string", "value": …}}`.
 struct Typed<'a> {
-    texts: Vec<(&'static str, Cow<'a, str>)>,
+    texts: Vec<(A, Cow<'a, str>)>,
     attributes: Option<&'a Attributes<'a>>,
 }
 
@@ -127,14 +128,14 @@ fn streamed<'a>(
     let is_segment = *kind == SpanKind::Server;
     let mut texts: Vec<_> = protocol_attributes(span, segment).collect();
     let known = [
-        ("sentry.trace_lifecycle", Some("stream")),
-        ("sentry.kind", Some(kind.as_str())),
-        ("sentry.platform", Some(PLATFORM)),
-        ("sentry.sdk.name", Some(SDK_NAME)),
-        ("sentry.sdk.version", Some(SDK_VERSION)),
-        ("sentry.environment", Some(&*resource.environment)),
-        ("sentry.release", resource.release.as_deref()),
-        ("service.name", resource.server_name.as_deref()),
+        (A::TraceLifecycle, Some("stream")),
+        (A::Kind, Some(kind.as_str())),
+        (A::Platform, Some(PLATFORM)),
+        (A::SdkName, Some(SDK_NAME)),
+        (A::SdkVersion, Some(SDK_VERSION)),
+        (A::Environment, Some(&*resource.environment)),
+        (A::Release, resource.release.as_deref()),
+        (A::ServiceName, resource.server_name.as_deref()),
     ];
     texts.extend(
         known
@@ -168,7 +169,7 @@ fn link(context: SentryTrace) -> Link {
         span_id: context.span_id,
         sampled: context.sampled,
         attributes: Typed {
-            texts: vec![("sentry.link.type", LINK_TYPE.into())],
+            texts: vec![(A::LinkType, LINK_TYPE.into())],
             attributes: None,
         },
     }
@@ -184,7 +185,7 @@ impl Serialize for Typed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (name, text) in &self.texts {
-            map.serialize_entry(name, &typed("string", text))?;
+            map.serialize_entry(name.as_str(), &typed("string", text))?;
         }
         for (name, value) in self
             .attributes

@@ -10,6 +10,7 @@ use super::{
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::id::{EventId, SpanId, TraceId};
 use crate::span::attributes::Attributes;
+use crate::span::catalogue::ProtocolAttribute;
 use crate::span::{Segment, Span};
 use crate::trace::sentry_trace::SentryTrace;
 
@@ -229,7 +230,7 @@ fn data<'a>(span: &'a Span<'_>) -> Data<'a> {
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("sentry.kind", self.kind)?;
+        map.serialize_entry(ProtocolAttribute::Kind.as_str(), self.kind)?;
         for (name, value) in self.attributes.iter() {
             map.serialize_entry(name, value)?;
         }

@@ -1,10 +1,11 @@
-//! The attributes of spans: names of sentry-conventions (sentry-protocol.md §12.4) and a handful of
-//! Envoy's own, `envoy.*`. What is not known is absent.
+//! The values of the attributes of spans, whose names are in the catalogue (`catalogue.rs`). What is
+//! not known is absent.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::catalogue::{write_each, On, SpanAttribute, Write};
 use super::stream_info::{StreamInfo, UpstreamInfo};
 use super::{Request, SpanStatus};
 use crate::live::{piece, HeapBytes};
@@ -64,15 +65,101 @@ pub struct Attributes<'a> {
     counts: bool,
 }
 
+/// What the attributes of a span are made of.
+#[derive(Debug)]
+pub struct Known<'a, S> {
+    /// The request, as the client sent it or the upstream got it.
+    pub request: &'a Request,
+    /// What Envoy says of the stream.
+    pub end: &'a StreamInfo,
+    /// How the span ended.
+    pub status: SpanStatus,
+    /// The status code of the span's response.
+    pub code: Option<u16>,
+    /// What only one of the two spans has.
+    pub side: S,
+}
+
+/// What only the gateway's own span has.
+#[derive(Debug)]
+pub struct Server<'a> {
+    /// What the segment is called.
+    pub transaction: &'a TransactionName,
+    /// The time that the gateway took besides its calls to upstreams, in nanoseconds.
+    pub gateway_ns: u64,
+    /// The response's headers that are recorded.
+    pub response_headers: &'a [(String, Vec<String>)],
+}
+
+/// What only the call to an upstream has.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What Envoy says of it.
+    pub upstream: &'a UpstreamInfo,
+    /// How long the response took to begin, in nanoseconds.
+    pub first_byte_ns: Option<u64>,
+}
+
+/// One of the two spans. Code is made for each of them, without what only the other one has.
+pub trait Side<'a> {
+    /// The attributes that only the other one has.
+    const OTHER: On;
+
+    /// What it is if it is the gateway's own span.
+    fn server(&self) -> Option<&Server<'a>> {
+        None
+    }
+
+    /// What it is if it is the call.
+    fn call(&self) -> Option<&Call<'a>> {
+        None
+    }
+}
+
+impl<'a> Side<'a> for Server<'a> {
+    const OTHER: On = On::Call;
+
+    fn server(&self) -> Option<&Server<'a>> {
+        Some(self)
+    }
+}
+
+impl<'a> Side<'a> for Call<'a> {
+    const OTHER: On = On::Server;
+
+    fn call(&self) -> Option<&Call<'a>> {
+        Some(self)
+    }
+}
+
+/// A host, and its port if that is known.
+type Address<'a> = (&'a str, Option<u16>);
+
 /// More than most spans have.
 const USUAL: usize = 24;
 
 impl<'a> Attributes<'a> {
-    fn new() -> Self {
-        Self {
-            entries: Vec::with_capacity(USUAL),
-            ..Self::default()
-        }
+    /// The attributes of a span.
+    pub fn new<S: Side<'a>>(known: &Known<'a, S>) -> Self {
+        let (authority, client) = match known.side.call() {
+            Some(call) => (Some(&*call.upstream.address), None),
+            None => (
+                known.request.authority.as_deref(),
+                known.end.client_address.as_deref(),
+            ),
+        };
+        let mut writer = Writer {
+            all: Self {
+                entries: Vec::with_capacity(USUAL),
+                ..Self::default()
+            },
+            known,
+            server: host_and_port(authority.unwrap_or_default()),
+            client: client.map_or(("", None), host_and_port),
+            rpc: known.request.is_grpc.then(|| rpc(&known.request.path)),
+        };
+        write_each(&mut writer);
+        writer.all
     }
 
     /// Every name and value.
@@ -98,12 +185,14 @@ impl<'a> Attributes<'a> {
         self.cow(name, text.map(Cow::Borrowed));
     }
 
+    #[inline(never)]
     fn cow(&mut self, name: &'static str, text: Option<Cow<'a, str>>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.add(name.into(), Value::Text(shortened(text, MAX_TEXT)));
         }
     }
 
+    #[inline(never)]
     fn integer(&mut self, name: &'static str, number: Option<impl Into<u64>>) {
         if let Some(number) = number.and_then(|number| i64::try_from(number.into()).ok()) {
             self.add(name.into(), Value::Integer(number));
@@ -116,19 +205,15 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// `host:port` under two names; a path, as of a Unix socket, has no port.
-    fn address(&mut self, names: [&'static str; 2], authority: Option<&'a str>) {
-        let [address, port] = names;
-        let (host, number) = host_and_port(authority.unwrap_or_default());
-        self.text(address, Some(host));
-        // Envoy's word for a port that it does not know, as behind `x-forwarded-for`, is 0.
-        self.integer(port, number.filter(|number| *number > 0));
+    /// Envoy's word for a port that it does not know, as behind `x-forwarded-for`, is 0.
+    fn port(&mut self, name: &'static str, (_, port): Address<'_>) {
+        self.integer(name, port.filter(|port| *port > 0));
     }
 
     fn headers(&mut self, prefix: &str, headers: &'a [(String, Vec<String>)]) {
         for (name, lines) in headers {
             let lines = lines.iter().map(|line| shortened(line, MAX_TEXT)).collect();
-            self.add(format!("{prefix}{name}").into(), Value::Texts(lines));
+            self.add([prefix, name].concat().into(), Value::Texts(lines));
         }
     }
 
@@ -173,107 +258,121 @@ impl HeapBytes for Attributes<'_> {
     }
 }
 
-/// The attributes of the gateway's own span. `gateway_ns` is the time that it took besides its
-/// calls to upstreams.
-pub fn of_server_span<'a>(
-    request: &'a Request,
-    transaction: &'a TransactionName,
-    end: &'a StreamInfo,
-    status: SpanStatus,
-    gateway_ns: u64,
-    response_headers: &'a [(String, Vec<String>)],
-) -> Attributes<'a> {
-    let mut attributes = Attributes::new();
-    let all = &mut attributes;
-    method(request, all);
-    all.integer("http.response.status_code", end.response_code);
-    all.integer("http.response.body.size", end.response_size);
-    let template = transaction.is_template().then_some(&*transaction.name);
-    all.text("http.route", template);
-    all.text("url.full", request.full_url.as_deref());
-    all.text("url.scheme", request.scheme.as_deref());
-    all.text("url.path", Some(&request.path));
-    all.text("url.query", request.query.as_deref());
-    all.address(
-        ["server.address", "server.port"],
-        request.authority.as_deref(),
-    );
-    all.address(
-        ["client.address", "client.port"],
-        end.client_address.as_deref(),
-    );
-    all.text("user_agent.original", request.user_agent.as_deref());
-    protocol(end.protocol.as_deref(), all);
-    let code = end.response_code.filter(|code| *code >= 500);
-    all.cow("error.type", error_type(status, end, code));
-    rpc(request, end.grpc_status, all);
-    all.cow(
-        "envoy.route",
-        end.route_name.as_deref().map(String::from_utf8_lossy),
-    );
-    all.text("envoy.cluster", end.cluster_name.as_deref());
-    all.cow(
-        "envoy.response_flags",
-        Some(end.response_flags.names().into()),
-    );
-    all.text(
-        "envoy.response_code_details",
-        end.response_code_details.as_deref(),
-    );
-    all.milliseconds("envoy.gateway_time_ms", Some(gateway_ns));
-    all.integer("envoy.request_body_size", end.request_size);
-    all.text("envoy.tls_version", end.tls_version.as_deref());
-    all.headers("http.request.header.", &request.headers);
-    all.headers("http.response.header.", response_headers);
-    attributes
+/// Writes the attributes of one span.
+struct Writer<'k, 'a, S> {
+    all: Attributes<'a>,
+    known: &'k Known<'a, S>,
+    server: Address<'a>,
+    client: Address<'a>,
+    /// The service and the method of a gRPC call, as far as they are known.
+    rpc: Option<(&'a str, &'a str)>,
 }
 
-/// The attributes of a call to an upstream. `code` is the status that the upstream answered with,
-/// `first_byte_ns` how long that took to begin.
-pub fn of_upstream_span<'a>(
-    request: &'a Request,
-    end: &'a StreamInfo,
-    upstream: &'a UpstreamInfo,
-    status: SpanStatus,
-    code: Option<u16>,
-    first_byte_ns: Option<u64>,
-) -> Attributes<'a> {
-    let mut attributes = Attributes::new();
-    let all = &mut attributes;
-    method(request, all);
-    all.integer("http.response.status_code", code);
-    let resends = upstream.attempts.saturating_sub(1);
-    all.integer(
-        "http.request.resend_count",
-        (resends > 0).then_some(resends),
-    );
-    all.text("url.full", request.full_url.as_deref());
-    all.address(["server.address", "server.port"], Some(&upstream.address));
-    all.cow("error.type", error_type(status, end, code));
-    rpc(request, end.grpc_status.filter(|_| code.is_some()), all);
-    all.text("envoy.cluster", end.cluster_name.as_deref());
-    all.milliseconds("envoy.pool_wait_ms", upstream.pool_wait_ns);
-    all.milliseconds("envoy.time_to_first_byte_ms", first_byte_ns);
-    all.text(
-        "envoy.transport_failure",
-        upstream.transport_failure.as_deref(),
-    );
-    all.text("envoy.tls_version", upstream.tls_version.as_deref());
-    attributes
-}
+impl<'a, S: Side<'a>> Write for Writer<'_, 'a, S> {
+    #[inline(always)]
+    fn write<const INDEX: usize>(&mut self) {
+        use SpanAttribute as A;
 
-fn method<'a>(request: &'a Request, all: &mut Attributes<'a>) {
-    all.text("http.request.method", Some(request.method.as_str()));
-    let original = request.method_original.as_deref();
-    all.text("http.request.method_original", original);
-}
-
-/// `HTTP/1.1` is the protocol `http` of version `1.1`.
-fn protocol<'a>(protocol: Option<&'a str>, all: &mut Attributes<'a>) {
-    if let Some((name, version)) = protocol.and_then(|text| text.split_once('/')) {
-        all.cow("network.protocol.name", Some(lower_case(name)));
-        all.text("network.protocol.version", Some(version));
+        let attribute = const { SpanAttribute::ALL[INDEX] };
+        if attribute.on() == S::OTHER {
+            return;
+        }
+        let Known {
+            request,
+            end,
+            status,
+            code,
+            ref side,
+        } = *self.known;
+        let (server, call) = (side.server(), side.call());
+        let upstream = call.map(|call| call.upstream);
+        let protocol = || end.protocol.as_deref()?.split_once('/');
+        let (all, name) = (&mut self.all, attribute.as_str());
+        match attribute {
+            A::HttpRequestMethod => all.text(name, Some(request.method.as_str())),
+            A::HttpRequestMethodOriginal => all.text(name, request.method_original.as_deref()),
+            A::HttpResponseStatusCode => all.integer(name, code),
+            A::HttpResponseBodySize => all.integer(name, end.response_size),
+            A::HttpRequestBodySize => all.integer(name, end.request_size),
+            A::HttpRequestResendCount => {
+                let resends = upstream.and_then(|upstream| upstream.attempts.checked_sub(1));
+                all.integer(name, resends.filter(|resends| *resends > 0));
+            }
+            A::HttpRoute => {
+                let template = server.map(|server| server.transaction);
+                let template = template.filter(|transaction| transaction.is_template());
+                all.text(name, template.map(|template| template.name.as_str()));
+            }
+            A::UrlFull => all.text(name, request.full_url.as_deref()),
+            A::UrlScheme => all.text(name, request.scheme.as_deref()),
+            A::UrlPath => all.text(name, Some(&request.path)),
+            A::UrlQuery => all.text(name, request.query.as_deref()),
+            A::ServerAddress => all.text(name, Some(self.server.0)),
+            A::ServerPort => all.port(name, self.server),
+            A::ClientAddress => all.text(name, Some(self.client.0)),
+            A::ClientPort => all.port(name, self.client),
+            A::UserAgentOriginal => all.text(name, request.user_agent.as_deref()),
+            // `HTTP/1.1` is the protocol `http` of version `1.1`.
+            A::NetworkProtocolName => all.cow(name, protocol().map(|(name, _)| lower_case(name))),
+            A::NetworkProtocolVersion => all.text(name, protocol().map(|(_, version)| version)),
+            A::TlsProtocolVersion => {
+                let version = match upstream {
+                    Some(upstream) => &upstream.tls_version,
+                    None => &end.tls_version,
+                };
+                // `TLSv1.3` is version `1.3`.
+                let version = version.as_deref().and_then(|text| text.rsplit('v').next());
+                all.text(name, version);
+            }
+            A::ErrorType => {
+                // The client's own mistakes are no errors of the server.
+                let least = if upstream.is_some() { 400 } else { 500 };
+                let code = code.filter(|code| *code >= least);
+                all.cow(name, error_type(status, end, code));
+            }
+            A::RpcSystemName => all.text(name, self.rpc.map(|_| "grpc")),
+            A::RpcService => all.text(name, self.rpc.map(|(service, _)| service)),
+            A::RpcMethod => all.text(name, self.rpc.map(|(_, method)| method)),
+            A::RpcResponseStatusCode => {
+                let is_known = self.rpc.is_some() && (upstream.is_none() || code.is_some());
+                let status = end.grpc_status.filter(|_| is_known);
+                all.text(name, status.and_then(SpanStatus::grpc_word));
+            }
+            A::EnvoyRoute => {
+                let route = end.route_name.as_deref();
+                all.cow(name, route.map(String::from_utf8_lossy));
+            }
+            A::EnvoyCluster => all.text(name, end.cluster_name.as_deref()),
+            A::EnvoyResponseFlags => all.cow(name, Some(end.response_flags.names().into())),
+            A::EnvoyResponseCodeDetails => all.text(name, end.response_code_details.as_deref()),
+            A::EnvoyGatewayTimeMs => {
+                all.milliseconds(name, server.map(|server| server.gateway_ns));
+            }
+            A::EnvoyPoolWaitMs => {
+                all.milliseconds(name, upstream.and_then(|upstream| upstream.pool_wait_ns));
+            }
+            A::EnvoyTimeToFirstByteMs => {
+                all.milliseconds(name, call.and_then(|call| call.first_byte_ns));
+            }
+            A::EnvoyTransportFailure => {
+                let failure = upstream.and_then(|upstream| upstream.transport_failure.as_deref());
+                all.text(name, failure);
+            }
+            A::HttpRequestHeader => all.headers(name, &request.headers),
+            A::HttpResponseHeader => {
+                all.headers(name, server.map_or(&[], |server| server.response_headers));
+            }
+        }
     }
+}
+
+/// `/package.Service/Method` is the service `package.Service`; the method's name has both. Empty if
+/// it is something else.
+#[inline(never)]
+fn rpc(path: &str) -> (&str, &str) {
+    let method = path.trim_start_matches('/');
+    let parts = method.rsplit_once('/');
+    parts.map_or(("", ""), |(service, _)| (service, method))
 }
 
 fn lower_case(name: &str) -> Cow<'_, str> {
@@ -304,21 +403,6 @@ fn error_type(
         }
         _ => Some(status.as_str().into()),
     }
-}
-
-/// `/package.Service/Method`, for gRPC only.
-fn rpc<'a>(request: &'a Request, status: Option<u64>, all: &mut Attributes<'a>) {
-    if !request.is_grpc {
-        return;
-    }
-    all.text("rpc.system.name", Some("grpc"));
-    let method = request.path.trim_start_matches('/');
-    if let Some((service, _)) = method.rsplit_once('/') {
-        all.text("rpc.service", Some(service));
-        all.text("rpc.method", Some(method));
-    }
-    let word = status.and_then(SpanStatus::grpc_word);
-    all.text("rpc.response.status_code", word);
 }
 
 /// How many bytes a text is as JSON, with its quotes and a comma.
@@ -374,8 +458,8 @@ mod tests {
             .map(|n| (format!("x-{n}"), vec!["v".repeat(2_000)]))
             .collect();
         let mut attributes = Attributes::default();
-        attributes.headers("http.request.header.", &headers);
-        attributes.text("url.path", Some("/"));
+        attributes.headers(SpanAttribute::HttpRequestHeader.as_str(), &headers);
+        attributes.add("url.path".into(), Value::Text("/".into()));
         assert_eq!(attributes.iter().len(), 7, "six headers and the path");
         assert!(attributes.bytes <= MAX_BYTES);
     }
@@ -388,7 +472,7 @@ mod tests {
                 .map(|n| (format!("x-{n}"), vec![filler.repeat(200); 3]))
                 .collect();
             let mut attributes = Attributes::default();
-            attributes.headers("http.request.header.", &headers);
+            attributes.headers(SpanAttribute::HttpRequestHeader.as_str(), &headers);
             let json: usize = attributes
                 .iter()
                 .map(|(name, value)| serde_json::to_string(value).unwrap().len() + name.len() + 4)
@@ -409,9 +493,23 @@ mod tests {
                 is_grpc: true,
                 ..Request::default()
             };
-            let mut all = Attributes::default();
-            rpc(&request, status, &mut all);
+            let end = StreamInfo {
+                grpc_status: status,
+                ..StreamInfo::default()
+            };
+            let upstream = UpstreamInfo::default();
+            let all = Attributes::new(&Known {
+                request: &request,
+                end: &end,
+                status: SpanStatus::Ok,
+                code: Some(200),
+                side: Call {
+                    upstream: &upstream,
+                    first_byte_ns: None,
+                },
+            });
             all.iter()
+                .filter(|(name, _)| name.starts_with("rpc."))
                 .map(|(name, value)| match value {
                     Value::Text(text) => format!("{name}={text}"),
                     other => panic!("{other:?}"),

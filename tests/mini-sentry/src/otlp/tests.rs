@@ -80,7 +80,7 @@ fn otlp() -> ExportTraceServiceRequest {
     let resource = Resource {
         attributes: vec![
             text("service.name", "edge-1"),
-            text("deployment.environment", "production"),
+            text("deployment.environment.name", "production"),
             text("sentry.environment", "production"),
             text("sentry.sdk.name", SDK_NAME),
             text("sentry.sdk.version", SDK_VERSION),

@@ -1,0 +1,96 @@
+//! The tables of the documentation that are made of the code. `make tables` writes them.
+
+use sentry_filter_core::span::catalogue::{Convention, On, Place, PROTOCOL, SPAN};
+
+use super::{read, root};
+
+/// What stands between the marks of a table on a page is what it should be; with `DOCS=1` it is
+/// written there.
+#[track_caller]
+fn assert_table(page: &str, name: &str, table: &str) {
+    let path = root().join(page);
+    let text = read(&path);
+    let begin = format!("<!-- make tables: begin {name} -->\n");
+    let (before, rest) = text
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("{page} has no place for {name}"));
+    let (found, after) = rest
+        .split_once("<!-- end -->")
+        .expect("the end of the table");
+    if std::env::var("DOCS").is_ok() {
+        let text = [before, &begin, table, "<!-- end -->", after].concat();
+        std::fs::write(&path, text).expect("the page");
+    } else {
+        assert_eq!(found, table, "{page}: run `make tables`");
+    }
+}
+
+/// One test for the whole page, since it is one file.
+#[test]
+fn the_attributes_of_spans_are_those_of_the_catalogue() {
+    let mut attributes =
+        "| attribute | type | span | where it comes from | data |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for row in SPAN {
+        let on = match row.on {
+            On::Server => "gateway",
+            On::Call => "call",
+            On::Both => "both",
+        };
+        let data = row
+            .data
+            .option()
+            .map_or_else(String::new, |option| format!("`{option}`"));
+        attributes += &format!(
+            "| `{}` | {} | {on} | {} | {data} |\n",
+            row.attribute.shown(),
+            row.value.as_str(),
+            row.source
+        );
+    }
+    assert_table("docs/spans.md", "attributes", &attributes);
+
+    let mut protocol = "| attribute | of | what it says |\n|---|---|---|\n".to_owned();
+    for row in PROTOCOL {
+        let place = match row.place {
+            Place::EnvelopeSpans => "spans of `transaction` and `span_v2`",
+            Place::TypedSpans => "spans of `span_v2` and `otlp`",
+            Place::StreamedSpans => "spans of `span_v2`",
+            Place::StreamedSpansAndResource => "spans of `span_v2`, the resource of `otlp`",
+            Place::Resource => "the resource of `otlp`",
+            Place::Links => "links",
+        };
+        protocol += &format!(
+            "| `{}` | {place} | {} |\n",
+            row.attribute.as_str(),
+            row.source
+        );
+    }
+    assert_table("docs/spans.md", "protocol", &protocol);
+}
+
+/// What the page says of whose names they are.
+#[test]
+fn only_envoys_and_a_few_of_opentelemetrys_names_are_not_sentrys() {
+    let of_spans = SPAN.map(|row| (row.attribute.as_str(), row.convention));
+    let of_protocol = PROTOCOL.map(|row| (row.attribute.as_str(), row.convention));
+    let all = || of_spans.into_iter().chain(of_protocol);
+    for (name, convention) in all() {
+        assert_eq!(
+            name.starts_with("envoy."),
+            convention == Convention::Envoy,
+            "{name}"
+        );
+    }
+    let others: Vec<_> = all()
+        .filter(|(_, convention)| *convention == Convention::OpenTelemetry)
+        .collect();
+    let others: Vec<_> = others.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        others,
+        [
+            "http.request.method_original",
+            "deployment.environment.name"
+        ]
+    );
+}
