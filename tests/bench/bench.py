@@ -14,10 +14,11 @@ import os
 import random
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import report
-from contestants import SETS, Contestant, everybody
+from contestants import PRICES, SETS, Contestant, everybody
 from envoys import BenchError, Envoy, gateway, temporary_folder
 from floors import Verdicts, Windows, judge, judge_ready, judge_size
 from measure import OUTPUT, ROOT, Bench, Load, into_page, machine, number
@@ -36,8 +37,6 @@ class Race(Bench):
         self.rounds, self.each, self.order = rounds, load, random.Random(seed)
         self.gateways: dict[str, tuple[Contestant, Envoy]] = {}
         self.others = Others()
-        # Seconds until Envoy is ready, without a filter and with the dynamic module.
-        self.ready: dict[str, list[float]] = {}
 
     def contestants(self) -> dict[str, Contestant]:
         return {name: contestant for name, (contestant, _) in self.gateways.items()}
@@ -47,16 +46,19 @@ class Race(Bench):
         for each in contestants:
             self.gateways[each.name] = each, self.start(gateway(each, service), each.name, self.gateway_cpu, each.workers)
 
-    def measure_starts(self, contestants: list[Contestant]) -> None:
+    def measure_starts(self, contestants: list[Contestant]) -> dict[str, list[float]]:
+        """Seconds until each is ready, in turns."""
+        ready: dict[str, list[float]] = {}
         service = self.start_behind()
         for turn in range(STARTS + 1):
             for each in contestants:
                 envoy = self.start(gateway(each, service), f"{each.name}-ready", self.gateway_cpu)
                 # The first one also reads its files from the disk.
                 if turn:
-                    self.ready.setdefault(each.name, []).append(envoy.start_seconds)
+                    ready.setdefault(each.name, []).append(envoy.start_seconds)
                 self.envoys.remove(envoy)
                 envoy.end()
+        return ready
 
     def ours(self) -> float:
         """What this run has had of the cores: its Envoys, its clients, itself."""
@@ -105,8 +107,6 @@ def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     is_for_docs, is_judged = bool(os.environ.get("DOCS")), bool(os.environ.get("JUDGE"))
     target = "bench-prices" if "prices" in sys.argv[1:] else "bench"
-    only = os.environ.get("ONLY") or ("prices,settings" if target == "bench-prices" else "rates")
-    rounds = 3 if target == "bench-prices" else 5
     if is_for_docs and os.environ.get("ONLY"):
         raise BenchError("DOCS=1 wants everybody: leave ONLY out")
     module, library = library_path("SENTRY_FILTER_WASM"), library_path("SENTRY_FILTER_SO")
@@ -114,50 +114,80 @@ def main() -> int:
         raise BenchError("SENTRY_FILTER_WASM and SENTRY_FILTER_SO name the modules: make bench does")
     folder_of = (module.with_name("published_sdk.wasm"), module.with_name("empty_filter.wasm"))
     everyone = everybody(module, library, *folder_of, library_path("BASELINE_WASM"), library_path("BASELINE_SO"))
-    wanted = chosen(everyone, only)
+    if target == "bench-prices" and not os.environ.get("ONLY"):
+        groups = [chosen(everyone, ",".join(names)) for names in PRICES]
+    else:
+        groups = [chosen(everyone, os.environ.get("ONLY") or "")]
+    run = Run(target)
+    for group in groups:
+        measure(run, group, number("ROUNDS", 5 if target == "bench" else 3))
+    report.write_csv(run.groups, target)
+    return tell(run, is_for_docs, is_judged, module)
+
+
+@dataclass
+class Run:
+    """What was measured, one group after the other."""
+
+    target: str
+    note: str = ""
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+    groups: list[Windows] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+    # Seconds until Envoy is ready, without a filter and with the dynamic module.
+    ready: dict[str, list[float]] = field(default_factory=dict)
+
+
+def measure(run: Run, group: list[Contestant], rounds: int) -> None:
     with temporary_folder() as folder:
-        bench = Race(Path(folder), number("ROUNDS", rounds), Load(number("REQUESTS", 20_000), number("CONNECTIONS", 8)), number("SEED", 1))
+        bench = Race(Path(folder), rounds, Load(number("REQUESTS", 20_000), number("CONNECTIONS", 8)), number("SEED", 1))
         try:
-            ready = [each for each in wanted if each.name in ("none", "dynamic-1")]
-            if len(ready) == 2:
-                bench.measure_starts(ready)
-            bench.start_all(wanted)
+            ready = [each for each in group if each.name in ("none", "dynamic-1")]
+            if len(ready) == 2 and run.target == "bench":
+                run.ready = bench.measure_starts(ready)
+            bench.start_all(group)
             windows = bench.run()
             how = f"{bench.each.connections} connections, {bench.rounds} rounds of {bench.each.requests:,} requests each; medians (least–most)"
-            note = machine(bench, how)
+            run.note = machine(bench, how)
         finally:
             bench.end()
-    report.write_csv(windows, target)
-    busy = complaints([one.cpu_us for one in windows.get("none", [])], bench.others)
-    verdicts = judge(windows)
-    if bench.ready:
-        judge_ready(verdicts, *bench.ready.values())
-    if verdicts.rows:
+    run.groups.append(windows)
+    run.contestants |= bench.contestants()
+    run.busy += [each for each in complaints([one.cpu_us for one in windows.get("none", [])], bench.others) if each not in run.busy]
+
+
+def judged(run: Run, module: Path) -> Verdicts:
+    """The ratios that were measured, and with them what needs no requests."""
+    verdicts = judge(run.groups[0])
+    if run.ready:
+        judge_ready(verdicts, *run.ready.values())
+    if verdicts.rows and module.is_file():
         judge_size(verdicts, module)
-    return tell(target, is_for_docs, is_judged, note, bench.contestants(), windows, verdicts, busy)
+    return verdicts
 
 
-def tell(
-    target: str, is_for_docs: bool, is_judged: bool, note: str, contestants: dict[str, Contestant], windows: Windows, verdicts: Verdicts, busy: list[str],
-) -> int:
-    if busy:
-        note += f". **The machine was busy, so these numbers say little**: {'; '.join(busy)}"
+def tell(run: Run, is_for_docs: bool, is_judged: bool, module: Path) -> int:
+    verdicts, note = judged(run, module), run.note
+    if run.busy:
+        note += f". **The machine was busy, so these numbers say little**: {'; '.join(run.busy)}"
     parts = [f"{note}."]
-    if target == "bench-prices":
-        parts.append(report.prices(windows))
-    elif report.has_rates(windows):
-        parts += [report.by_rate(windows), verdicts.table()]
-        report.draw(windows, note, OUTPUT / "bench.svg")
+    if run.target == "bench-prices":
+        parts.append(report.prices(run.groups))
+    elif report.has_rates(run.groups[0]):
+        parts += [report.by_rate(run.groups[0]), verdicts.table()]
+        report.draw(run.groups[0], note, OUTPUT / "bench.svg")
     elif verdicts.rows:
         parts.append(verdicts.table())
-    print("\n\n".join([*parts, report.table(contestants, windows)]))
+    print("\n\n".join([*parts, *(report.table(run.contestants, windows) for windows in run.groups)]))
     if is_for_docs:
-        if target == "bench":
-            report.draw(windows, note, ROOT / "docs" / "bench.svg")
+        if run.target == "bench":
+            report.draw(run.groups[0], note, ROOT / "docs" / "bench.svg")
             parts.insert(0, "![µs of CPU added a request, at four rates](bench.svg)")
-        into_page(target, "\n\n".join(parts))
-    if busy and not is_judged:
-        print(f"bench: NOT JUDGED, the machine was too busy: {'; '.join(busy)}", file=sys.stderr)
+        into_page(run.target, "\n\n".join(parts))
+    if run.target == "bench-prices":
+        return 0
+    if run.busy and not is_judged:
+        print(f"bench: NOT JUDGED, the machine was too busy: {'; '.join(run.busy)}", file=sys.stderr)
         return NOT_JUDGED
     for each in verdicts.broken:
         print(f"bench: a floor does not hold: {each}", file=sys.stderr)

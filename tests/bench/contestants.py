@@ -278,20 +278,28 @@ def everybody(module: Path, library: Path, empty: Path, trimmed: Path, baseline:
     return [none, *empties, *ours, *tracers, alone, zipkin(), *settings, copying]
 
 
+
+def of_options(who: str) -> list[str]:
+    """One door with each option, where it does something, and in each format."""
+    unrecorded = [option for option in OPTIONS if option not in ("no-upstream", "captured")]
+    with_options = [f"{who}-{rate}-{option}" for rate, options in (("0", unrecorded), ("1", list(OPTIONS))) for option in options]
+    return ["none", f"{who}-0", f"{who}-1", *with_options, f"{who}-transaction", f"{who}-span_v2"]
+
+
+def of_settings(who: str) -> list[str]:
+    """One door with each way to ask."""
+    rates = [(each, rate) for each in SETTINGS for rate in ("0", "1") if each.is_sampled in (None, rate == "1")]
+    in_settings = [f"{who}-{rate}+{each.name}" for each, rate in rates]
+    return ["none", *(f"none+{each.name}" for each in SETTINGS), f"{who}-0", f"{who}-1", *in_settings]
+
+
+# What `make bench-prices` measures, one group after the other: many Envoys at once would be in each other's way.
+PRICES = [names for who in DOORS for names in (of_options(who), of_settings(who))]
 # Who is measured if nobody is named, and by which word the rest. With `ONLY` names and words mix.
 SETS = {
     "rates": ["none", *(f"{who}-{rate:g}" for who in WHO for rate in RATES), "wasm-transaction"],
     "floors": ["none", "native-1", "native-0.1", "native-batched-1", "wasm-transaction", *(f"{who}-{rate:g}" for who in DOORS for rate in (0.0, 0.1, 1.0))],
-    "settings": [
-        "none", *(f"{who}-{rate}" for who in (*DOORS, "native") for rate in ("0", "1")),
-        *(f"none+{each.name}" for each in SETTINGS),
-        *(f"{who}-{rate}+{each.name}" for each in SETTINGS for who in (*DOORS, "native") for rate in ("0", "1")
-          if each.is_sampled in (None, rate == "1") and not (each.metadata and who == "native")),
-    ],
-    "prices": [
-        "none", "none+cors", "none+metadata", *(f"{who}-{rate}{more}" for who in DOORS for rate in ("0", "1") for more in (
-            "", *(f"-{option}" for option in OPTIONS if not (option in ("no-upstream", "captured") and rate == "0")), "+cors", "+metadata"
-        )), *(f"{who}-{form}" for who in DOORS for form in ("transaction", "span_v2")),
-    ],
+    "settings": ["none", *(name for who in DOORS for name in of_settings(who))],
+    "prices": ["none", *(name for who in DOORS for name in of_options(who))],
     "others": ["none", "empty", "trimmed", "otel", "zipkin", "none+traced", "lua+traced"],
 }

@@ -58,9 +58,10 @@ def by_rate(windows: Windows) -> str:
     return "\n".join(lines)
 
 
-def price(windows: Windows, name: str, base: str, beside: str) -> str:
-    """What `name` costs more than `base`, each beside the requests that it gets without a filter."""
-    if name not in windows or base not in windows or beside not in windows:
+def price(groups: list[Windows], name: str, base: str, beside: str) -> str:
+    """What `name` costs more than `base`, each beside the requests that it gets without a filter, in the group that has them all."""
+    windows = next((each for each in groups if {name, base, beside} <= each.keys()), None)
+    if windows is None:
         return ""
 
     def more(rounds: list[int]) -> float:
@@ -72,7 +73,7 @@ def price(windows: Windows, name: str, base: str, beside: str) -> str:
     return f"{more(every):+.1f} ({low:+.1f} to {high:+.1f}), {of_a_request(windows, more(every))}"
 
 
-def prices(windows: Windows) -> str:
+def prices(groups: list[Windows]) -> str:
     """What each option costs, through both doors, where nothing is sampled and where everything is."""
     told = {"dynamic": "dynamic module", "wasm": "Wasm"}
     columns = [(who, rate) for who in reversed(DOORS) for rate in ("0", "1")]
@@ -80,7 +81,7 @@ def prices(windows: Windows) -> str:
     lines = ["| µs of CPU more a request (of rounds drawn anew), and part of a request | " + " | ".join(heads) + " |", "|---|" + "---|" * len(columns)]
 
     def row(what: str, suffix: str, beside: str = "none") -> None:
-        cells = [price(windows, f"{who}-{rate}{suffix}", f"{who}-{rate}", beside) for who, rate in columns]
+        cells = [price(groups, f"{who}-{rate}{suffix}", f"{who}-{rate}", beside) for who, rate in columns]
         if any(cells):
             lines.append(f"| {what} | {' | '.join(cells)} |")
 
@@ -89,17 +90,17 @@ def prices(windows: Windows) -> str:
     for setting in SETTINGS:
         row(setting.what, f"+{setting.name}", f"none+{setting.name}")
     for form in FORMATS:
-        cells = [price(windows, f"{who}-{form}", f"{who}-1", "none") if rate == "1" else "" for who, rate in columns]
+        cells = [price(groups, f"{who}-{form}", f"{who}-1", "none") if rate == "1" else "" for who, rate in columns]
         if any(cells):
             lines.append(f"| `transport.format`: `{form}` instead of `otlp` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write_csv(windows: Windows, name: str) -> None:
+def write_csv(groups: list[Windows], name: str) -> None:
     with (OUTPUT / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["contestant", "round", "cpu_us", "requests_per_second", "p50_ms", "p99_ms", "p999_ms"])
-        for contestant, each in windows.items():
+        for contestant, each in (one for windows in groups for one in windows.items()):
             for number, one in enumerate(each, 1):
                 writer.writerow([contestant, number, f"{one.cpu_us:.2f}", f"{one.per_second:.0f}", one.p50, one.p99, one.p999])
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import floors
 import noise
 import report
-from bench import NOT_JUDGED, chosen, tell
-from contestants import DOORS, RATES, SETS, WHO, everybody
+from bench import NOT_JUDGED, Run, chosen, tell
+from contestants import DOORS, OPTIONS, PRICES, RATES, SETS, SETTINGS, WHO, everybody
 from envoys import BenchError
 from measure import ROOT, Window, expected_spans
 
@@ -44,7 +44,7 @@ class Contestants(unittest.TestCase):
             self.assertEqual((each.headers, each.path, each.http2, each.workers), (alike.headers, alike.path, alike.http2, alike.workers), each.name)
 
     def test_every_set_has_only_who_there_is(self) -> None:
-        for name, names in SETS.items():
+        for name, names in [*SETS.items(), *(("prices", names) for names in PRICES)]:
             self.assertEqual([each for each in names if each not in EVERYBODY], [], name)
 
     def test_all_that_sample_are_measured_at_all_rates(self) -> None:
@@ -97,9 +97,16 @@ class Tables(unittest.TestCase):
         del costs["native-0.01"]
         self.assertFalse(report.has_rates(windows(costs)))
 
+    def test_every_option_and_setting_has_its_prices(self) -> None:
+        measured = [windows(dict.fromkeys(names, 50.0)) for names in PRICES]
+        rows = [row.split("|")[1:-1] for row in report.prices(measured).splitlines()[2:]]
+        self.assertEqual(len(rows), len(OPTIONS) + len(SETTINGS) + len(report.FORMATS))
+        for what, *cells in rows:
+            self.assertIn(sum(bool(cell.strip()) for cell in cells), (2, 4), what)
+
     def test_a_price_is_told_against_the_same_without_the_option(self) -> None:
         costs = {"none": 50, "none+cors": 60, "dynamic-0": 55, "dynamic-0-quiet": 54, "dynamic-0+cors": 67}
-        rows = report.prices(windows(costs)).splitlines()[2:]
+        rows = report.prices([windows({"none": 1}), windows(costs)]).splitlines()[2:]
         self.assertEqual([row.split(" | ")[:2] for row in rows], [
             ["| `response_headers: []`", "-1.0 (-1.0 to -1.0), -2 %"], ["| from a page of another origin", "+2.0 (+2.0 to +2.0), 4 %"],
         ])
@@ -164,7 +171,7 @@ class Noise(unittest.TestCase):
             output = io.StringIO()
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
                 measured = windows(costs)
-                status = tell("bench", False, is_judged, "today", EVERYBODY, measured, floors.judge(measured), busy)
+                status = tell(Run("bench", "today", EVERYBODY, [measured], busy), False, is_judged, Path("no module"))
             return status, output.getvalue()
 
         bad = good() | {"wasm-1": 500.0}

@@ -133,12 +133,11 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
         },
         Ok(mut answer) => {
             let status = answer.status().as_u16();
-            let headers = Headers::from_pairs(
-                answer
-                    .headers()
-                    .iter()
-                    .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
-            );
+            let lines = answer.headers().iter();
+            let lines: Vec<_> = lines
+                .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+                .collect();
+            let headers = Headers::from_pairs(lines);
             let limit = limit_s(
                 &headers,
                 Some(status),

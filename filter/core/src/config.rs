@@ -24,6 +24,7 @@ use crate::response::{ResponseHeaders, ResponseOptions};
 use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace};
 use crate::sampling::SampleRate;
+use crate::trace::dsc::Labels;
 use crate::trace::propagation::{Format, Formats};
 use crate::trace::TraceOptions;
 use option::{List, Setting, Share, Text};
@@ -238,14 +239,19 @@ impl FilterConfig {
         let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
         let environment: Arc<str> = environment.map_or_else(|| "production".into(), Arc::from);
         let release: Option<Arc<str>> = release.map(Arc::from);
+        let org_id: Option<Arc<str>> = org_id.map(Arc::from);
         let dsn = dsn.map(Arc::new);
+        let labels = dsn.as_deref().map(|dsn| {
+            let (release, org_id) = (release.as_ref(), org_id.as_ref());
+            let rate = traces_sample_rate;
+            Labels::new(dsn.public_key(), &environment, release, org_id, rate)
+        });
         Self {
             trace: TraceOptions {
                 dsn: dsn.clone(),
                 receiver_path: transport.path.clone(),
-                environment: Arc::clone(&environment),
-                release: release.clone(),
-                org_id: org_id.map(Arc::from),
+                labels,
+                org_id,
                 traces_sample_rate,
                 strict_trace_continuation,
                 incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),

@@ -62,6 +62,15 @@ pub const SERVER_TIMING: &str = "server-timing";
 pub struct Headers {
     buffer: Vec<u8>,
     lines: Vec<Line>,
+    /// A bit for each kind of name that is there: most names that are asked for are not.
+    kinds: u64,
+}
+
+/// The bit of a name among [`Headers::kinds`]: of its length and its first letter, without case.
+fn kind(name: &[u8]) -> u64 {
+    let first = usize::from(name.first().copied().unwrap_or_default() | 0x20);
+    let place = name.len().wrapping_add(first.wrapping_mul(5)) & 63;
+    1 << place
 }
 
 /// Where one line stands in a buffer.
@@ -77,13 +86,33 @@ impl Headers {
     /// Header lines as they stand in a buffer, in the order of their places. Nothing is copied. A
     /// line whose place is outside of the buffer is ignored.
     pub fn from_lines(buffer: Vec<u8>, lines: Vec<Line>) -> Self {
-        Self { buffer, lines }
+        let name = |line: &Line| buffer.get(line.name.clone()).map_or(0, kind);
+        let kinds = lines.iter().fold(0, |kinds, line| kinds | name(line));
+        Self {
+            buffer,
+            lines,
+            kinds,
+        }
     }
 
     /// Header lines from pairs.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
-        let mut headers = Self::default();
+    pub fn from_pairs<'a, P>(pairs: P) -> Self
+    where
+        P: IntoIterator<Item = (&'a [u8], &'a [u8]), IntoIter: Clone>,
+    {
+        let pairs = pairs.into_iter();
+        let of_all = |(lines, bytes): (usize, usize), (name, value): (&[u8], &[u8])| {
+            let bytes = bytes.saturating_add(name.len());
+            (lines.saturating_add(1), bytes.saturating_add(value.len()))
+        };
+        let (lines, bytes) = pairs.clone().fold((0, 0), of_all);
+        let mut headers = Self {
+            buffer: Vec::with_capacity(bytes),
+            lines: Vec::with_capacity(lines),
+            kinds: 0,
+        };
         for (name, value) in pairs {
+            headers.kinds |= kind(name);
             let name = headers.append(name);
             let value = headers.append(value);
             headers.lines.push(Line { name, value });
@@ -93,14 +122,14 @@ impl Headers {
 
     /// Every value of a header, in order. Names are compared without case.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.iter()
+        self.of_kind(name)
             .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
 
     /// The first value of a header.
     pub fn value(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
+        self.of_kind(name)
             .find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
@@ -118,7 +147,22 @@ impl Headers {
 
     /// Every line as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.lines.iter().filter_map(|line| {
+        self.pairs(&self.lines)
+    }
+
+    /// Every line, if there is one whose name may be this one.
+    fn of_kind(&self, name: &str) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.pairs(match self.kinds & kind(name.as_bytes()) {
+            0 => &[],
+            _ => &self.lines,
+        })
+    }
+
+    fn pairs<'a>(
+        &'a self,
+        lines: &'a [Line],
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+        lines.iter().filter_map(|line| {
             let name = self.buffer.get(line.name.clone())?;
             let value = self.buffer.get(line.value.clone())?;
             Some((name, value))
@@ -249,6 +293,8 @@ mod tests {
         );
         assert_eq!(headers.value("x-bytes"), Some(b"\xff\xfe".as_slice()));
         assert_eq!(headers.value("x-other"), None);
+        assert_eq!(headers.value("x-BYTES"), Some(b"\xff\xfe".as_slice()));
+        assert_eq!(headers.value(""), None);
     }
 
     #[test]

@@ -97,14 +97,16 @@ impl SampleRand {
     }
 
     /// The number as a text: six digits after the point.
-    pub fn text(self) -> String {
+    pub fn ascii(self) -> [u8; 8] {
         const PLACES: [u32; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
-        let digit = |place| self.0.div_euclid(place).rem_euclid(10);
-        let digits = PLACES.map(|place| char::from_digit(digit(place), 10).unwrap_or('0'));
-        let mut text = String::with_capacity(8);
-        text.push_str("0.");
-        text.extend(digits);
-        text
+        let digit = |place| u8::try_from(self.0.div_euclid(place).rem_euclid(10)).unwrap_or(0);
+        let [a, b, c, d, e, f] = PLACES.map(|place| b'0'.saturating_add(digit(place)));
+        [b'0', b'.', a, b, c, d, e, f]
+    }
+
+    /// The same.
+    pub fn text(self) -> String {
+        self.ascii().into_iter().map(char::from).collect()
     }
 
     /// Whether a trace with this number is sampled at a rate.

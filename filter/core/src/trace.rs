@@ -30,7 +30,7 @@ use crate::rules::{IncomingSampled, IncomingTrace, RuleSet, Settings};
 use crate::sampling::SampleRate;
 use baggage::Baggage;
 use continuation::RestartReason;
-use dsc::Dsc;
+use dsc::{Dsc, Labels};
 use header::HeaderError;
 use injector::Injector;
 use propagation::{ByFormat, Format, Formats};
@@ -47,10 +47,8 @@ pub struct TraceOptions {
     pub dsn: Option<Arc<Dsn>>,
     /// The path that spans are posted to, if it is not the DSN's: `transport.path`.
     pub receiver_path: Option<String>,
-    /// The environment that new traces belong to.
-    pub environment: Arc<str>,
-    /// The release, if known.
-    pub release: Option<Arc<str>>,
+    /// What all traces that begin here have in common; `None` without a DSN.
+    pub labels: Option<Labels>,
     /// The organisation: the option, else the DSN's host.
     pub org_id: Option<Arc<str>>,
     /// The share of new traces that is sampled; `None` is deferred mode, which is not the same

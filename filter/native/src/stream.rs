@@ -125,8 +125,10 @@ impl Stream {
         } = self;
         let mut call = Call::new(handle, *started_ns, None).let_go_at(*let_go_ns);
         let outcome = worker.end(|tracer| tracer.on_end(state, &mut call));
-        if let Some((token, start_ns)) = outcome.redirect_token.zip(call.start_ns()) {
-            worker.set_redirect(Redirect { token, start_ns });
+        if let Some(token) = outcome.redirect_token {
+            if let Some(start_ns) = call.start_ns() {
+                worker.set_redirect(Redirect { token, start_ns });
+            }
         }
         if let Some(warning) = outcome.warning {
             host::log(level::WARN, warning);

@@ -78,8 +78,15 @@ fn every_key_is_read() {
         trace: TraceOptions {
             dsn: dsn.clone().ok(),
             receiver_path: Some("/x".to_owned()),
-            environment: "staging".into(),
-            release: Some("1.2".into()),
+            labels: dsn.as_deref().ok().map(|dsn| {
+                Labels::new(
+                    dsn.public_key(),
+                    &"staging".into(),
+                    Some(&"1.2".into()),
+                    Some(&"12".into()),
+                    SampleRate::new(0.5),
+                )
+            }),
             org_id: Some("12".into()),
             traces_sample_rate: SampleRate::new(0.5),
             strict_trace_continuation: true,

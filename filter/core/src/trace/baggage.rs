@@ -28,6 +28,10 @@ pub const MAX_MEMBERS: usize = 64;
 /// "Limits").
 pub const MAX_BYTES: usize = 8_192;
 
+/// A list of ours that has at most so many bytes has at most [`MAX_MEMBERS`] members: each of them
+/// is at least `sentry-=` and a comma.
+const SURELY_FITS: usize = 9 * MAX_MEMBERS - 1;
+
 /// What the keys of the dynamic sampling context begin with.
 pub(super) const PREFIX: &[u8] = b"sentry-";
 
@@ -170,6 +174,16 @@ impl<'a> Baggage<'a> {
     /// A header value of these members. It keeps to the limits: ours first, then those of others
     /// from the left.
     pub fn write(&self, sentry: &SentryMembers) -> Written {
+        // Most requests bring no baggage: then what is new is the header.
+        if let SentryMembers::Replaced(added) = sentry {
+            let is_alone = self.members.is_empty() && self.too_many == 0;
+            if is_alone && (1..=SURELY_FITS).contains(&added.len()) {
+                return Written {
+                    value: Some(added.clone()),
+                    too_many: 0,
+                };
+            }
+        }
         let stays = |member: &&Member<'_>| sentry.keeps(member);
         // What is new has its room first, then what of ours arrived, then theirs.
         let (mut room, mut lost) = (Room::default(), 0_usize);

@@ -61,13 +61,77 @@ impl PartialEq for Value {
 
 impl Eq for Value {}
 
+/// What the configuration gives to the DSC of every trace that begins here, and how it is written:
+/// that is the same each time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels {
+    public_key: Arc<str>,
+    environment: Arc<str>,
+    release: Option<Arc<str>>,
+    org_id: Option<Arc<str>>,
+    /// `,sentry-public_key=…`
+    key_member: Vec<u8>,
+    /// `,sentry-environment=…,sentry-release=…,sentry-org_id=…`
+    other_members: Vec<u8>,
+    /// The rate that decides about most traces, as it is written.
+    rate: Option<(SampleRate, String)>,
+}
+
+impl Labels {
+    /// The labels of a gateway: the public key of its DSN, its environment, its release and
+    /// organisation if they are known, and the rate that usually decides.
+    pub fn new(
+        public_key: &Arc<str>,
+        environment: &Arc<str>,
+        release: Option<&Arc<str>>,
+        org_id: Option<&Arc<str>>,
+        rate: Option<SampleRate>,
+    ) -> Self {
+        let (mut key_member, mut other_members) = (Vec::new(), Vec::new());
+        write_member("public_key", public_key, &mut key_member);
+        write_member("environment", environment, &mut other_members);
+        for (key, value) in [("release", release), ("org_id", org_id)] {
+            if let Some(value) = value {
+                write_member(key, value, &mut other_members);
+            }
+        }
+        Self {
+            public_key: Arc::clone(public_key),
+            environment: Arc::clone(environment),
+            release: release.cloned(),
+            org_id: org_id.cloned(),
+            key_member,
+            other_members,
+            rate: rate.map(|rate| (rate, rate.text().into_owned())),
+        }
+    }
+
+    fn rate(&self, rate: SampleRate) -> Cow<'_, str> {
+        match &self.rate {
+            Some((known, text)) if *known == rate => text.as_str().into(),
+            _ => rate.text(),
+        }
+    }
+}
+
+/// Writes a member behind others; nothing for an empty value.
+fn write_member(key: &str, value: &str, members: &mut Vec<u8>) {
+    if !value.is_empty() {
+        members.push(b',');
+        members.extend_from_slice(PREFIX);
+        members.extend_from_slice(key.as_bytes());
+        members.push(b'=');
+        encode(value, members);
+    }
+}
+
 /// What the head of a trace puts into the DSC, filter.md §3.6.
 #[derive(Debug)]
 pub struct Head<'a> {
     /// The trace that begins here.
     pub trace_id: TraceId,
-    /// The public key of the DSN.
-    pub public_key: &'a Arc<str>,
+    /// What is the same for all traces that begin here.
+    pub labels: &'a Labels,
     /// The number that every sampling decision of this trace is made with.
     pub sample_rand: SampleRand,
     /// The rate that decided; `None` in deferred mode (sentry-protocol.md §3.4), and where others
@@ -75,12 +139,6 @@ pub struct Head<'a> {
     pub sample_rate: Option<SampleRate>,
     /// The decision; `None` in deferred mode.
     pub sampled: Option<bool>,
-    /// The environment.
-    pub environment: &'a Arc<str>,
-    /// The release, if known.
-    pub release: Option<&'a Arc<str>>,
-    /// The organisation, if known.
-    pub org_id: Option<&'a Arc<str>>,
     /// The transaction's name, if it is a template or chosen by a person, never a path.
     pub transaction: Option<&'a str>,
 }
@@ -124,20 +182,17 @@ impl Dsc {
     pub fn head(head: &Head<'_>) -> Self {
         let Head {
             trace_id,
-            public_key,
+            labels,
             sample_rand,
             sample_rate,
             sampled,
-            environment,
-            release,
-            org_id,
             transaction,
         } = head;
         let own = |text: Cow<'static, str>| Some(Value::Own(text));
         let shared = |text: &Arc<str>| Value::Shared(Arc::clone(text));
         let all = [
             ("trace_id", own(trace_id.hex().as_str().to_owned().into())),
-            ("public_key", Some(shared(public_key))),
+            ("public_key", Some(shared(&labels.public_key))),
             ("sample_rand", own(sample_rand.text().into())),
             (
                 "sample_rate",
@@ -147,9 +202,9 @@ impl Dsc {
                 "sampled",
                 sampled.map(|sampled| Value::Own(bool_str(sampled).into())),
             ),
-            ("environment", Some(shared(environment))),
-            ("release", release.map(shared)),
-            ("org_id", org_id.map(shared)),
+            ("environment", Some(shared(&labels.environment))),
+            ("release", labels.release.as_ref().map(shared)),
+            ("org_id", labels.org_id.as_ref().map(shared)),
             (
                 "transaction",
                 transaction.map(|name| Value::Own(name.to_owned().into())),
@@ -212,28 +267,43 @@ impl Dsc {
             .find(|(known, _)| known == key)
             .map(|(_, value)| value.as_str())
     }
+}
 
-    /// The values as `baggage` members, joined by commas.
+impl Head<'_> {
+    /// The values as `baggage` members, joined by commas, in the order of [`Dsc::head`].
     pub fn to_members(&self) -> Vec<u8> {
-        let len = |len: usize, (key, value): &(Cow<'_, str>, Value)| {
-            let member = key.len().saturating_add(value.as_str().len());
-            len.saturating_add(member)
-                .saturating_add(PREFIX.len())
-                .saturating_add(2)
-        };
-        let mut members = Vec::with_capacity(self.entries.iter().fold(0, len));
-        for (key, value) in &self.entries {
-            if !members.is_empty() {
-                members.push(b',');
-            }
-            members.extend_from_slice(PREFIX);
-            members.extend_from_slice(key.as_bytes());
-            members.push(b'=');
-            encode(value.as_str(), &mut members);
+        let Self {
+            trace_id,
+            labels,
+            sample_rand,
+            sample_rate,
+            sampled,
+            transaction,
+        } = self;
+        let mut members = Vec::with_capacity(USUAL_LENGTH);
+        members.extend_from_slice(b"sentry-trace_id=");
+        members.extend_from_slice(trace_id.hex().as_str().as_bytes());
+        members.extend_from_slice(&labels.key_member);
+        members.extend_from_slice(b",sentry-sample_rand=");
+        members.extend_from_slice(&sample_rand.ascii());
+        if let Some(rate) = sample_rate {
+            members.extend_from_slice(b",sentry-sample_rate=");
+            members.extend_from_slice(labels.rate(*rate).as_bytes());
+        }
+        if let Some(sampled) = sampled {
+            members.extend_from_slice(b",sentry-sampled=");
+            members.extend_from_slice(bool_str(*sampled).as_bytes());
+        }
+        members.extend_from_slice(&labels.other_members);
+        if let Some(name) = transaction {
+            write_member("transaction", name, &mut members);
         }
         members
     }
 }
+
+/// Room for what most heads write.
+const USUAL_LENGTH: usize = 384;
 
 impl HeapBytes for Dsc {
     fn heap_bytes(&self) -> usize {
@@ -265,32 +335,79 @@ impl Serialize for Dsc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::baggage::Baggage;
 
-    fn head(sample_rate: Option<SampleRate>, sampled: Option<bool>) -> Dsc {
+    fn labels(release: Option<&str>) -> Labels {
+        Labels::new(
+            &"49d0f7386ad645858ae85020e393bef3".into(),
+            &"pro duction".into(),
+            release.map(Arc::from).as_ref(),
+            Some(&"1".into()),
+            SampleRate::new(0.25),
+        )
+    }
+
+    fn with_head<T>(
+        sample_rate: Option<SampleRate>,
+        sampled: Option<bool>,
+        release: Option<&str>,
+        read: impl FnOnce(&Head<'_>) -> T,
+    ) -> T {
         let trace_id = TraceId::from_hex(b"771a43a4192642f0b136d5159a501700").unwrap();
-        Dsc::head(&Head {
+        read(&Head {
             trace_id,
-            public_key: &"49d0f7386ad645858ae85020e393bef3".into(),
+            labels: &labels(release),
             sample_rand: SampleRand::from_trace_id(trace_id),
             sample_rate,
             sampled,
-            environment: &"pro duction".into(),
-            release: None,
-            org_id: Some(&"1".into()),
             transaction: Some("/api/{id}"),
         })
     }
 
+    fn head(sample_rate: Option<SampleRate>, sampled: Option<bool>) -> Dsc {
+        with_head(sample_rate, sampled, None, Dsc::head)
+    }
+
+    fn members(
+        sample_rate: Option<SampleRate>,
+        sampled: Option<bool>,
+        release: Option<&str>,
+    ) -> String {
+        let members = with_head(sample_rate, sampled, release, |head| head.to_members());
+        String::from_utf8(members).unwrap()
+    }
+
     #[test]
     fn a_head_writes_every_value_it_knows_percent_encoded() {
-        let members = head(SampleRate::new(0.25), Some(true)).to_members();
-        let members = String::from_utf8(members).unwrap();
         assert_eq!(
-            members,
+            members(SampleRate::new(0.25), Some(true), None),
             "sentry-trace_id=771a43a4192642f0b136d5159a501700,sentry-public_key=49d0f7386ad645858ae85020e393bef3,\
              sentry-sample_rand=0.692242,sentry-sample_rate=0.25,sentry-sampled=true,sentry-environment=pro%20duction,\
              sentry-org_id=1,sentry-transaction=%2Fapi%2F%7Bid%7D"
         );
+    }
+
+    /// Written for the header and kept for the envelope, it says the same.
+    #[test]
+    fn what_a_head_writes_reads_as_what_is_kept() {
+        let rates = [
+            None,
+            SampleRate::new(0.25),
+            SampleRate::new(0.0101),
+            SampleRate::new(0.0),
+        ];
+        for (rate, sampled, release) in rates.into_iter().flat_map(|rate| {
+            [
+                (rate, None, Some("a, b;c=ä@1/2")),
+                (rate, Some(false), Some("")),
+                (rate, Some(true), None),
+            ]
+        }) {
+            let written = members(rate, sampled, release);
+            let baggage = Baggage::read(std::iter::once(written.as_bytes()));
+            let kept = with_head(rate, sampled, release, Dsc::head);
+            assert_eq!(Dsc::frozen(baggage.sentry()), kept, "{written}");
+        }
     }
 
     #[test]

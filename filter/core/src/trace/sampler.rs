@@ -3,7 +3,7 @@
 
 use super::baggage::{Baggage, Change, SentryMembers};
 use super::continuation::{self, RestartReason};
-use super::dsc::{Dsc, Head};
+use super::dsc::{Dsc, Head, Labels};
 use super::propagation::{Extracted, Format};
 use super::redirect::Carried;
 use super::sampling_decision::{SamplingDecision, SetBy};
@@ -183,7 +183,7 @@ impl Sampler<'_, '_> {
             false => changes,
         };
         dsc.change(&changes);
-        let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc);
+        let span = self.record(sampling, value.trace_id, Some(value.span_id), || dsc);
         if let Some(span) = &span {
             context.span_id = span.span_id;
             context.sampled = Some(true);
@@ -201,7 +201,7 @@ impl Sampler<'_, '_> {
                 true => SentryMembers::Changed(changes),
             },
             context: Some(context),
-            transaction: span.is_some().then(|| self.transaction()).flatten(),
+            transaction: span.is_some().then(|| self.transaction(true)).flatten(),
             span,
             limit: sampling.limit,
             why: Some(sampling.why),
@@ -212,7 +212,8 @@ impl Sampler<'_, '_> {
     /// Sentry the trace begins here, since nobody has written a DSC (sentry-protocol.md §2.7, first
     /// row).
     fn adopt(&mut self, arrived: Extracted) -> Option<Decided> {
-        let dsn = self.starts?;
+        self.starts?;
+        let labels = self.options.labels.as_ref()?;
         let value = arrived.context;
         let inherits = !self.ignores_sampled;
         let incoming = value.sampled.filter(|_| inherits);
@@ -222,15 +223,16 @@ impl Sampler<'_, '_> {
         };
         let sampling = self.sample(incoming, rand);
         let sampled = incoming.or(sampling.sampled);
-        let transaction = sampled.and_then(|_| self.transaction());
-        let dsc = self.head(
-            dsn,
+        let transaction = sampled.and_then(|sampled| self.transaction(sampled));
+        let head = Self::head(
+            labels,
             value.trace_id,
             sampling,
             incoming,
             transaction.as_ref(),
         );
-        let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc.clone());
+        let (members, dsc) = (head.to_members(), || Dsc::head(&head));
+        let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc);
         Some(Decided {
             origin: TraceOrigin::Continued(arrived.format),
             context: Some(SentryTrace {
@@ -238,7 +240,7 @@ impl Sampler<'_, '_> {
                 span_id: span.as_ref().map_or(value.span_id, |span| span.span_id),
                 sampled,
             }),
-            members: SentryMembers::Replaced(dsc.to_members()),
+            members: SentryMembers::Replaced(members),
             span,
             transaction,
             limit: sampling.limit,
@@ -252,7 +254,8 @@ impl Sampler<'_, '_> {
         restart: Option<RestartReason>,
         arrived: Option<Extracted>,
     ) -> Option<Decided> {
-        let dsn = self.starts?;
+        self.starts?;
+        let labels = self.options.labels.as_ref()?;
         let mut bytes = [0; 16];
         let trace_id = self
             .calls
@@ -261,16 +264,17 @@ impl Sampler<'_, '_> {
         let span_id = self.new_span_id()?;
         let sampling = self.sample(None, SampleRand::from_trace_id(trace_id));
         // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
-        let transaction = sampling.sampled.and_then(|_| self.transaction());
-        let dsc = self.head(dsn, trace_id, sampling, None, transaction.as_ref());
-        let members = SentryMembers::Replaced(dsc.to_members());
+        let sampled = sampling.sampled;
+        let transaction = sampled.and_then(|sampled| self.transaction(sampled));
+        let head = Self::head(labels, trace_id, sampling, None, transaction.as_ref());
+        let members = SentryMembers::Replaced(head.to_members());
         let span = (sampling.sampled == Some(true)).then(|| SpanContext {
             trace_id,
             span_id,
             parent_span_id: None,
             upstream_span_id: self.upstream_span_id(span_id),
             link: arrived.map(|arrived| arrived.context),
-            dsc,
+            dsc: Dsc::head(&head),
         });
         Some(Decided {
             origin: restart.map_or(TraceOrigin::Started, TraceOrigin::Restarted),
@@ -360,7 +364,7 @@ impl Sampler<'_, '_> {
         sampling: Sampling,
         trace_id: TraceId,
         parent_span_id: Option<SpanId>,
-        dsc: Dsc,
+        dsc: impl FnOnce() -> Dsc,
     ) -> Option<SpanContext> {
         self.starts?;
         let span_id = (sampling.sampled == Some(true)).then(|| self.new_span_id())??;
@@ -370,7 +374,7 @@ impl Sampler<'_, '_> {
             parent_span_id,
             upstream_span_id: self.upstream_span_id(span_id),
             link: None,
-            dsc,
+            dsc: dsc(),
         })
     }
 
@@ -383,35 +387,35 @@ impl Sampler<'_, '_> {
 
     /// The DSC of a trace that begins here, as far as Sentry is concerned. `inherited` is a
     /// decision that others took, at a rate that nobody knows.
-    fn head(
-        &self,
-        dsn: &Dsn,
+    fn head<'h>(
+        labels: &'h Labels,
         trace_id: TraceId,
         sampling: Sampling,
         inherited: Option<bool>,
-        transaction: Option<&TransactionName>,
-    ) -> Dsc {
+        transaction: Option<&'h TransactionName>,
+    ) -> Head<'h> {
         let sampled = inherited.or(sampling.sampled);
-        Dsc::head(&Head {
+        Head {
             trace_id,
-            public_key: dsn.public_key(),
+            labels,
             sample_rand: sampling.rand,
             sample_rate: sampling.rate.filter(|_| inherited.is_none()),
             sampled,
-            environment: &self.options.environment,
-            release: self.options.release.as_ref(),
-            org_id: self.options.org_id.as_ref(),
             transaction: transaction.map(|transaction| transaction.name.as_str()),
-        })
+        }
     }
 
-    /// The name that the route's metadata, a rule or the route itself gives; never the path.
-    fn transaction(&mut self) -> Option<TransactionName> {
-        self.metadata()
-            .transaction
-            .clone()
-            .or_else(|| self.settings.transaction.clone())
-            .or_else(|| TransactionName::from_route(&self.calls.text(Attribute::RouteName)?))
+    /// The name that the route's metadata, a rule or the route itself gives; never the path. The
+    /// route is asked only for what is sampled: it costs a call to the host, and the name of
+    /// nothing is read by nobody.
+    fn transaction(&mut self, is_sampled: bool) -> Option<TransactionName> {
+        let name = self.metadata().transaction.clone();
+        let name = name.or_else(|| self.settings.transaction.clone());
+        match is_sampled {
+            true => name
+                .or_else(|| TransactionName::from_route(&self.calls.text(Attribute::RouteName)?)),
+            false => name,
+        }
     }
 
     fn metadata(&mut self) -> &RouteMetadata {
