@@ -268,7 +268,7 @@ pub fn decide(
         == IncomingSampled::Ignore;
     let has_room = limits.has_room;
 
-    let sampler = Sampler {
+    let mut sampler = Sampler {
         options,
         settings,
         restarts,
@@ -278,6 +278,7 @@ pub fn decide(
         limits,
         calls,
         metadata: None,
+        why: None,
     };
     let decided = match before {
         Some(before) => sampler.resume(before),
@@ -286,6 +287,7 @@ pub fn decide(
             rejections.refused.get(Format::SentryTrace).is_some(),
         ),
     };
+    let why = sampler.why;
     let injector = Injector {
         headers,
         baggage: &baggage,
@@ -341,7 +343,7 @@ pub fn decide(
             && decided
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
-        sampling: decided.why,
+        sampling: why,
         rejections,
         mutations,
     }

@@ -73,7 +73,7 @@ fn no_path_computes_more_than_it_did() {
             "begun, not sampled",
             config::UNSAMPLED,
             plain.clone(),
-            64_991,
+            42_529,
             122,
         ),
         (

@@ -117,7 +117,10 @@ impl Injector<'_> {
             }
             None => !self.dropped.contain(Format::Traceparent),
         };
-        self.without(TRACESTATE).filter(|_| !keeps)
+        match keeps {
+            true => None,
+            false => self.without(TRACESTATE),
+        }
     }
 }
 

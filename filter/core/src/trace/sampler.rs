@@ -30,7 +30,6 @@ pub(super) struct Decided {
     pub(super) span: Option<SpanContext>,
     pub(super) transaction: Option<TransactionName>,
     pub(super) limit: Option<Limit>,
-    pub(super) why: Option<SamplingDecision>,
 }
 
 /// What a span is left out for that would else be recorded.
@@ -58,6 +57,8 @@ pub(super) struct Sampler<'a, 's> {
     pub(super) calls: &'a mut HostCalls<'s>,
     /// Asked for at most once, and only where it decides something.
     pub(super) metadata: Option<RouteMetadata>,
+    /// What was decided from, where something was.
+    pub(super) why: Option<SamplingDecision>,
 }
 
 /// Whether a span is recorded, and what the head of a trace says about it.
@@ -68,12 +69,11 @@ struct Sampling {
     rand: SampleRand,
     sampled: Option<bool>,
     limit: Option<Limit>,
-    why: SamplingDecision,
 }
 
 impl Sampler<'_, '_> {
     /// What becomes of a request with the context that arrived.
-    pub(super) fn decide(mut self, arrived: Option<Extracted>, was_refused: bool) -> Decided {
+    pub(super) fn decide(&mut self, arrived: Option<Extracted>, was_refused: bool) -> Decided {
         let refused = was_refused.then_some(RestartReason::Refused);
         let decided = match (arrived, self.restart(arrived)) {
             (Some(arrived), None) => match arrived.format {
@@ -91,12 +91,11 @@ impl Sampler<'_, '_> {
             span: None,
             transaction: None,
             limit: None,
-            why: None,
         })
     }
 
     /// The request is one that an internal redirect has made: it was decided about before.
-    pub(super) fn resume(mut self, before: Before<'_>) -> Decided {
+    pub(super) fn resume(&mut self, before: Before<'_>) -> Decided {
         let Carried {
             context,
             withheld,
@@ -118,7 +117,6 @@ impl Sampler<'_, '_> {
             }),
             transaction: None,
             limit: None,
-            why: None,
         }
     }
 
@@ -165,7 +163,7 @@ impl Sampler<'_, '_> {
                 .unwrap_or_else(|| SampleRand::from_trace_id(value.trace_id));
             let sampling = match self.starts {
                 Some(_) => self.sample(value.sampled, rand),
-                None => self.deferred(rand),
+                None => Sampling::deferred(rand),
             };
             let changes = match value.sampled {
                 // The head of the trace left the decision to others, so nobody knows their rate.
@@ -204,7 +202,6 @@ impl Sampler<'_, '_> {
             transaction: span.is_some().then(|| self.transaction(true)).flatten(),
             span,
             limit: sampling.limit,
-            why: Some(sampling.why),
         }
     }
 
@@ -244,7 +241,6 @@ impl Sampler<'_, '_> {
             span,
             transaction,
             limit: sampling.limit,
-            why: Some(sampling.why),
         })
     }
 
@@ -287,35 +283,40 @@ impl Sampler<'_, '_> {
             span,
             transaction,
             limit: sampling.limit,
-            why: Some(sampling.why),
         })
     }
 
     /// The matrix of sentry-protocol.md §3.2. An incoming decision wins over the rate, even over a
     /// rate of 0; without a rate (deferred mode) nothing is recorded.
     fn sample(&mut self, incoming: Option<bool>, rand: SampleRand) -> Sampling {
-        let mut sampling = self.deferred(rand);
-        sampling.why.inherited = incoming;
+        let mut sampling = Sampling::deferred(rand);
+        let why = self.why.insert(SamplingDecision {
+            inherited: incoming,
+            ignores_incoming: self.ignores_sampled,
+            sample_rand: rand,
+            rates: [None; SetBy::ALL.len()],
+            ignored_by: None,
+        });
         if incoming == Some(false) {
             return sampling;
         }
-        let metadata = self.metadata();
-        let (metadata_rate, metadata_ignore) = (metadata.traces_sample_rate, metadata.ignore);
-        sampling.why.ignored_by = match (metadata_ignore, self.settings.ignore) {
+        let calls = &mut self.calls;
+        let metadata = self.metadata.get_or_insert_with(|| calls.route_metadata());
+        why.ignored_by = match (metadata.ignore, self.settings.ignore) {
             (Some(true), _) => Some(SetBy::Route),
             (None, Some(true)) => Some(SetBy::Rule),
             _ => None,
         };
-        sampling.why.rates = [
-            metadata_rate,
+        why.rates = [
+            metadata.traces_sample_rate,
             self.settings.traces_sample_rate,
             self.options.traces_sample_rate,
         ];
-        let [route, rule, top_level] = sampling.why.rates;
+        let [route, rule, top_level] = why.rates;
         let Some(rate) = route.or(rule).or(top_level) else {
             return sampling;
         };
-        let is_ignored = sampling.why.ignored_by.is_some();
+        let is_ignored = why.ignored_by.is_some();
         let wanted = !is_ignored && incoming.unwrap_or_else(|| rand.is_sampled_at(rate));
         // Limits are for what is recorded here.
         if wanted && self.starts.is_some() {
@@ -330,23 +331,6 @@ impl Sampler<'_, '_> {
             rate
         });
         sampling
-    }
-
-    /// The decision is left to others.
-    fn deferred(&self, rand: SampleRand) -> Sampling {
-        Sampling {
-            rate: None,
-            rand,
-            sampled: None,
-            limit: None,
-            why: SamplingDecision {
-                inherited: None,
-                ignores_incoming: self.ignores_sampled,
-                sample_rand: rand,
-                rates: [None; 3],
-                ignored_by: None,
-            },
-        }
     }
 
     /// Which limit another recorded request would exceed.
@@ -460,6 +444,16 @@ impl Sampler<'_, '_> {
 }
 
 impl Sampling {
+    /// The decision is left to others.
+    fn deferred(rand: SampleRand) -> Self {
+        Self {
+            rate: None,
+            rand,
+            sampled: None,
+            limit: None,
+        }
+    }
+
     /// The rate that a DSC lacks whose trace came without a decision.
     fn applied_rate(self) -> Vec<Change> {
         let rate = self.rate.map(SampleRate::text);
