@@ -39,6 +39,9 @@ NATIVE_TESTS := $(addprefix --test ,propagation formats stream_ends vectors life
 MORE_NATIVE_TESTS := $(addprefix --test ,redirects_unrecorded rules_as_boundary grpc configuration clients_that_leave timeouts spans span_words \
 	span_options trace_options tunnels websocket protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 
+# Where crates and this project lie on the machine that builds a module is nobody's business, and would make another module of it.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS := --remap-path-prefix=$(CARGO_HOME_DIR)/registry/src/=crates/ --remap-path-prefix=$(CURDIR)=.
+
 export SENTRY_FILTER_WASM := $(WASM)
 export SENTRY_FILTER_SO := $(SO)
 export SENTRY_FILTER_FAILPOINTS_SO := $(FAILPOINTS_SO)

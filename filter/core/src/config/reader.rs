@@ -51,6 +51,8 @@ fn without_schema(values: &mut Map<String, Value>) {
     }
 }
 
+/// A configuration is read once, so that these are cold: for the compiler, a reason to make them
+/// small.
 impl<'p> Section<'p> {
     /// The whole configuration; `None` if it is no object.
     pub(super) fn root(
@@ -100,11 +102,13 @@ impl<'p> Section<'p> {
     }
 
     /// A key with the names of the sections it is in.
+    #[cold]
     pub(super) fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
     /// Notes something that is wrong.
+    #[cold]
     pub(super) fn problem(&mut self, path: String, message: String) {
         self.problems.add(path, message);
     }
@@ -115,6 +119,7 @@ impl<'p> Section<'p> {
     }
 
     /// A section inside this one; an empty one if it is absent or no object.
+    #[cold]
     pub(super) fn section(&mut self, option: &Setting<Group>) -> Section<'_> {
         let key = option.key;
         let values = match self.take(key) {
@@ -131,6 +136,7 @@ impl<'p> Section<'p> {
 
     /// The values of a list, each with its path; none if it is absent or no list. Too many are
     /// noted.
+    #[cold]
     pub(super) fn list(&mut self, option: &Setting<List>) -> Option<Vec<(String, Value)>> {
         let key = option.key;
         let values = match self.take(key)? {
@@ -150,6 +156,7 @@ impl<'p> Section<'p> {
     }
 
     /// A section from a list.
+    #[cold]
     pub(super) fn element(&mut self, path: &str, values: Map<String, Value>) -> Section<'_> {
         Section::new(format!("{path}."), values, self.is_struct, self.problems)
     }
@@ -161,6 +168,7 @@ impl<'p> Section<'p> {
     }
 
     /// One of a few words.
+    #[cold]
     pub(super) fn keyword<T: Copy>(&mut self, option: &Setting<Words<T>>) -> Option<T> {
         let Words {
             words,
@@ -186,6 +194,7 @@ impl<'p> Section<'p> {
     }
 
     /// A text, under a key that is no option's.
+    #[cold]
     pub(super) fn text_of(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
@@ -197,6 +206,7 @@ impl<'p> Section<'p> {
     }
 
     /// A text that no message may repeat.
+    #[cold]
     pub(super) fn secret_text(&mut self, option: &Setting<Text>) -> Option<String> {
         let key = option.key;
         match self.take(key)? {
@@ -219,6 +229,7 @@ impl<'p> Section<'p> {
         self.bool(option.key)
     }
 
+    #[cold]
     fn bool(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)? {
             Value::Bool(flag) => Some(flag),
@@ -235,6 +246,7 @@ impl<'p> Section<'p> {
     }
 
     /// A number that something can be made of.
+    #[cold]
     pub(super) fn number<T>(
         &mut self,
         key: &'static str,
@@ -251,6 +263,7 @@ impl<'p> Section<'p> {
 
     /// A whole number within bounds, or its default. A `Struct` configuration has no integers, so
     /// `5000.0` is one.
+    #[cold]
     pub(super) fn integer(&mut self, option: &Setting<Integer>) -> u64 {
         let Integer {
             least,
@@ -271,6 +284,7 @@ impl<'p> Section<'p> {
     }
 
     /// Ends the section: every key that nobody asked for is unknown.
+    #[cold]
     pub(super) fn finish(self) {
         let known = self.known.join(", ");
         for key in self.values.keys() {
@@ -289,6 +303,7 @@ impl<'p> Section<'p> {
     }
 
     /// A whole number that is not negative, also where it lost its type.
+    #[cold]
     pub(super) fn whole(&self, value: &Value) -> Option<u64> {
         value.as_u64().or_else(|| {
             let number = self.as_f64(value).filter(|number| number.fract() == 0.0)?;
@@ -304,6 +319,7 @@ impl<'p> Section<'p> {
         }
     }
 
+    #[cold]
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         let value = self.values.remove(key).filter(|value| !value.is_null())?;
@@ -312,6 +328,7 @@ impl<'p> Section<'p> {
     }
 
     /// Notes a value that is not what was expected.
+    #[cold]
     pub(super) fn wrong(&mut self, path: String, expected: &str, found: &Value) {
         let found = match found {
             Value::String(text) => format!("the text {:?}", shorten(text)),

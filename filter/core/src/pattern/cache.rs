@@ -8,7 +8,7 @@
 //! Since a pattern may begin anywhere, the beginnings of all patterns belong to every state. They
 //! are not stored in it, and what comes of them is computed once for each byte, not for each state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use regex_automata::nfa::thompson::{State, NFA};
@@ -97,6 +97,14 @@ struct Step {
     places: Vec<u32>,
     /// The patterns that match before the byte.
     matches: Vec<u32>,
+}
+
+/// The numbers in order, each once. A heap sorts as well as `sort_unstable`, and is a fifth of it in
+/// the module.
+fn sorted(numbers: Vec<u32>) -> Vec<u32> {
+    let mut numbers = BinaryHeap::from(numbers).into_sorted_vec();
+    numbers.dedup();
+    numbers
 }
 
 /// Lists, each of them once, by number.
@@ -248,14 +256,8 @@ impl Cache {
         if is_full {
             self.forget();
         }
-        let Step {
-            mut places,
-            mut matches,
-        } = step;
-        places.sort_unstable();
-        places.dedup();
-        matches.sort_unstable();
-        matches.dedup();
+        let mut places = sorted(step.places);
+        let matches = sorted(step.matches);
         let (list, is_new) = self.matches.number(&matches);
         if is_new {
             self.collected.push(0);
