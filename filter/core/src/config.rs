@@ -265,6 +265,7 @@ impl FilterConfig {
                 tells_baggage: response_headers.baggage,
                 request_start_header,
                 upstream_spans,
+                naming: transport.format.naming(),
             },
             response: ResponseOptions {
                 headers: response_headers,

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::dsn::Dsn;
 use crate::id::{EventId, TraceId};
 use crate::quantity::Quantity;
+use crate::route::Naming;
 use crate::span::catalogue::ProtocolAttribute as A;
 use crate::span::{Segment, Span, SpanKind, SpanStatus};
 use crate::trace::dsc::Dsc;
@@ -141,6 +142,14 @@ impl Format {
         match self {
             Self::Transaction => "transaction",
             Self::SpanV2 | Self::Otlp => "span",
+        }
+    }
+
+    /// How spans are called.
+    pub fn naming(self) -> Naming {
+        match self {
+            Self::Transaction => Naming::Transactions,
+            Self::SpanV2 | Self::Otlp => Naming::Conventions,
         }
     }
 
@@ -270,10 +279,7 @@ fn protocol_attributes<'a>(
             A::SegmentId,
             Some(segment.server.span_id.hex().as_str().to_owned().into()),
         ),
-        (
-            A::SegmentName,
-            Some(segment.transaction.name.as_str().into()),
-        ),
+        (A::SegmentName, Some(segment.server.name.as_ref().into())),
         (
             A::SegmentNameSource,
             (span.kind == SpanKind::Server).then(|| source.into()),

@@ -7,6 +7,7 @@ use crate::envelope::{EncodeBuffers, EncodedSegment, Format};
 use crate::headers::Headers;
 use crate::host::{Entropy, HostCalls, HostError, RequestHost};
 use crate::id::{SpanId, TraceId};
+use crate::route::Naming;
 use crate::route_metadata::RouteMetadata;
 use crate::span::{OpenSpan, Request, Segment, StreamInfo, UpstreamInfo};
 use crate::trace::dsc::Dsc;
@@ -204,12 +205,17 @@ pub fn segment_of(path: &str, change: impl FnOnce(&mut StreamInfo)) -> Segment<'
     finished(open_span(path), end)
 }
 
-/// A span that has ended. What a segment is a view of stays in memory, which a test can afford.
+/// A span that has ended, called as transactions are.
 pub fn finished(span: OpenSpan, end: StreamInfo) -> Segment<'static> {
+    finished_as(Naming::Transactions, span, end)
+}
+
+/// A span that has ended. What a segment is a view of stays in memory, which a test can afford.
+pub fn finished_as(naming: Naming, span: OpenSpan, end: StreamInfo) -> Segment<'static> {
     let (span, end): (&'static _, &'static _) =
         (Box::leak(Box::new(span)), Box::leak(Box::new(end)));
     let name = Box::leak(Box::new(span.name(end).into_owned()));
-    span.finish(end, name, &[])
+    span.finish(end, naming, name, &[])
 }
 
 /// Encodes a segment on a buffers of its own.

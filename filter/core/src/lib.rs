@@ -60,6 +60,7 @@ pub mod headers;
 pub mod host;
 pub mod id;
 pub mod live;
+pub mod method;
 pub mod pattern;
 pub mod protobuf;
 pub mod quantity;

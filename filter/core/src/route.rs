@@ -1,7 +1,10 @@
 //! Which requests take part, and what a transaction is called (filter.md §3.8, §6).
 
+use std::borrow::Cow;
+
 use crate::dsn::Dsn;
 use crate::headers::{Headers, AUTHORITY, METHOD, PATH};
+use crate::method::Method;
 use crate::pattern::{Pattern, PatternSet, MAX_TEXT, WORK};
 use crate::reading::{self, RequestPath};
 use crate::text::{shortened, MAX_NAME};
@@ -125,6 +128,16 @@ impl PartialEq for Targets {
     }
 }
 
+/// How spans are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// As transactions have always been: by path or URL where nobody has a better name.
+    Transactions,
+    /// By names of low cardinality, as sentry-conventions have them for HTTP
+    /// (`model/name/http.json`).
+    Conventions,
+}
+
 /// What a transaction is called, and how good that name is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionName {
@@ -165,9 +178,29 @@ impl TransactionName {
         }
     }
 
-    /// Whether it is the template of a route, and not a name that a person made up or a path.
-    pub fn is_template(&self) -> bool {
-        self.source == Source::Route && self.name.contains('/')
+    /// The template of a route, if it is one and not a name that a person made up or a path; without
+    /// a method in front.
+    pub fn route(&self) -> Option<&str> {
+        let is_template = self.source == Source::Route && self.name.contains('/');
+        let name = is_template.then_some(&*self.name)?;
+        let is_method = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase());
+        match name.split_once(' ') {
+            Some((method, path)) if is_method(method) && path.starts_with('/') => Some(path),
+            _ => Some(name),
+        }
+    }
+
+    /// What the segment of a request with this method is called. By the conventions that is the
+    /// method and the route, else the method alone; a name that a person made up stays.
+    pub fn of_segment(&self, naming: Naming, method: Method) -> Cow<'_, str> {
+        let method = method.as_str();
+        match (naming, self.source, self.route()) {
+            (Naming::Conventions, _, Some(route)) => {
+                shortened([method, " ", route].concat(), MAX_NAME)
+            }
+            (Naming::Conventions, Source::Url, None) => Cow::Borrowed(method),
+            _ => Cow::Borrowed(&self.name),
+        }
     }
 
     /// The name that an Envoy route gives: its own, if it looks like a template.
@@ -324,6 +357,75 @@ mod tests {
             "partner.test",
             &format!("/{long}")
         ));
+    }
+
+    #[test]
+    fn names_by_convention_are_of_low_cardinality() {
+        let rows = [
+            (
+                "/api/{id}",
+                Source::Route,
+                Method::Get,
+                "GET /api/{id}",
+                Some("/api/{id}"),
+            ),
+            (
+                "GET /api/{id}",
+                Source::Route,
+                Method::Head,
+                "HEAD /api/{id}",
+                Some("/api/{id}"),
+            ),
+            (
+                "team/shop",
+                Source::Route,
+                Method::Get,
+                "GET team/shop",
+                Some("team/shop"),
+            ),
+            (
+                "Get /x",
+                Source::Route,
+                Method::Get,
+                "GET Get /x",
+                Some("Get /x"),
+            ),
+            (
+                "GET x/y",
+                Source::Route,
+                Method::Get,
+                "GET GET x/y",
+                Some("GET x/y"),
+            ),
+            (
+                "/api/{id}",
+                Source::Route,
+                Method::Other,
+                "_OTHER /api/{id}",
+                Some("/api/{id}"),
+            ),
+            ("checkout", Source::Route, Method::Get, "checkout", None),
+            ("/shops/7", Source::Custom, Method::Get, "/shops/7", None),
+            ("/api/7", Source::Url, Method::Get, "GET", None),
+            (
+                "CONNECT shop.example:443",
+                Source::Url,
+                Method::Connect,
+                "CONNECT",
+                None,
+            ),
+        ];
+        for (name, source, method, expected, route) in rows {
+            let name = TransactionName::new(name, source);
+            let found = name.of_segment(Naming::Conventions, method);
+            assert_eq!(found, expected, "{name:?}");
+            let found = name.of_segment(Naming::Transactions, method);
+            assert_eq!(found, name.name, "{name:?}");
+            assert_eq!(name.route(), route, "{name:?}");
+        }
+        let long = TransactionName::new(&"/a".repeat(200), Source::Route);
+        let long = long.of_segment(Naming::Conventions, Method::Get);
+        assert_eq!(long.len(), MAX_NAME);
     }
 
     #[test]

@@ -9,7 +9,6 @@ pub mod catalogue;
 pub mod interval;
 mod upstream;
 
-pub mod method;
 mod replaced;
 pub mod request;
 pub mod response_flags;
@@ -21,7 +20,7 @@ use std::borrow::Cow;
 use crate::id::SpanId;
 use crate::live::{piece, sum, HeapBytes};
 use crate::quantity::Quantity;
-use crate::route::TransactionName;
+use crate::route::{Naming, TransactionName};
 use crate::text::{shortened, MAX_NAME, MAX_TEXT};
 use crate::trace::SpanContext;
 use attributes::{Attributes, Call, Known, Server};
@@ -90,10 +89,8 @@ pub struct Span<'a> {
     pub parent_span_id: Option<SpanId>,
     /// Which end of a request it is.
     pub kind: SpanKind,
-    /// A name that many requests share.
+    /// What it is called; of a call in a transaction its description.
     pub name: Cow<'a, str>,
-    /// What it did in particular, for formats that have a place for it.
-    pub description: Cow<'a, str>,
     /// How it ended.
     pub status: SpanStatus,
     /// From when to when.
@@ -111,7 +108,6 @@ impl Span<'_> {
             parent_span_id: self.parent_span_id,
             kind: self.kind,
             name: own(self.name),
-            description: own(self.description),
             status: self.status,
             times: self.times,
             attributes: self.attributes.into_owned(),
@@ -153,15 +149,11 @@ impl HeapBytes for Span<'static> {
             parent_span_id: _,
             kind: _,
             name,
-            description,
             status: _,
             times: _,
             attributes,
         } = self;
-        [name.len(), description.len()]
-            .map(piece)
-            .into_iter()
-            .fold(attributes.heap_bytes(), usize::saturating_add)
+        piece(name.len()).saturating_add(attributes.heap_bytes())
     }
 }
 
@@ -234,8 +226,10 @@ impl OpenSpan {
     }
 
     /// Ends the call that was answered with a redirect. The segment goes on with [`Self::resume`].
-    pub fn redirect(&mut self, end: &StreamInfo) {
-        let call = self.upstream_span(end, end.times()).map(Span::into_owned);
+    pub fn redirect(&mut self, end: &StreamInfo, naming: Naming) {
+        let call = self
+            .upstream_span(end, end.times(), naming)
+            .map(Span::into_owned);
         self.earlier.extend(call);
         self.follows_error = !matches!(end.response_code, Some(300..=399));
     }
@@ -271,6 +265,7 @@ impl OpenSpan {
     pub fn finish<'a>(
         &'a self,
         end: &'a StreamInfo,
+        naming: Naming,
         transaction: &'a TransactionName,
         response_headers: &'a [(String, Vec<String>)],
     ) -> Segment<'a> {
@@ -281,7 +276,7 @@ impl OpenSpan {
             earlier,
             ..
         } = self;
-        let call = self.upstream_span(end, times);
+        let call = self.upstream_span(end, times, naming);
         let upstream: Vec<Span<'a>> = earlier.iter().cloned().chain(call).collect();
         let upstream_ns = upstream.iter().fold(0, |sum: u64, call| {
             sum.saturating_add(call.times.length_ns())
@@ -291,8 +286,7 @@ impl OpenSpan {
             span_id: context.span_id,
             parent_span_id: context.parent_span_id,
             kind: SpanKind::Server,
-            name: Cow::Borrowed(&transaction.name),
-            description: Cow::Borrowed(&transaction.name),
+            name: transaction.of_segment(naming, request.method),
             status,
             times,
             attributes: Attributes::new(&Known {
@@ -319,7 +313,12 @@ impl OpenSpan {
     }
 
     /// The call to the upstream; `None` if no host was chosen, or such spans are not wanted.
-    fn upstream_span<'a>(&'a self, end: &'a StreamInfo, stream: Interval) -> Option<Span<'a>> {
+    fn upstream_span<'a>(
+        &'a self,
+        end: &'a StreamInfo,
+        stream: Interval,
+        naming: Naming,
+    ) -> Option<Span<'a>> {
         let (span_id, upstream) = (self.context.upstream_span_id?, end.upstream.as_ref()?);
         let request = self.current_request();
         let times = upstream::call(stream, self.sent_ns, self.answered_ns, upstream);
@@ -332,21 +331,23 @@ impl OpenSpan {
         });
         let replaced::UpstreamResponse { status, code, .. } = response;
         let method = request.method.as_str();
-        let template = self
-            .transaction
-            .as_ref()
-            .filter(|transaction| transaction.is_template() && self.redirected.is_none());
-        let name = match template {
-            Some(template) => [method, " ", &template.name].concat().into(),
+        let transaction = self.transaction.as_ref();
+        // The route is that of the request before.
+        let transaction = transaction.filter(|_| self.redirected.is_none());
+        let template = transaction.and_then(TransactionName::route);
+        let (target, max) = match naming {
+            Naming::Transactions => (Some(request.target()), MAX_TEXT),
+            Naming::Conventions => (template.or_else(|| request.domain()), MAX_NAME),
+        };
+        let name = match target {
+            Some(target) => [method, " ", target].concat().into(),
             None => Cow::Borrowed(method),
         };
-        let description = [method, " ", request.target()].concat();
         Some(Span {
             span_id,
             parent_span_id: Some(self.context.span_id),
             kind: SpanKind::Client,
-            name: shortened(name, MAX_NAME),
-            description: shortened(description, MAX_TEXT),
+            name: shortened(name, max),
             status,
             times,
             attributes: Attributes::new(&Known {
@@ -357,6 +358,7 @@ impl OpenSpan {
                 side: Call {
                     upstream,
                     first_byte_ns,
+                    template,
                 },
             }),
         })

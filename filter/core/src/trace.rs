@@ -25,7 +25,7 @@ use crate::headers::{HeaderMutation, Headers, BAGGAGE};
 use crate::host::HostCalls;
 use crate::id::{SpanId, TraceId};
 use crate::live::HeapBytes;
-use crate::route::{self, Targets, TransactionName};
+use crate::route::{self, Naming, Targets, TransactionName};
 use crate::rules::{IncomingSampled, IncomingTrace, RuleSet, Settings};
 use crate::sampling::SampleRate;
 use baggage::Baggage;
@@ -78,6 +78,8 @@ pub struct TraceOptions {
     pub request_start_header: bool,
     /// Whether the call to the upstream has a span of its own.
     pub upstream_spans: bool,
+    /// What the transaction is called, as the format of the spans has it.
+    pub naming: Naming,
 }
 
 impl TraceOptions {
@@ -273,6 +275,7 @@ pub fn decide(
         settings,
         restarts,
         ignores_sampled,
+        headers,
         baggage: &baggage,
         starts,
         limits,

@@ -178,7 +178,7 @@ impl Tracer {
         }
         let mut before = self.redirects.take(calls.redirect_token()?)?;
         if let Some((span, end)) = &mut before.span {
-            span.redirect(end);
+            span.redirect(end, self.config.trace.naming);
         }
         Some(before)
     }
@@ -374,7 +374,7 @@ impl Tracer {
         let data = &self.config.data;
         let response_headers = data.capture(&data.capture_response_headers, response);
         let name = span.name(info);
-        let segment = span.finish(info, &name, &response_headers);
+        let segment = span.finish(info, self.config.trace.naming, &name, &response_headers);
         let quantity = segment.quantity();
         self.recorded.ended_ns = segment.server.times.end_ns;
         self.recorded

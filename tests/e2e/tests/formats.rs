@@ -1,7 +1,7 @@
 //! The same traffic in every format gives the same spans; and readers that nobody here wrote read
 //! them, too.
 
-use e2e::{oracles::ask, Gateway, Reply, Request, Segment, Span};
+use e2e::{oracles::ask, Gateway, Reply, Request, Route, Segment, Span};
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::span::catalogue::{Type, SPAN};
 use serde_json::{json, Value};
@@ -51,7 +51,7 @@ async fn traffic(gateway: &Gateway) -> Vec<Segment> {
     gateway.sentry.wait_for_segments(requests.len()).await
 }
 
-/// What must be the same in every format: everything but ids, times, and the name of a call.
+/// What must be the same in every format: everything but ids, times and names.
 fn comparable(segments: &[Segment]) -> Vec<Value> {
     let span = |span: &Span| {
         let is_of_trace = span.trace_id == TRACE_ID;
@@ -69,7 +69,7 @@ fn comparable(segments: &[Segment]) -> Vec<Value> {
         attributes.remove("server.port");
         json!({
             "is_of_trace": is_of_trace, "has_parent": span.parent_span_id.is_some(),
-            "name": if span.is_segment { &span.name } else { "" }, "source": span.source,
+            "source": span.source,
             "op": span.op, "origin": span.origin, "kind": span.kind, "status": span.status,
             "environment": span.environment, "release": span.release,
             "attributes": attributes, "links": span.links,
@@ -120,6 +120,100 @@ async fn the_same_traffic_gives_the_same_spans_in_every_format() {
         transactions[0]["server"]["attributes"]["url.query"],
         "page=[Filtered]&token=[Filtered]"
     );
+}
+
+/// The names of segments and calls, and what the service reads in the dynamic sampling context: by
+/// path and URL in transactions, of low cardinality else (`model/name/http.json` of
+/// sentry-conventions). `mini-sentry` asks that of every span in every test.
+#[tokio::test]
+async fn names_are_those_of_the_format() {
+    let rules = json!([{"match": {"path": "^/shops/([^/]+)"}, "transaction": "/shops/$1"}]);
+    let metadata = |path: &str, name: &str| {
+        Route::new(path, &format!("{path}.*")).metadata(json!({"transaction": name}))
+    };
+    // The request; the transaction's name, then the segment's and the call's by the conventions.
+    let rows = [
+        (
+            "GET",
+            "/api/1?a=b",
+            "/api/{id}",
+            "GET /api/{id}",
+            "GET /api/{id}",
+        ),
+        (
+            "POST",
+            "/api/2",
+            "/api/{id}",
+            "POST /api/{id}",
+            "POST /api/{id}",
+        ),
+        (
+            "PROPFIND",
+            "/api/3",
+            "/api/{id}",
+            "_OTHER /api/{id}",
+            "_OTHER /api/{id}",
+        ),
+        (
+            "GET",
+            "/plain/path",
+            "/plain/path",
+            "GET",
+            "GET gateway.test",
+        ),
+        (
+            "GET",
+            "/shops/7",
+            "/shops/7",
+            "/shops/7",
+            "GET gateway.test",
+        ),
+        (
+            "HEAD",
+            "/with-method/1",
+            "GET /m/{id}",
+            "HEAD /m/{id}",
+            "HEAD /m/{id}",
+        ),
+        (
+            "GET",
+            "/by-hand/1",
+            "checkout",
+            "checkout",
+            "GET gateway.test",
+        ),
+    ];
+    for format in FORMATS {
+        let config =
+            json!({"rules": rules, "transport": {"format": format, "flush_interval_ms": 50}});
+        let gateway = Gateway::builder()
+            .await
+            .config(config)
+            .route(metadata("/with-method/", "GET /m/{id}"))
+            .route(metadata("/by-hand/", "checkout"))
+            .start()
+            .await;
+        for (index, (method, target, transaction, segment, call)) in rows.into_iter().enumerate() {
+            let seen = gateway
+                .pass(&Request::new(method, target).host("gateway.test"))
+                .await;
+            let segments = gateway.sentry.wait_for_segments(index + 1).await;
+            let found = &segments[index];
+            let (path, _) = target.split_once('?').unwrap_or((target, ""));
+            assert_eq!(found.server.text("url.path"), path);
+            let is_url = found.server.source.as_deref() == Some("url");
+            let dsc = seen.baggage().sentry("transaction");
+            let method = found.server.text("http.request.method");
+            let (expected, description) = match format {
+                "transaction" => (transaction, format!("{method} http://gateway.test{path}")),
+                _ => (segment, call.to_owned()),
+            };
+            assert_eq!(found.server.name, expected, "{format} {target}");
+            assert_eq!(found.call().name, description, "{format} {target}");
+            let expected = (!is_url).then_some(expected);
+            assert_eq!(dsc.as_deref(), expected, "{format} {target}");
+        }
+    }
 }
 
 /// The keys of the dynamic sampling context in the header of the envelope that came last.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use vectors::is_id;
 
 use super::{
-    span::{is_error, is_known, Format, Span},
+    span::{check_name, is_error, is_known, Format, Span},
     span_v2::check_family,
     transaction::STATUSES,
     validator::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME, SDK_VERSION},
@@ -202,7 +202,7 @@ fn read(span: &OtlpSpan, at: &str, received_at: f64, complaints: &mut Complaints
         complaints.unless(fits, at, format_args!("link {link:?}"));
         links.push(format!("{trace_id}-{span_id} {kind}"));
     }
-    Span {
+    let span = Span {
         format: Format::Otlp,
         trace_id,
         span_id,
@@ -220,7 +220,11 @@ fn read(span: &OtlpSpan, at: &str, received_at: f64, complaints: &mut Complaints
         release: None,
         attributes,
         links,
+    };
+    if let Err(what) = check_name(&span) {
+        complaints.add(at, what);
     }
+    span
 }
 
 /// Attributes as plain values, each name once, none of them empty.

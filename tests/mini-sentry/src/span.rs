@@ -222,6 +222,48 @@ pub(super) fn is_known(name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
+/// The names of spans in sentry-conventions (`model/name/http.json`): of an operation the first whose
+/// attributes are all there. The conventions' last one, `HTTP`, is for spans without a method.
+const SERVER_NAMES: [&[&str]; 2] = [
+    &["http.request.method", "http.route"],
+    &["http.request.method"],
+];
+const CLIENT_NAMES: [&[&str]; 3] = [
+    &["http.request.method", "url.template"],
+    &["http.request.method", "url.domain"],
+    &["http.request.method"],
+];
+/// How long a name may be; what is longer is cut and ends in `...`.
+const MAX_NAME: usize = 200;
+
+/// Whether the span of a format that has typed attributes is called as sentry-conventions have it. A
+/// segment that a person has named is called so: its name is `custom`, or no template.
+pub(super) fn check_name(span: &Span) -> Result<(), String> {
+    let is_named = match span.source.as_deref() {
+        Some("custom") => true,
+        Some("route") => span.attribute("http.route").is_none(),
+        _ => false,
+    };
+    let names: &[&[&str]] = match span.is_segment {
+        true => &SERVER_NAMES,
+        false => &CLIENT_NAMES,
+    };
+    let mut names = names.iter().filter_map(|attributes| {
+        let parts = attributes.iter().map(|name| span.attribute(name)?.as_str());
+        Some(parts.collect::<Option<Vec<_>>>()?.join(" "))
+    });
+    let expected = names.next().unwrap_or_else(|| "HTTP".to_owned());
+    let cut = span
+        .name
+        .strip_suffix("...")
+        .filter(|_| expected.len() > MAX_NAME);
+    let fits = span.name == expected || cut.is_some_and(|cut| expected.starts_with(cut));
+    match fits || is_named {
+        true => Ok(()),
+        false => Err(format!("name {:?}, by convention {expected:?}", span.name)),
+    }
+}
+
 /// Whether the word of a status is an error for formats that know two states.
 pub(super) fn is_error(word: &str) -> bool {
     !matches!(word, "ok" | "cancelled")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use vectors::is_id;
 
 use super::{
-    span::{is_error, is_known, Format, Span},
+    span::{check_name, is_error, is_known, Format, Span},
     transaction::STATUSES,
     validator::{Complaints, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, SDK_NAME, SDK_VERSION},
 };
@@ -161,7 +161,7 @@ impl Reader<'_> {
                 self.unless(false, what);
             }
         }
-        Some(Span {
+        let span = Span {
             format: Format::SpanV2,
             trace_id,
             span_id,
@@ -179,7 +179,11 @@ impl Reader<'_> {
             release: common.release,
             attributes,
             links: self.links(),
-        })
+        };
+        if let Err(what) = check_name(&span) {
+            self.unless(false, what);
+        }
+        Some(span)
     }
 
     fn unless(&mut self, fine: bool, what: String) {

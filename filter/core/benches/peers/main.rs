@@ -26,7 +26,7 @@ use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{Entropy, HostCalls};
 use sentry_filter_core::quantity::Quantity;
-use sentry_filter_core::route::TransactionName;
+use sentry_filter_core::route::{Naming, TransactionName};
 use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::baggage::{Baggage, SentryMembers};
 use sentry_filter_core::trace::dsc::Dsc;
@@ -172,7 +172,9 @@ impl Recorded {
 
     /// Its two spans.
     fn encode(&self, buffers: &mut EncodeBuffers) -> EncodedSegment {
-        let segment = self.span.finish(&self.end, &self.name, &[]);
+        let segment = self
+            .span
+            .finish(&self.end, Naming::Transactions, &self.name, &[]);
         let segment = self.format.encode(&segment, &self.config.resource, buffers);
         segment.expect("what can be written")
     }

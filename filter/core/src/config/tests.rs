@@ -122,6 +122,7 @@ fn every_key_is_read() {
             tells_baggage: true,
             request_start_header: true,
             upstream_spans: false,
+            naming: crate::route::Naming::Conventions,
         },
         response: ResponseOptions {
             headers: ResponseHeaders {

@@ -109,7 +109,6 @@ fn write_span(span: &Span<'_>, segment: &Segment<'_>, message: &mut Message) {
         parent_span_id,
         kind,
         name,
-        description: _,
         status,
         times,
         attributes,

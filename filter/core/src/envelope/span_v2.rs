@@ -120,7 +120,6 @@ fn streamed<'a>(
         parent_span_id,
         kind,
         name,
-        description: _,
         status,
         times,
         attributes,

@@ -200,7 +200,7 @@ fn child<'a>(span: &'a Span<'_>, trace_id: TraceId) -> Child<'a> {
         trace_id,
         parent_span_id: span.parent_span_id,
         op: span.kind.op(),
-        description: &span.description,
+        description: &span.name,
         start_timestamp: timestamp(span.times.start_ns),
         timestamp: timestamp(span.times.end_ns),
         status: span.status.as_str(),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::catalogue::{write_each, On, SpanAttribute, Write};
+use super::request::host_and_port;
 use super::stream_info::{StreamInfo, UpstreamInfo};
 use super::{Request, SpanStatus};
 use crate::live::{piece, HeapBytes};
@@ -98,6 +99,8 @@ pub struct Call<'a> {
     pub upstream: &'a UpstreamInfo,
     /// How long the response took to begin, in nanoseconds.
     pub first_byte_ns: Option<u64>,
+    /// The template of the route that it took.
+    pub template: Option<&'a str>,
 }
 
 /// One of the two spans. Code is made for each of them, without what only the other one has.
@@ -299,12 +302,12 @@ impl<'a, S: Side<'a>> Write for Writer<'_, 'a, S> {
                 all.integer(name, resends.filter(|resends| *resends > 0));
             }
             A::HttpRoute => {
-                let template = server.map(|server| server.transaction);
-                let template = template.filter(|transaction| transaction.is_template());
-                all.text(name, template.map(|template| template.name.as_str()));
+                all.text(name, server.and_then(|server| server.transaction.route()));
             }
+            A::UrlTemplate => all.text(name, call.and_then(|call| call.template)),
             A::UrlFull => all.text(name, request.full_url.as_deref()),
             A::UrlScheme => all.text(name, request.scheme.as_deref()),
+            A::UrlDomain => all.text(name, request.domain()),
             A::UrlPath => all.text(name, Some(&request.path)),
             A::UrlQuery => all.text(name, request.query.as_deref()),
             A::ServerAddress => all.text(name, Some(self.server.0)),
@@ -416,41 +419,9 @@ fn json_len(text: &str) -> usize {
         .fold(3, |sum: usize, byte| sum.saturating_add(escaped(byte)))
 }
 
-/// Splits `host:port`; the colons of an IPv6 literal are inside brackets, which are not part of it.
-fn host_and_port(authority: &str) -> (&str, Option<u16>) {
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (authority, None),
-        },
-        _ => (authority, None),
-    };
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    (literal.unwrap_or(host), port)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_authority_is_split_at_its_port() {
-        let rows = [
-            ("shop.example", ("shop.example", None)),
-            ("shop.example:8080", ("shop.example", Some(8080))),
-            ("[::1]", ("::1", None)),
-            ("[::1]:80", ("::1", Some(80))),
-            ("/run/socket:1", ("/run/socket", Some(1))),
-            ("/run/socket", ("/run/socket", None)),
-            ("shop.example:http", ("shop.example:http", None)),
-            ("", ("", None)),
-        ];
-        for (authority, expected) in rows {
-            assert_eq!(host_and_port(authority), expected, "{authority}");
-        }
-    }
 
     #[test]
     fn what_does_not_fit_is_left_out() {
@@ -506,6 +477,7 @@ mod tests {
                 side: Call {
                     upstream: &upstream,
                     first_byte_ns: None,
+                    template: None,
                 },
             });
             all.iter()

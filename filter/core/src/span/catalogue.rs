@@ -225,10 +225,14 @@ span_attributes! {
     HttpRequestResendCount: "http.request.resend_count", Integer, Call, Technical, Sentry,
         "`upstream.request_attempt_count`, less the first; absent without retries";
     HttpRoute: "http.route", Text, Server, Technical, Sentry,
-        "the name, if it is a template of Envoy's route";
+        "the [name](#names), if it is the template of a route, without a method in front";
+    UrlTemplate: "url.template", Text, Call, Technical, Sentry,
+        "the `http.route` of the gateway's own span";
     UrlFull: "url.full", Text, Both, UrlQueryParams, Sentry,
         "`:scheme`, `:authority` without credentials, `:path` with its query filtered";
     UrlScheme: "url.scheme", Text, Server, Technical, Sentry, "`:scheme`";
+    UrlDomain: "url.domain", Text, Call, Technical, Sentry,
+        "the host of `:authority`, as the upstream got it";
     UrlPath: "url.path", Text, Server, Technical, Sentry,
         "`:path` without its query, with the parameters of its segments filtered";
     UrlQuery: "url.query", Text, Server, UrlQueryParams, Sentry, "the query of `:path`, filtered";

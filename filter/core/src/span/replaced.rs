@@ -85,6 +85,7 @@ impl OpenSpan {
 mod tests {
     use super::*;
     use crate::fixtures::{open_span, stream_end};
+    use crate::route::Naming;
     use crate::span::response_flags::ResponseFlags;
 
     fn told(span: &OpenSpan, end: &StreamInfo) -> (&'static str, Option<u16>) {
@@ -151,7 +152,7 @@ mod tests {
     fn the_code_that_a_filter_writes_over_is_not_told() {
         let after = |code| {
             let mut span = open_span("/");
-            span.redirect(&ended(code, "internal_redirect"));
+            span.redirect(&ended(code, "internal_redirect"), Naming::Transactions);
             let (context, request) = (span.context.clone(), span.request.clone());
             let mut span = span.resume(context, request);
             (span.sent_ns, span.answered_ns) = (Some(1), Some(2));

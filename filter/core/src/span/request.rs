@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::method::{Method, MAX_ORIGINAL};
 use crate::data::{without_credentials, DataOptions, MAX_HOST};
-use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, UPGRADE, USER_AGENT};
+use crate::headers::{Headers, AUTHORITY, CONTENT_TYPE, METHOD, PATH, SCHEME, USER_AGENT};
 use crate::live::{sum, HeapBytes};
+use crate::method::{Method, MAX_ORIGINAL};
 use crate::route::{Source, TransactionName};
 use crate::text::{shortened, MAX_TEXT};
 
@@ -16,9 +16,6 @@ const MAX_TARGET: usize = 2 * MAX_TEXT;
 const GRPC: &[u8] = b"application/grpc";
 /// `http` and `https` are all that Envoy knows.
 const MAX_SCHEME: usize = 16;
-/// What the names of upgrades begin with that are tunnels: `connect-udp` (RFC 9298) and its kin.
-/// Envoy makes an upgrade of an extended `CONNECT` of HTTP/2.
-const TUNNELS: &[u8] = b"connect-";
 
 /// A request as far as a span tells of it. Texts, since they are sent as such: bytes that are not
 /// UTF-8 become U+FFFD.
@@ -88,15 +85,7 @@ impl Request {
                 .map(|value| shortened(String::from_utf8_lossy(value), max))
                 .filter(|text| !text.is_empty())
         };
-        let upgrade = headers
-            .value(UPGRADE)
-            .and_then(|value| value.get(..TUNNELS.len()));
-        let is_tunnel = upgrade.is_some_and(|start| start.eq_ignore_ascii_case(TUNNELS));
-        let sent = text(METHOD, MAX_ORIGINAL);
-        let method = match is_tunnel {
-            true => Method::Connect,
-            false => Method::new(sent.as_deref().unwrap_or_default()),
-        };
+        let method = Method::read(headers);
         let target = text(PATH, MAX_TARGET).unwrap_or_default();
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = match target.split_once('?') {
@@ -105,9 +94,10 @@ impl Request {
         };
         let mut request = Self {
             method,
-            method_original: sent
-                .filter(|_| method == Method::Other)
-                .map(Cow::into_owned),
+            method_original: match method {
+                Method::Other => text(METHOD, MAX_ORIGINAL).map(Cow::into_owned),
+                _ => None,
+            },
             scheme: text(SCHEME, MAX_SCHEME).map(Cow::into_owned),
             authority: headers
                 .value(AUTHORITY)
@@ -153,6 +143,11 @@ impl Request {
         Some(shortened(url, MAX_TEXT).into_owned())
     }
 
+    /// The host of the URL, without its port.
+    pub fn domain(&self) -> Option<&str> {
+        Some(host_and_port(self.authority.as_deref()?).0)
+    }
+
     /// The URL without query, if scheme and host are known.
     pub fn url(&self) -> Option<&str> {
         let url = self.full_url.as_deref()?;
@@ -188,9 +183,41 @@ impl Request {
     }
 }
 
+/// Splits `host:port`; the colons of an IPv6 literal are inside brackets, which are not part of it.
+pub(super) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (authority, None),
+        },
+        _ => (authority, None),
+    };
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    (literal.unwrap_or(host), port)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_split_at_its_port() {
+        let rows = [
+            ("shop.example", ("shop.example", None)),
+            ("shop.example:8080", ("shop.example", Some(8080))),
+            ("[::1]", ("::1", None)),
+            ("[::1]:80", ("::1", Some(80))),
+            ("/run/socket:1", ("/run/socket", Some(1))),
+            ("/run/socket", ("/run/socket", None)),
+            ("shop.example:http", ("shop.example:http", None)),
+            ("", ("", None)),
+        ];
+        for (authority, expected) in rows {
+            assert_eq!(host_and_port(authority), expected, "{authority}");
+        }
+    }
 
     #[test]
     fn a_request_is_read_without_credentials_query_values_or_bytes_that_are_no_text() {

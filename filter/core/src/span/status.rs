@@ -184,9 +184,9 @@ impl SpanStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::method::Method;
     use super::super::response_flags::ResponseFlags;
     use super::*;
+    use crate::method::Method;
 
     fn grpc() -> Request {
         Request {
@@ -397,7 +397,7 @@ mod tests {
                 ..StreamInfo::default()
             };
             let request = Request {
-                method: Method::new(method),
+                method: Method::new(method.as_bytes()),
                 ..Request::default()
             };
             SpanStatus::of_stream(&end, &request).as_str()

@@ -1,5 +1,9 @@
 use super::*;
-use crate::fixtures::{finished, open_span, segment, segment_of, stream_end, START_NS};
+use crate::fixtures::{
+    finished, finished_as, open_span, segment, segment_of, stream_end, START_NS,
+};
+use crate::method::Method;
+use crate::route::{Naming, Source};
 use crate::span::attributes::Value;
 use crate::trace::sentry_trace::SentryTrace;
 
@@ -55,16 +59,14 @@ fn a_segment_says_what_the_gateway_did() {
     // connection.
     assert_eq!(call.times.start_ns, START_NS + 1_250_000);
     assert_eq!(call.times.end_ns, START_NS + 30_500_000);
-    assert_eq!(
-        (&*call.name, &*call.description),
-        ("GET", "GET https://shop.example:8443/cart/7")
-    );
+    assert_eq!(call.name, "GET https://shop.example:8443/cart/7");
     assert_eq!(
         shown(&call.attributes),
         [
             "http.request.method=GET",
             "http.response.status_code=404",
             "url.full=https://shop.example:8443/cart/7",
+            "url.domain=shop.example",
             "server.address=10.0.0.7",
             "server.port=8080",
             "error.type=404",
@@ -73,6 +75,95 @@ fn a_segment_says_what_the_gateway_did() {
             "envoy.time_to_first_byte_ms=29.25",
         ]
     );
+}
+
+/// The segment and its call, in transactions and by the conventions.
+#[test]
+fn names_are_made_of_the_method_and_what_many_requests_share() {
+    type Row<'r> = (
+        &'r str,
+        Option<&'r str>,
+        Option<(&'r str, Source)>,
+        [&'r str; 3],
+    );
+    let api = "/api/{id}";
+    let rows: [Row<'_>; 7] = [
+        ("GET", None, None, ["/api/7", "GET", "GET shop.example"]),
+        (
+            "PURGE",
+            None,
+            None,
+            ["/api/7", "_OTHER", "_OTHER shop.example"],
+        ),
+        (
+            "GET",
+            Some(api),
+            None,
+            [api, "GET /api/{id}", "GET shop.example"],
+        ),
+        (
+            "GET",
+            None,
+            Some((api, Source::Route)),
+            [api, "GET /api/{id}", "GET /api/{id}"],
+        ),
+        (
+            "HEAD",
+            None,
+            Some(("checkout", Source::Route)),
+            ["checkout", "checkout", "HEAD shop.example"],
+        ),
+        (
+            "GET",
+            None,
+            Some(("/shops/7", Source::Custom)),
+            ["/shops/7", "/shops/7", "GET shop.example"],
+        ),
+        (
+            "CONNECT",
+            None,
+            None,
+            [
+                "CONNECT shop.example:8443",
+                "CONNECT",
+                "CONNECT shop.example",
+            ],
+        ),
+    ];
+    for (method, route, name, [transaction, server, call]) in rows {
+        let finished = |naming: Naming| {
+            let mut span = open_span("/api/7");
+            span.request.method = Method::new(method.as_bytes());
+            span.transaction = name.map(|(name, source)| TransactionName::new(name, source));
+            let mut end = stream_end();
+            end.route_name = route.map(|route| route.as_bytes().to_vec());
+            let segment = finished_as(naming, span, end);
+            (
+                segment.server.name.into_owned(),
+                segment.upstream[0].name.clone().into_owned(),
+            )
+        };
+        let row = format!("{method} {route:?} {name:?}");
+        let description = format!(
+            "{} https://shop.example:8443/api/7",
+            Method::new(method.as_bytes()).as_str()
+        );
+        assert_eq!(
+            finished(Naming::Transactions),
+            (transaction.to_owned(), description),
+            "{row}"
+        );
+        assert_eq!(
+            finished(Naming::Conventions),
+            (server.to_owned(), call.to_owned()),
+            "{row}"
+        );
+    }
+    // Without a host nothing is left but the method.
+    let mut span = open_span("/api/7");
+    span.request.authority = None;
+    let segment = finished_as(Naming::Conventions, span, stream_end());
+    assert_eq!(segment.upstream[0].name, "GET");
 }
 
 #[test]
@@ -113,6 +204,7 @@ fn a_call_that_failed_tells_no_status_of_an_upstream() {
             "http.request.method=GET",
             "http.request.resend_count=1",
             "url.full=https://shop.example:8443/",
+            "url.domain=shop.example",
             "server.address=10.0.0.7",
             "server.port=8080",
             "error.type=internal_error",
@@ -140,7 +232,8 @@ fn names_come_from_the_best_source_there_is() {
     let mut span = open_span("/cart/7");
     span.transaction = TransactionName::from_route(b"/cart/{id}");
     let segment = finished(span, stream_end());
-    assert_eq!(segment.upstream[0].name, "GET /cart/{id}");
+    let attributes = shown(&segment.upstream[0].attributes);
+    assert!(attributes.contains(&"url.template=/cart/{id}".to_owned()));
 
     let long = segment_of(&"/x".repeat(200), |_| {});
     assert_eq!(long.transaction.name.len(), 200);
@@ -181,7 +274,7 @@ fn an_internal_redirect_is_one_segment_with_two_calls() {
     first.upstream.as_mut().unwrap().latency_ns = Some(8_000_000);
     span.answered_ns = None;
     assert!(span.goes_on(&first));
-    span.redirect(&first);
+    span.redirect(&first, Naming::Transactions);
 
     let next = SpanContext {
         upstream_span_id: SpanId::from_hex(b"2222222222222222").ok(),
@@ -195,11 +288,11 @@ fn an_internal_redirect_is_one_segment_with_two_calls() {
     last.duration_ns = Some(41_000_000);
     let segment = finished(span, last);
     assert_eq!(segment.server.span_id, context.span_id);
-    assert_eq!(segment.server.name, "/old");
+    assert_eq!(segment.transaction.name, "/old");
     let calls: Vec<_> = segment
         .upstream
         .iter()
-        .map(|call| (call.span_id, call.status, &*call.description))
+        .map(|call| (call.span_id, call.status, &*call.name))
         .collect();
     let second = SpanId::from_hex(b"2222222222222222").unwrap();
     assert_eq!(
@@ -227,7 +320,7 @@ fn redirects_without_end_are_cut() {
     end.response_code_details = Some("internal_redirect".to_owned());
     let mut rounds = 0;
     while span.goes_on(&end) {
-        span.redirect(&end);
+        span.redirect(&end, Naming::Transactions);
         let (context, request) = (span.context.clone(), span.request.clone());
         span = span.resume(context, request);
         rounds += 1;

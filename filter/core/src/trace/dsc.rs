@@ -140,7 +140,7 @@ pub struct Head<'a> {
     /// The decision; `None` in deferred mode.
     pub sampled: Option<bool>,
     /// The transaction's name, if it is a template or chosen by a person, never a path.
-    pub transaction: Option<&'a str>,
+    pub transaction: Option<Cow<'a, str>>,
 }
 
 impl Dsc {
@@ -207,7 +207,9 @@ impl Dsc {
             ("org_id", labels.org_id.as_ref().map(shared)),
             (
                 "transaction",
-                transaction.map(|name| Value::Own(name.to_owned().into())),
+                transaction
+                    .as_deref()
+                    .map(|name| Value::Own(name.to_owned().into())),
             ),
         ];
         let mut entries = Vec::with_capacity(all.len());
@@ -360,7 +362,7 @@ mod tests {
             sample_rand: SampleRand::from_trace_id(trace_id),
             sample_rate,
             sampled,
-            transaction: Some("/api/{id}"),
+            transaction: Some("/api/{id}".into()),
         })
     }
 

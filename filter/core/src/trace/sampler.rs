@@ -1,6 +1,8 @@
 //! The decision itself: whether a trace goes on or begins, whether it is sampled, and the ids of
 //! what is recorded (filter.md §3).
 
+use std::borrow::Cow;
+
 use super::baggage::{Baggage, Change, SentryMembers};
 use super::continuation::{self, RestartReason};
 use super::dsc::{Dsc, Head, Labels};
@@ -11,8 +13,10 @@ use super::sentry_trace::SentryTrace;
 use super::{Before, Limits, SpanContext, TraceOptions, TraceOrigin};
 use crate::attribute::Attribute;
 use crate::dsn::{normalize_org_id, Dsn};
+use crate::headers::Headers;
 use crate::host::HostCalls;
 use crate::id::{SpanId, TraceId};
+use crate::method::Method;
 use crate::route::TransactionName;
 use crate::route_metadata::RouteMetadata;
 use crate::rules::Settings;
@@ -49,6 +53,7 @@ pub(super) struct Sampler<'a, 's> {
     pub(super) restarts: bool,
     /// Whether callers do not decide what is sampled: `incoming.sampled` is `ignore`.
     pub(super) ignores_sampled: bool,
+    pub(super) headers: &'a Headers,
     pub(super) baggage: &'a Baggage<'a>,
     /// The DSN, if a trace may begin and a span be recorded. Whether callers are trusted does not
     /// depend on it.
@@ -221,13 +226,8 @@ impl Sampler<'_, '_> {
         let sampling = self.sample(incoming, rand);
         let sampled = incoming.or(sampling.sampled);
         let transaction = sampled.and_then(|sampled| self.transaction(sampled));
-        let head = Self::head(
-            labels,
-            value.trace_id,
-            sampling,
-            incoming,
-            transaction.as_ref(),
-        );
+        let name = transaction.as_ref().map(|it| self.segment_name(it));
+        let head = Self::head(labels, value.trace_id, sampling, incoming, name);
         let (members, dsc) = (head.to_members(), || Dsc::head(&head));
         let span = self.record(sampling, value.trace_id, Some(value.span_id), dsc);
         Some(Decided {
@@ -262,7 +262,8 @@ impl Sampler<'_, '_> {
         // In deferred mode there is no transaction to name (sentry-protocol.md §3.4).
         let sampled = sampling.sampled;
         let transaction = sampled.and_then(|sampled| self.transaction(sampled));
-        let head = Self::head(labels, trace_id, sampling, None, transaction.as_ref());
+        let name = transaction.as_ref().map(|it| self.segment_name(it));
+        let head = Self::head(labels, trace_id, sampling, None, name);
         let members = SentryMembers::Replaced(head.to_members());
         let span = (sampling.sampled == Some(true)).then(|| SpanContext {
             trace_id,
@@ -376,7 +377,7 @@ impl Sampler<'_, '_> {
         trace_id: TraceId,
         sampling: Sampling,
         inherited: Option<bool>,
-        transaction: Option<&'h TransactionName>,
+        transaction: Option<Cow<'h, str>>,
     ) -> Head<'h> {
         let sampled = inherited.or(sampling.sampled);
         Head {
@@ -385,8 +386,13 @@ impl Sampler<'_, '_> {
             sample_rand: sampling.rand,
             sample_rate: sampling.rate.filter(|_| inherited.is_none()),
             sampled,
-            transaction: transaction.map(|transaction| transaction.name.as_str()),
+            transaction,
         }
+    }
+
+    /// What the segment will be called.
+    fn segment_name<'t>(&self, transaction: &'t TransactionName) -> Cow<'t, str> {
+        transaction.of_segment(self.options.naming, Method::read(self.headers))
     }
 
     /// The name that the route's metadata, a rule or the route itself gives; never the path. The

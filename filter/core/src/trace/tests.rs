@@ -211,6 +211,22 @@ fn a_new_trace_has_a_full_dsc_behind_the_members_of_others() {
     );
 }
 
+/// The transaction is called as the segment will be, which goes by the format.
+#[test]
+fn a_new_trace_names_its_transaction_as_the_format_does() {
+    for (format, name) in [
+        ("transaction", "%2Fapi%2F%7Bid%7D"),
+        ("span_v2", "GET%20%2Fapi%2F%7Bid%7D"),
+        ("otlp", "GET%20%2Fapi%2F%7Bid%7D"),
+    ] {
+        let options = format!(r#""traces_sample_rate": 1, "transport": {{"format": "{format}"}},"#);
+        let seen = gateway(&options).on_route("/api/{id}").seen();
+        let baggage = seen.baggage.expect("a new trace has one");
+        let member = format!(",sentry-transaction={name}");
+        assert!(baggage.ends_with(&member), "{format}: {baggage}");
+    }
+}
+
 #[test]
 fn a_new_trace_that_is_not_sampled_says_so() {
     gateway(r#""traces_sample_rate": 0,"#).assert_seen(

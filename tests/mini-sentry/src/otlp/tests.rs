@@ -31,7 +31,7 @@ fn otlp() -> ExportTraceServiceRequest {
         span_id: vec![id; 8],
         parent_span_id: parent.to_vec(),
         flags: 0x101,
-        name: "/api/{id}".to_owned(),
+        name: "GET".to_owned(),
         kind,
         start_time_unix_nano: start,
         end_time_unix_nano: end,
@@ -46,7 +46,8 @@ fn otlp() -> ExportTraceServiceRequest {
             ),
             text("sentry.origin", "auto.http.envoy"),
             text("sentry.segment.id", "0101010101010101"),
-            text("sentry.segment.name", "/api/{id}"),
+            text("sentry.segment.name", "GET"),
+            text("http.request.method", "GET"),
             text("sentry.status.message", "not_found"),
             attribute("http.response.status_code", any_value::Value::IntValue(404)),
         ],
@@ -60,7 +61,7 @@ fn otlp() -> ExportTraceServiceRequest {
     let mut server = span(2, 1, &[], 1_799_999_998 * second, 1_800_000_000 * second);
     server
         .attributes
-        .push(text("sentry.segment.name.source", "route"));
+        .push(text("sentry.segment.name.source", "url"));
     let call = span(
         3,
         2,
@@ -122,7 +123,8 @@ fn a_good_request_of_opentelemetrys_is_accepted() {
 #[test]
 fn a_spoiled_request_of_opentelemetrys_is_refused() {
     type Spoil = fn(&mut ResourceSpans, &mut OtlpSpan);
-    let rows: [(&str, Spoil); 24] = [
+    let rows: [(&str, Spoil); 25] = [
+        ("spans/0: name", |_, span| span.name = "GET /a".to_owned()),
         ("spans/0: trace_id", |_, span| span.trace_id = vec![0; 16]),
         ("spans/0: trace_id", |_, span| span.trace_id.truncate(8)),
         ("spans/0: span_id", |_, span| span.span_id.clear()),

@@ -13,15 +13,16 @@ fn streamed() -> Value {
     let common = |kind: &str| {
         json!({
             "sentry.op": text(&format!("http.{kind}")), "sentry.kind": text(kind), "sentry.origin": text("auto.http.envoy"),
-            "sentry.segment.id": text("6ee6b3f2a1c04d5e"), "sentry.segment.name": text("/api/{id}"),
+            "sentry.segment.id": text("6ee6b3f2a1c04d5e"), "sentry.segment.name": text("GET /api/{id}"),
             "sentry.trace_lifecycle": text("stream"), "sentry.platform": text("other"), "sentry.sdk.name": text(SDK_NAME),
             "sentry.sdk.version": text(SDK_VERSION), "sentry.environment": text("production"),
             "sentry.status.message": text("not_found"),
-            "http.response.status_code": {"type": "integer", "value": 404},
+            "http.request.method": text("GET"), "http.response.status_code": {"type": "integer", "value": 404},
         })
     };
     let mut server = common("server");
     server["sentry.segment.name.source"] = text("route");
+    server["http.route"] = text("/api/{id}");
     json!({
         "header": {
             "sent_at": humantime::format_rfc3339_micros(now()).to_string(),
@@ -30,7 +31,7 @@ fn streamed() -> Value {
         },
         "item": {"type": "span", "item_count": 2, "content_type": "application/vnd.sentry.items.span.v2+json"},
         "payload": {"version": 2, "items": [
-            {"trace_id": TRACE_ID, "span_id": "6ee6b3f2a1c04d5e", "name": "/api/{id}", "status": "error", "is_segment": true,
+            {"trace_id": TRACE_ID, "span_id": "6ee6b3f2a1c04d5e", "name": "GET /api/{id}", "status": "error", "is_segment": true,
              "start_timestamp": 1_799_999_999.25, "end_timestamp": 1_799_999_999.5, "attributes": server},
             {"trace_id": TRACE_ID, "span_id": "1111111111111111", "parent_span_id": "6ee6b3f2a1c04d5e", "name": "GET",
              "status": "error", "is_segment": false,
@@ -66,7 +67,7 @@ fn good_streamed_spans_are_accepted() {
         (server.duration_ms(), call.start_us),
         (250.0, 1_799_999_999_300_000)
     );
-    assert_eq!(call.attributes.len(), 1, "{call:?}");
+    assert_eq!(call.attributes.len(), 2, "{call:?}");
 }
 
 /// Rows I1 to I5 of sentry-protocol.md §14.7 are among these.
@@ -95,6 +96,17 @@ fn spoiled_streamed_spans_are_refused() {
             "/header/event_id".to_owned(),
             json!(TRACE_ID),
             "event_id: there is no event",
+        ),
+        // A path, and no route.
+        (
+            "/payload/items/1/name".to_owned(),
+            json!("GET /api/7"),
+            "items/1: name",
+        ),
+        (
+            attribute("http.route"),
+            typed("string", json!("/api/{user}")),
+            "items/0: name",
         ),
         (
             "/item/item_count".to_owned(),

@@ -101,6 +101,7 @@ fn an_envelope_has_the_form_of_the_protocol() {
                     "http.request.method": "GET",
                     "http.response.status_code": 404,
                     "url.full": "https://shop.example:8443/cart",
+                    "url.domain": "shop.example",
                     "server.address": "10.0.0.7",
                     "server.port": 8080,
                     "error.type": "404",

@@ -13,7 +13,7 @@ use crate::config::FilterConfig;
 use crate::envelope::Format;
 use crate::fixtures::{config, encoded, open_span, stream_end};
 use crate::headers::Headers;
-use crate::route::{Source, TransactionName};
+use crate::route::{Naming, Source, TransactionName};
 use crate::span::attributes::Value;
 use crate::span::response_flags::ResponseFlags;
 use crate::span::{OpenSpan, Request, Segment, StreamInfo};
@@ -64,7 +64,7 @@ fn with_everything<R>(config: &FilterConfig, look: impl FnOnce(&Segment<'_>) -> 
     let (span, end) = everything(config);
     let name = span.name(&end);
     let response = [("x-cache".to_owned(), vec!["miss".to_owned()])];
-    look(&span.finish(&end, &name, &response))
+    look(&span.finish(&end, Naming::Conventions, &name, &response))
 }
 
 #[test]
