@@ -14,6 +14,9 @@ TEST_CRATES := -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli
 # All that is tested natively, as one selection: for another one Cargo would build most dependencies anew.
 TESTED := $(TEST_CRATES) -p native-host
 
+# The end-to-end tests that a target of their own asks for, all at once: for another selection the tests' library would be built anew.
+LONG_TESTS := --features e2e/attack,e2e/load,e2e/native,e2e/prometheus,e2e/receivers,e2e/ruby
+
 # How long each target runs in `make fuzz`.
 FUZZ_SECONDS ?= 60
 # How many requests each fault gets in `make chaos`.
@@ -72,7 +75,12 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
 	@$(PYTHON) tests/scene/run.py
 
-test: check test-crates test-native test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene ## everything that CI runs
+test: ## everything that CI runs
+	@$(MAKE) --no-print-directory --output-sync=recurse -j2 check prepare
+	@$(MAKE) --no-print-directory test-crates test-native test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene
+
+# What tests need: mostly fetched, so that it goes beside what compiles.
+prepare: wasm native envoy scene oracles services
 
 test-crates: wasm native envoy scene oracles services ## test-unit, test-host, size and test-e2e in one, with the in-process host of the dynamic module: everything is compiled once
 	$(CARGO) test --locked $(TESTED)
@@ -92,7 +100,7 @@ test-host: wasm ## the module in an in-process host that refuses calls and tells
 test-native: native envoy scene oracles services ## the dynamic module in Envoy: what only it does, and the most telling end-to-end tests (its in-process host: test-crates)
 	@$(PYTHON) filter/tools/check_native.py $(SO) 2.17 .tools/bin/envoy
 	@NATIVE_OUT=$(FAILPOINTS_SO) PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh x86_64 --features failpoints
-	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) --features e2e/native --test native_door
+	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test native_door
 	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(NATIVE_TESTS)
 
 test-native-all: native envoy scene oracles services ## almost every end-to-end test through the dynamic module (some minutes)
@@ -117,24 +125,24 @@ test-image: image image-native envoy ## the images: the same twice, read by skop
 	@$(call having,image,test-image) PYTHON="$(PYTHON)" sh tests/image/check_native.sh $(SO) $(DIST)/images $(VERSION)
 
 test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
-	@$(call having,load,test-chaos) $(CARGO) test --locked $(TESTED) --features e2e/load --test chaos
+	@$(call having,load,test-chaos) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test chaos
 
 test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (without Ruby: skipped aloud, an error in CI)
-	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked $(TESTED) --features e2e/ruby --test cors_services rack_cors
+	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test cors_services rack_cors
 
 test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
-	$(CARGO) test --locked $(TESTED) --features e2e/attack --test attack -- --test-threads=1
+	$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test attack -- --test-threads=1
 
 test-monitoring: wasm envoy ## the dashboard's queries and the alerts in a real Prometheus (without it: skipped aloud, an error in CI)
 	@$(call having,prometheus,test-monitoring) promtool test rules tests/monitoring/alerts_test.yaml && \
-		$(CARGO) test --locked $(TESTED) --features e2e/prometheus --test prometheus
+		$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test prometheus
 
 test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
 	@$(call having,browser,test-browser) $(CARGO) test --locked $(TESTED) --test browser \
 		--features e2e/browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,e2e/ruby)
 
 test-receivers: wasm envoy receivers ## receivers that others wrote take what the module sends: Bugsink (needs Python 3.11)
-	$(CARGO) test --locked $(TESTED) --features e2e/receivers --test receivers
+	$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test receivers
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
@@ -149,12 +157,11 @@ fmt: ## check the format
 	$(CARGO) fmt --manifest-path tests/second-host/Cargo.toml --check
 
 lint: target ## clippy
-	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets --features e2e/attack,e2e/browser,e2e/load,e2e/native,e2e/prometheus,e2e/receivers,e2e/ruby -- --deny warnings
+	$(CARGO) clippy --locked $(TEST_CRATES) --all-targets $(LONG_TESTS),e2e/browser -- --deny warnings
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
-	$(CARGO) clippy --locked -p sentry-filter-native -p native-host --all-targets -- --deny warnings
 
 circles: ## no file imports another one that imports it
-	$(CARGO) test --quiet --locked -p sentry-filter-core --test imports
+	$(CARGO) test --quiet --locked $(TESTED) --test imports
 
 docs: ## build the documentation
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli
@@ -216,14 +223,14 @@ tables: ## write the tables in docs/spans.md anew, from the catalogue of attribu
 	DOCS=1 $(CARGO) test --quiet --locked $(TESTED) --test documentation tables
 
 chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
-	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --test-threads=1
+	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --test-threads=1
 
 attack: wasm envoy ## hostile load, beside the same load without the filter: prints a table (ATTACK_STREAMS=20235 live requests; some minutes)
 	@echo '| load | requests | failed | without | MiB more | without | processor, times that without | spans recorded | sent | discarded | over budget |'
-	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/attack --test attack -- --nocapture --test-threads=1
+	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test attack -- --nocapture --test-threads=1
 
 soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
-	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) --features e2e/load --test chaos -- --nocapture --ignored
+	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --ignored
 
 bench: bench-modules ## CPU a request at the rates that people sample, beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=floors,none BASELINE_WASM= BASELINE_SO= DOCS=1)
 	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py; $(call judged,bench)
