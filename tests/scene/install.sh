@@ -2,8 +2,8 @@
 # Installs what the scene and the end-to-end tests run on, below the git-ignored .tools folder of the project:
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
-#   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
-#   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 and conventions for JavaScript (needs Python and Node)
+#   install.sh scene   Spotlight, Playwright, Sentry's SDKs and conventions, the page's and the service's packages (needs Python and Node)
+#   install.sh oracles Relay's normaliser and OpenTelemetry's types (needs Python)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh receivers  Bugsink, a server that takes Sentry's envelopes  (needs Python 3.11)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
@@ -38,13 +38,13 @@ main() {
             envoy) install_envoy ;;
             scene)
                 install_service
-                npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
+                npm_packages "$here" "$tools/scene" "Spotlight and Playwright"
+                npm_packages "$here/../sdks" "$tools/sdks" "Sentry's SDKs for JavaScript"
                 npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
                 npm_packages "$here/../apps/astro" "$tools/astro" "Astro and its Sentry SDK"
                 ;;
             oracles)
                 python_environment "$tools/oracles" "$here/../oracles/requirements.txt" "the oracles' Python packages"
-                npm_packages "$here/../oracles" "$tools/oracles-js" "version 11 of Sentry's SDK for JavaScript"
                 ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             receivers)

@@ -24,6 +24,7 @@ pub mod http2;
 pub mod load;
 pub mod oracles;
 pub mod peers;
+pub mod reports;
 pub mod services;
 pub mod shipped;
 pub mod trap;
@@ -36,7 +37,7 @@ pub use mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction};
 pub use vectors::{Baggage, SentryTrace};
 
 pub use crate::{
-    browser::{Site, Visit},
+    browser::{Sdk, Site, Visit},
     bugsink::Bugsink,
     client::{Request, Response},
     door::{door, Door},
@@ -44,7 +45,7 @@ pub use crate::{
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
     polling::{eventually, eventually_within, DEADLINE},
-    services::{Library, Service},
+    services::{Instrumented, Library, Service},
     trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},
 };
