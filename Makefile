@@ -138,8 +138,11 @@ bump-sdks: ## pin the newest versions of Sentry's SDKs: of each major version fo
 	@sh tests/scene/install.sh lock
 	PYTHON="$(PYTHON)" $(PYTHON) tests/supply-chain/bump_sdks.py
 
-test-receivers: wasm envoy receivers ## receivers that others wrote take what the module sends: Bugsink (needs Python 3.11)
-	$(CARGO) test --locked $(TESTED) --features e2e/receivers --test receivers
+test-receivers: wasm envoy scene receivers ## receivers that others wrote take what the module sends: Spotlight, Bugsink, Phoenix (needs Python 3.11, Chromium and 1 GB below .tools)
+	@$(call having,browser,test-receivers) $(CARGO) test --locked $(TESTED) --features e2e/receivers --test receivers
+
+receivers-table: wasm envoy scene receivers ## the same, and write their table and picture in docs anew
+	@$(call having,browser,receivers-table) DOCS=1 $(CARGO) test --locked $(TESTED) --features e2e/receivers --test receivers
 
 test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, with streamed spans, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
@@ -280,7 +283,7 @@ oracles: ## install the readers that tests ask, and the services that they talk 
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh oracles peers
 
 receivers: ## install receivers that others wrote, below .tools
-	@PYTHON="$(PYTHON)" sh tests/scene/install.sh receivers
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh receivers phoenix
 
 services: ## install the services whose CORS libraries answer, below .tools
 	@sh tests/scene/install.sh services

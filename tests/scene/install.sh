@@ -6,6 +6,7 @@
 #   install.sh oracles Relay's normaliser and OpenTelemetry's types (needs Python)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh receivers  Bugsink, a server that takes Sentry's envelopes  (needs Python 3.11)
+#   install.sh phoenix  Phoenix, a server that takes OpenTelemetry's spans  (needs Python 3.11)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh native  Zig and cargo-zigbuild, for the dynamic module  (needs Python)
@@ -51,6 +52,10 @@ main() {
                 need_python 3.11
                 python_environment "$tools/receivers/bugsink" "$here/../receivers/requirements.txt" "Bugsink"
                 ;;
+            phoenix)
+                need_python 3.11
+                python_environment "$tools/receivers/phoenix" "$here/../receivers/phoenix-requirements.txt" "Phoenix (some 850 MB, from PyPI)"
+                ;;
             services)
                 python_environment "$tools/services/python" "$here/../services/requirements.txt" "CORS libraries for Python"
                 npm_packages "$here/../services" "$tools/services" "CORS libraries"
@@ -73,7 +78,7 @@ main() {
             deny) install_deny ;;
             actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }

@@ -24,6 +24,7 @@ pub mod http2;
 pub mod load;
 pub mod oracles;
 pub mod peers;
+pub mod receivers;
 pub mod reports;
 pub mod services;
 pub mod shipped;
@@ -45,6 +46,7 @@ pub use crate::{
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
     polling::{eventually, eventually_within, DEADLINE},
+    receivers::look,
     services::{Instrumented, Library, Service},
     trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},
