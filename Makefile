@@ -72,7 +72,7 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh native
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh $(ARCH)
 
-run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module)
+run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene $(if $(filter otlp,$(FORMAT)),oracles) ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module; FORMAT=span_v2 or otlp, STREAMED=1: streamed spans)
 	@$(PYTHON) tests/scene/run.py
 
 test: ## everything that CI runs
@@ -86,6 +86,7 @@ test-crates: wasm native envoy scene oracles services ## test-unit, test-host, s
 	$(CARGO) test --locked $(TESTED)
 	$(CARGO) test --quiet --locked $(TESTED) --test vectors summary -- --nocapture
 	$(PYTHON) -m unittest discover --start-directory tests/bench
+	$(PYTHON) -m unittest discover --start-directory tests/supply-chain
 	@$(TARGET_DIR)/debug/size
 
 test-unit: ## the core's and the command's tests, with the tables of tests/vectors and their summary; the fake Sentry's, the benchmark's
@@ -137,17 +138,28 @@ test-monitoring: wasm envoy ## the dashboard's queries and the alerts in a real 
 	@$(call having,prometheus,test-monitoring) promtool test rules tests/monitoring/alerts_test.yaml && \
 		$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test prometheus
 
-test-browser: wasm envoy scene services ## Chromium with Sentry's browser SDK, through real Envoy (without Chromium: skipped aloud, an error in CI)
-	@$(call having,browser,test-browser) $(CARGO) test --locked $(TESTED) --test browser \
+test-browser: wasm envoy scene services ## Chromium with Sentry's SDKs, through real Envoy (without Chromium: skipped aloud, an error in CI)
+	@$(call having,browser,test-browser) $(CARGO) test --locked $(TESTED) --test browser --test sdks \
 		--features e2e/browser$$(ruby -e 'require "rack/cors"' 2>/dev/null && echo ,e2e/ruby)
 
-test-receivers: wasm envoy receivers ## receivers that others wrote take what the module sends: Bugsink (needs Python 3.11)
-	$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test receivers
+sdks: wasm envoy scene ## try Sentry's SDKs in Chromium, and write their table in docs/compatibility.md anew
+	DOCS=1 $(CARGO) test --locked $(TESTED) --features e2e/browser --test sdks
 
-test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, and without the filter
+bump-sdks: ## pin the newest versions of Sentry's SDKs: of each major version for browsers, of the newest for others, and for Python
+	@sh tests/scene/install.sh lock
+	PYTHON="$(PYTHON)" $(PYTHON) tests/supply-chain/bump_sdks.py
+
+test-receivers: wasm envoy scene receivers ## receivers that others wrote take what the module sends: Spotlight, Bugsink, Phoenix (needs Python 3.11, Chromium and 1 GB below .tools)
+	@$(call having,browser,test-receivers) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test receivers
+
+receivers-table: wasm envoy scene receivers ## the same, and write their table and picture in docs anew
+	@$(call having,browser,receivers-table) DOCS=1 $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test receivers
+
+test-scene: wasm envoy scene ## `make run`, once, with its checks, on good and on failing days, with streamed spans, and without the filter
 	$(PYTHON) -m unittest discover --start-directory tests/scene
 	@[ "$$CI" != true ] || sh tests/scene/install.sh browser ruby
 	ONCE=1 FAILING_DAYS=1 $(PYTHON) tests/scene/run.py
+	ONCE=1 STREAMED=1 FORMAT=span_v2 $(PYTHON) tests/scene/run.py
 	@$(call having,browser,test-scene without the filter) WITHOUT_FILTER=1 $(PYTHON) tests/scene/run.py
 
 check: fmt lint circles docs deny workflows ## format, clippy, import circles and documentation, warnings denied; what is depended on; the release's workflow
@@ -281,7 +293,7 @@ oracles: ## install the readers that tests ask, and the services that they talk 
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh oracles peers
 
 receivers: ## install receivers that others wrote, below .tools
-	@PYTHON="$(PYTHON)" sh tests/scene/install.sh receivers
+	@PYTHON="$(PYTHON)" sh tests/scene/install.sh receivers phoenix
 
 services: ## install the services whose CORS libraries answer, below .tools
 	@sh tests/scene/install.sh services

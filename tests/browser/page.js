@@ -2,32 +2,37 @@
 //
 //   dsn          where the SDK reports
 //   tunnel       the path that it reports to instead
-//   api          a URL to fetch, and to send the trace to; without it the page only loads
+//   lifecycle    static or stream, for an SDK that knows both; else its own default
+//   api          a URL to fetch, and to send the trace to, as often as it is there; without any the
+//                page only loads
 //   credentials  of that fetch: omit unless it says otherwise
 //   header       the name of a header of its own that it has
+//   baggage      what the page itself has in its header `baggage`
 //
-// What came of it is then in `window.outcome`.
+// What came of each fetch is then in `window.outcomes`.
 
-import * as Sentry from "@sentry/browser";
+import * as Sentry from "sdk";
 
 const asked = new URLSearchParams(location.search);
-const api = asked.get("api");
+const apis = asked.getAll("api");
 const header = asked.get("header");
+const baggage = asked.get("baggage");
 
 Sentry.init({
   dsn: asked.get("dsn"),
   tunnel: asked.get("tunnel") ?? undefined,
+  ...(asked.has("lifecycle") && { traceLifecycle: asked.get("lifecycle") }),
   integrations: [Sentry.browserTracingIntegration()],
   tracesSampleRate: 1.0,
-  tracePropagationTargets: api ? [api] : [],
+  tracePropagationTargets: apis,
 });
 
-async function call() {
+async function call(api) {
   try {
     const response = await fetch(api, {
       method: "PUT",
       credentials: asked.get("credentials") ?? "omit",
-      headers: header ? { [header]: "1" } : {},
+      headers: { ...(header && { [header]: "1" }), ...(baggage && { baggage }) },
     });
     return {
       status: response.status,
@@ -40,7 +45,7 @@ async function call() {
   }
 }
 
-const answer = api ? await call() : {};
+const outcomes = await Promise.all(apis.map(call));
 Sentry.getRootSpan(Sentry.getActiveSpan()).end();
 await Sentry.flush(10_000);
-window.outcome = answer;
+window.outcomes = outcomes;

@@ -56,12 +56,14 @@ def main() -> None:
         sys.path.insert(0, folder)
         print(json.dumps({"address": address, **prepare()}), flush=True)
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}", "--threads", "4"]
-        server = subprocess.Popen(
-            [*command, "--log-level", "warning", "bugsink.wsgi"],
-            pass_fds=[listener.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-        )
+        with (Path(folder) / "log").open("w") as log:
+            server = subprocess.Popen(
+                [*command, "bugsink.wsgi"],
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         try:
             sys.stdin.read()
         finally:

@@ -15,6 +15,8 @@ def bootstrap(settings: Settings) -> str:
         text = remove_filter(text)
     elif settings.is_native:
         text = through_dynamic_module(text)
+    if not settings.without_filter:
+        text = with_format(text, settings)
     return replace_texts(
         text,
         {
@@ -28,6 +30,30 @@ def bootstrap(settings: Settings) -> str:
         },
     )
 
+
+def with_format(text: str, settings: Settings) -> str:
+    """The same gateway with its spans in another format; Spotlight takes no OTLP, so that goes to a cluster of its own."""
+    if settings.format == "transaction":
+        return text
+    transport = {"format": settings.format}
+    if settings.format == "otlp":
+        transport |= {"cluster": "collector", "path": "/v1/traces"}
+        text = f"{text.rstrip()}\n\n{COLLECTOR % settings.collector.number}"
+    rate = '"traces_sample_rate": 1.0,'
+    return replace_texts(text, {rate: f'{rate} "transport": {json.dumps(transport)},'})
+
+
+COLLECTOR = """\
+  - name: collector
+    connect_timeout: 1s
+    load_assignment:
+      cluster_name: collector
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address: { address: 127.0.0.1, port_value: %d }
+"""
 
 NATIVE_SOURCE = "target/native/libsentry_filter.so"
 EXTENSION = f"""\

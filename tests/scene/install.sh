@@ -2,10 +2,11 @@
 # Installs what the scene and the end-to-end tests run on, below the git-ignored .tools folder of the project:
 #
 #   install.sh envoy   Envoy, linked as .tools/bin/envoy          (needs Python)
-#   install.sh scene   Spotlight, Playwright, the browser SDK, the page's and the service's packages (needs Python and Node)
-#   install.sh oracles Relay's normaliser, OpenTelemetry's types and Sentry's SDK 11 and conventions for JavaScript (needs Python and Node)
+#   install.sh scene   Spotlight, Playwright, Sentry's SDKs and conventions, the page's and the service's packages (needs Python and Node)
+#   install.sh oracles Relay's normaliser and OpenTelemetry's types (needs Python)
 #   install.sh peers   a gRPC and a WebSocket client and service    (needs Python)
 #   install.sh receivers  Bugsink, a server that takes Sentry's envelopes  (needs Python 3.11)
+#   install.sh phoenix  Phoenix, a server that takes OpenTelemetry's spans  (needs Python 3.11)
 #   install.sh services  services whose CORS libraries answer      (needs Python and Node)
 #   install.sh build   Binaryen's wasm-opt, for the module       (needs Node)
 #   install.sh native  Zig and cargo-zigbuild, for the dynamic module  (needs Python)
@@ -38,18 +39,22 @@ main() {
             envoy) install_envoy ;;
             scene)
                 install_service
-                npm_packages "$here" "$tools/scene" "Spotlight, Playwright and the browser SDK"
+                npm_packages "$here" "$tools/scene" "Spotlight and Playwright"
+                npm_packages "$here/../sdks" "$tools/sdks" "Sentry's SDKs for JavaScript"
                 npm_packages "$here/../apps/vue" "$tools/vue" "Vue, Vite and their Sentry SDK"
                 npm_packages "$here/../apps/astro" "$tools/astro" "Astro and its Sentry SDK"
                 ;;
             oracles)
                 python_environment "$tools/oracles" "$here/../oracles/requirements.txt" "the oracles' Python packages"
-                npm_packages "$here/../oracles" "$tools/oracles-js" "version 11 of Sentry's SDK for JavaScript"
                 ;;
             peers) python_environment "$tools/peers" "$here/../peers/requirements.txt" "gRPC and WebSocket for Python" ;;
             receivers)
                 need_python 3.11
                 python_environment "$tools/receivers/bugsink" "$here/../receivers/requirements.txt" "Bugsink"
+                ;;
+            phoenix)
+                need_python 3.11
+                python_environment "$tools/receivers/phoenix" "$here/../receivers/phoenix-requirements.txt" "Phoenix (some 850 MB, from PyPI)"
                 ;;
             services)
                 python_environment "$tools/services/python" "$here/../services/requirements.txt" "CORS libraries for Python"
@@ -73,7 +78,7 @@ main() {
             deny) install_deny ;;
             actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }

@@ -9,9 +9,10 @@ the page, and without Ruby a second Python service takes its place; both is said
 
 Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHOUT_FILTER=1 takes the filter out of the
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
-go wrong, and leaves the microservice dead. PICTURE=<file.png> also takes a
+go wrong, and leaves the microservice dead. STREAMED=1 has Vue's and Python's SDK send streamed spans, and FORMAT=span_v2 or otlp the gateway: the trees
+here are whole all the same, while Spotlight's viewer shows transactions only. PICTURE=<file.png> also takes a
 picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page. SPOTLIGHT_PORT, SERVICE_PORT,
-MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, SENTRY_FILTER_SO, CHROMIUM and PUMA
+MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT, COLLECTOR_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, SENTRY_FILTER_SO, CHROMIUM and PUMA
 choose another Envoy, another module, another Chromium, another Puma. DOOR=native takes the dynamic module. CI=true makes an error of what is missing.
 """
 
@@ -28,8 +29,9 @@ from typing import Any, Callable, Optional
 
 import web
 from bootstrap import bootstrap
+from collected import collected_spans
 from processes import POLL_SECONDS, Stage, Stopped, StopSignal
-from settings import ASTRO_TOOLS, ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
+from settings import ASTRO_TOOLS, ORACLES, ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
 from spotlight import read_spans
 from tree import Span, render, role_of
 from verdict import Verdict, check, sampled_all_the_same
@@ -58,9 +60,12 @@ def main() -> int:
 
 def play(settings: Settings, stage: Stage) -> int:
     start_spotlight(settings, stage)
+    if settings.format == "otlp":
+        start_collector(settings, stage)
     start_services(settings, stage)
     page = start_page(settings, stage)
-    start_site(settings, stage)
+    if not settings.without_filter:
+        start_site(settings, stage)
     start_envoy(settings, stage)
     if not settings.without_filter:
         warm_up_site(settings)
@@ -89,7 +94,7 @@ def play(settings: Settings, stage: Stage) -> int:
     if settings.failing_days:
         visits += live_through_failing_days(settings, stage, behind)
 
-    say("waiting for the traces in Spotlight")
+    say("waiting for the traces")
     spans, verdicts = await_traces(settings, stage, visits)
     missing = [verdict for verdict in verdicts if verdict.missing]
     show_traces(spans, verdicts)
@@ -158,6 +163,19 @@ def start_spotlight(settings: Settings, stage: Stage) -> None:
     start(stage, "Spotlight", f"http://localhost:{port}", command, lambda: web.answers_200(port, "/health"))
 
 
+def start_collector(settings: Settings, stage: Stage) -> None:
+    """Where the gateway's spans go in OpenTelemetry's format, which Spotlight does not take."""
+    port = settings.collector.number
+    command = [ORACLES, HERE / "collector.py", port]
+    start(stage, "Collector", f"http://127.0.0.1:{port}", command, lambda: web.accepts(port))
+
+
+def all_spans(settings: Settings) -> list[Span]:
+    """What everybody has reported until now."""
+    spans = read_spans(settings.spotlight.number)
+    return spans + (collected_spans(settings.collector.number) if settings.format == "otlp" else [])
+
+
 def start_services(settings: Settings, stage: Stage) -> None:
     start_python(settings, stage, "Python service", settings.service.number, 2)
     number = settings.microservice.number
@@ -178,6 +196,7 @@ def start_python(settings: Settings, stage: Stage, name: str, port: int, project
         "SENTRY_DSN": dsn_of(settings, project),
         "GATEWAY_URL": f"http://127.0.0.1:{settings.gateway.number}",
         "PAGE_ORIGIN": f"http://localhost:{settings.page.number}",
+        "TRACE_LIFECYCLE": lifecycle(settings),
         **role,
     }
     # Only connecting tells that it is ready: a request would become a trace of its own.
@@ -196,6 +215,7 @@ def start_page(settings: Settings, stage: Stage) -> str:
     variables = {
         "VITE_SENTRY_DSN": dsn_of(settings, 4),
         "VITE_GATEWAY": f"http://127.0.0.1:{settings.gateway.number}",
+        "VITE_TRACE_LIFECYCLE": lifecycle(settings),
     }
     build = stage.start("Vite", [*vite, "build", VUE_TOOLS, "--outDir", built, "--emptyOutDir"], **variables)
     if stage.wait_end(build, START_SECONDS):
@@ -252,6 +272,11 @@ def open_page(
     return json.loads(visit.log.read_text().splitlines()[-1])
 
 
+def lifecycle(settings: Settings) -> str:
+    """How SDKs send their spans, in their own word."""
+    return "stream" if settings.streamed else "static"
+
+
 def dsn_of(settings: Settings, project: int) -> str:
     return f"http://0000000000000000000000000000000{project}@127.0.0.1:{settings.spotlight.number}/{project}"
 
@@ -283,7 +308,7 @@ def await_traces(
     known = [visit.trace_id for visit, _ in visits]
     deadline = time.monotonic() + TRACE_SECONDS
     while True:
-        spans = read_spans(settings.spotlight.number)
+        spans = all_spans(settings)
         verdicts = [check(visit, path, spans, known) for visit, path in visits]
         if not any(verdict.missing for verdict in verdicts) or time.monotonic() > deadline:
             return spans, verdicts

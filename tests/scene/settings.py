@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCENE_TOOLS = ROOT / ".tools" / "scene"
 VUE_TOOLS = ROOT / ".tools" / "vue"
 ASTRO_TOOLS = ROOT / ".tools" / "astro"
+# The Python that has OpenTelemetry's types.
+ORACLES = ROOT / ".tools" / "oracles" / "bin" / "python"
+FORMATS = ("transaction", "span_v2", "otlp")
 
 
 class SceneError(Exception):
@@ -35,10 +38,15 @@ class Settings:
     site: Port
     gateway: Port
     admin: Port
+    collector: Port
     envoy: Path
     module: Path
     # Whether the filter is the dynamic module.
     is_native: bool
+    # How the gateway sends its spans: its `transport.format`.
+    format: str
+    # Whether the SDKs that know both send streamed spans, and not transactions.
+    streamed: bool
     once: bool
     without_filter: bool
     failing_days: bool
@@ -50,7 +58,7 @@ class Settings:
 
     @property
     def ports(self) -> list[Port]:
-        return [self.spotlight, self.service, self.microservice, self.page, self.site, self.gateway, self.admin]
+        return [self.spotlight, self.service, self.microservice, self.page, self.site, self.gateway, self.admin, self.collector]
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -84,6 +92,11 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     if is_native:
         module = path("SENTRY_FILTER_SO", ROOT / "target" / "native" / "libsentry_filter.so")
 
+    format_ = environ.get("FORMAT") or "transaction"
+    if format_ not in FORMATS:
+        problems.append(f"FORMAT is {format_!r}: the formats are {', '.join(FORMATS)}")
+        format_ = "transaction"
+
     settings = Settings(
         spotlight=port("SPOTLIGHT_PORT", 8969, "Spotlight, the local Sentry"),
         service=port("SERVICE_PORT", 8081, "the service behind the gateway"),
@@ -92,9 +105,12 @@ def parse_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         site=port("SITE_PORT", 8083, "the site behind the gateway"),
         gateway=port("GATEWAY_PORT", 10000, "the gateway"),
         admin=port("ADMIN_PORT", 9901, "Envoy's admin interface"),
+        collector=port("COLLECTOR_PORT", 4318, "the collector of OpenTelemetry's spans"),
         envoy=path("ENVOY_BIN", ROOT / ".tools" / "bin" / "envoy"),
         module=module,
         is_native=is_native,
+        format=format_,
+        streamed=environ.get("STREAMED", "") not in ("", "0"),
         without_filter=environ.get("WITHOUT_FILTER", "") not in ("", "0"),
         failing_days=environ.get("FAILING_DAYS", "") not in ("", "0"),
         chromium=path("CHROMIUM", find_chromium()),
@@ -141,6 +157,8 @@ def missing_parts(settings: Settings) -> list[str]:
         (VUE_TOOLS / "node_modules" / ".installed", "the page's Vue and SDK", "run `make scene`"),
         (ASTRO_TOOLS / "node_modules" / ".installed", "the site's Astro and SDK", "run `make scene`"),
     ]
+    if settings.format == "otlp":
+        parts.append((ORACLES, "OpenTelemetry's types", "run `make oracles`"))
     return [f"{what} is missing: {remedy}" for file, what, remedy in parts if not file.exists()]
 
 

@@ -26,7 +26,7 @@ SILENCE_SECONDS = 0.3
 
 
 def read_spans(port: int) -> list[Span]:
-    """Every span of every transaction that Spotlight holds at this moment."""
+    """Every span that Spotlight holds at this moment, of transactions or streamed: its viewer shows the first kind only."""
     return [span for envelope in read_envelopes(port) for span in spans_of(envelope)]
 
 
@@ -65,6 +65,8 @@ def spans_of(envelope: Any) -> Iterator[Span]:
     """The spans in one envelope as `/stream` gives it: `[header, [[item header, payload], …]]`."""
     header, items = envelope
     for item_header, payload in items:
+        if item_header.get("type") == "span":
+            yield from streamed_spans(header, payload)
         if item_header.get("type") != "transaction":
             continue
         sdk = payload.get("sdk") or header.get("sdk") or {}
@@ -79,6 +81,25 @@ def spans_of(envelope: Any) -> Iterator[Span]:
                 yield span_of(child, reporter, is_segment=False)
         except (KeyError, TypeError, ValueError) as error:  # Spotlight takes anything; Sentry would not.
             raise SceneError(f"{reporter} sent a transaction that is none ({error!r}): {payload}") from error
+
+
+def streamed_spans(header: Any, payload: Any) -> Iterator[Span]:
+    """The streamed spans of one item: https://develop.sentry.dev/sdk/telemetry/spans/span-protocol/."""
+    for fields in payload["items"]:
+        attributes = {name: attribute.get("value") for name, attribute in fields.get("attributes", {}).items()}
+        sdk = (header.get("sdk") or {}).get("name") or attributes.get("sentry.sdk.name")
+        try:
+            translated = {
+                **fields,
+                "op": attributes.get("sentry.op"),
+                "description": fields["name"],
+                "timestamp": fields["end_timestamp"],
+            }
+            is_segment = fields.get("is_segment", False)
+            span = span_of(translated, sdk or "unknown SDK", is_segment)
+            yield replace(span, dsc=header.get("trace")) if is_segment else span
+        except (KeyError, TypeError, ValueError) as error:
+            raise SceneError(f"{sdk} sent a streamed span that is none ({error!r}): {fields}") from error
 
 
 def span_of(fields: Any, reporter: str, is_segment: bool) -> Span:

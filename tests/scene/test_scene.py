@@ -12,6 +12,7 @@ from pathlib import Path
 
 import run
 from bootstrap import SOURCE, bootstrap, remove_filter, replace_texts
+from collected import collected_span
 from processes import Stage
 from settings import CHROMIUMS, Port, SceneError, clashing_ports, find_chromium, missing_parts, parse_settings
 from spotlight import event_data, seconds, spans_of
@@ -187,6 +188,27 @@ class Reading(unittest.TestCase):
             ],
         )
 
+    def test_streamed_spans(self):
+        span = {"trace_id": "t1", "span_id": "s1", "name": "GET", "start_timestamp": 1.5, "end_timestamp": 2.5}
+        op = {"sentry.op": {"type": "string", "value": "http.server"}}
+        items = [{**span, "is_segment": True, "attributes": op}, {**span, "span_id": "s2", "parent_span_id": "s1"}]
+        envelope = [{"sdk": {"name": "sdk"}, "trace": DSC}, [[{"type": "span"}, {"items": items}]]]
+        self.assertEqual(
+            list(spans_of(envelope)),
+            [
+                Span("t1", "s1", None, "http.server", "GET", 1.5, 2.5, "sdk", True, DSC),
+                Span("t1", "s2", "s1", "default", "GET", 1.5, 2.5, "sdk", False),
+            ],
+        )
+        with self.assertRaisesRegex(SceneError, "sdk sent a streamed span that is none"):
+            list(spans_of([{"sdk": {"name": "sdk"}}, [[{"type": "span"}, {"items": [{"name": "GET"}]}]]]))
+
+    def test_spans_of_the_collector_lack_no_dynamic_sampling_context(self):
+        fields = {"trace_id": "t1", "span_id": "gateway", "parent_span_id": "browser", "op": "http.server", "name": "GET"}
+        span = collected_span({**fields, "start": 10.0, "end": 10.004, "reporter": GATEWAY, "is_segment": True})
+        self.assertEqual(span, gateway(name="GET", dsc={}))
+        self.assertEqual(check(BROWSER, ["gateway", "python"], [span, service()], []).missing, [])
+
     def test_timestamps(self):
         for timestamp in (1700000000.25, "2023-11-14T22:13:20.250000Z", "2023-11-14T23:13:20.25+01:00"):
             self.assertEqual(seconds(timestamp), 1700000000.25)
@@ -229,6 +251,20 @@ class Replacing(unittest.TestCase):
         self.assertNotIn("wasm", text)
         self.assertEqual(text.count('b, c.so"'), 2, "the filter and the bootstrap extension")
         self.assertIn('"environment": "local"', text)
+
+    def test_the_real_file_with_another_format(self):
+        for door in ("wasm", "native"):
+            chosen, _ = parse_settings({"DOOR": door, "FORMAT": "otlp", "COLLECTOR_PORT": "4319"})
+            text = bootstrap(chosen)
+            self.assertIn('"transport": {"format": "otlp", "cluster": "collector", "path": "/v1/traces"}', text)
+            self.assertIn("cluster_name: collector", text)
+            self.assertIn("port_value: 4319", text)
+        chosen, _ = parse_settings({"FORMAT": "span_v2"})
+        self.assertIn('"transport": {"format": "span_v2"}', bootstrap(chosen))
+
+    def test_a_format_that_is_none(self):
+        _, problems = parse_settings({"FORMAT": "zipkin"})
+        self.assertEqual(problems, ["FORMAT is 'zipkin': the formats are transaction, span_v2, otlp"])
 
     def test_a_door_that_is_none(self):
         _, problems = parse_settings({"DOOR": "window"})

@@ -17,7 +17,9 @@ try {
   page.on("pageerror", (error) => complaints.push(String(error)));
   const reported = page.waitForResponse((response) => {
     const body = response.request().postData();
-    return /\/(envelope\/|monitoring$)/.test(new URL(response.url()).pathname) && body?.includes('"type":"transaction"');
+    const isReport = /\/(envelope\/|monitoring$)/.test(new URL(response.url()).pathname);
+    // A transaction, or streamed spans with that of the page load, which ends last.
+    return isReport && /"type":"transaction"|"is_segment":true/.test(body ?? "");
   });
   const answer = await page.goto(address);
   await page.locator("#items li, #problem").first().waitFor();

@@ -1,25 +1,12 @@
 //! Bugsink, a self-hosted server for Sentry's events that nobody here wrote (`tests/receivers`),
 //! with an empty database and one project.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
 
-use crate::{
-    client::Request,
-    envoy::{cluster_at, workspace},
-    gateway::GatewayBuilder,
-};
-
-/// How long it may take to make its tables: some seven seconds, on a machine with nothing else to
-/// do.
-const START: Duration = Duration::from_secs(120);
+use crate::{client::Request, envoy::cluster_at, gateway::GatewayBuilder, receivers::Running};
 
 /// The name of its cluster.
 const CLUSTER: &str = "bugsink";
@@ -29,8 +16,7 @@ const CLUSTER: &str = "bugsink";
 pub struct Bugsink {
     told: Told,
     address: SocketAddr,
-    // It ends when its standard input closes, and takes its workers and files with it.
-    _process: Child,
+    _process: Running,
 }
 
 /// What it says when it is ready.
@@ -49,17 +35,8 @@ impl Bugsink {
     /// # Panics
     /// If it is not installed, or does not say where it listens.
     pub async fn start() -> Self {
-        let mut process = Command::new(workspace(".tools/receivers/bugsink/bin/python"))
-            .arg(workspace("tests/receivers/run_bugsink.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Bugsink: run `make receivers`");
-        let output = process.stdout.take().expect("Bugsink's output");
-        let line = timeout(START, BufReader::new(output).lines().next_line()).await;
-        let line = line.ok().and_then(Result::ok).flatten();
-        let line = line.expect("what Bugsink says when it is ready");
-        let told: Told = serde_json::from_str(&line).expect("JSON of Bugsink");
+        let (told, process) = Running::start("bugsink").await;
+        let told: Told = serde_json::from_value(told).expect("what Bugsink says");
         let address = told.address.parse().expect("an address");
         Self {
             told,

@@ -24,6 +24,8 @@ pub mod http2;
 pub mod load;
 pub mod oracles;
 pub mod peers;
+pub mod receivers;
+pub mod reports;
 pub mod services;
 pub mod shipped;
 pub mod trap;
@@ -36,7 +38,7 @@ pub use mini_sentry::{Answer, MiniSentry, Segment, Span, Transaction};
 pub use vectors::{Baggage, SentryTrace};
 
 pub use crate::{
-    browser::{Site, Visit},
+    browser::{Sdk, Site, Visit},
     bugsink::Bugsink,
     client::{Request, Response},
     door::{door, Door},
@@ -44,7 +46,8 @@ pub use crate::{
     gateway::{Exchange, Gateway, GatewayBuilder, SPANS},
     load::Load,
     polling::{eventually, eventually_within, DEADLINE},
-    services::{Library, Service},
+    receivers::look,
+    services::{Instrumented, Library, Service},
     trap::TrappedModule,
     upstream::{RecordedRequest, Reply, Step, Upstream},
 };

@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 fn ask(names: &[&str]) -> Vec<Value> {
     let lines: Vec<String> = names.iter().map(|name| json!(name).to_string()).collect();
-    ask_javascript("read_conventions.mjs", ".tools/oracles-js", &lines)
+    ask_javascript("read_conventions.mjs", ".tools/sdks", &lines)
 }
 
 /// What is wrong with an attribute of ours, by what the conventions say of its name.

@@ -13,6 +13,8 @@ Sentry.init({
   transportOptions: { headers: { "Content-Type": "application/x-sentry-envelope" } },
   integrations: [Sentry.browserTracingIntegration()],
   tracesSampleRate: 1.0,
+  // Spotlight's viewer shows transactions, and not the streamed spans that are the default.
+  traceLifecycle: import.meta.env.VITE_TRACE_LIFECYCLE,
   // The gateway is another origin: without it in this list, calls to it carry no trace.
   tracePropagationTargets: [import.meta.env.VITE_GATEWAY],
 });
