@@ -78,10 +78,14 @@ fn every_reason_has_a_row() {
         .iter()
         .flat_map(|(_, row)| row.counted.keys().map(String::as_str))
         .collect();
-    let is_reason = |metric: &Metric| match metric {
-        Metric::HeadersRefused(..) | Metric::TracesRestarted(_) => true,
-        Metric::BaggageMalformed | Metric::BaggageLimit => true,
-        _ => false,
+    let is_reason = |metric: &Metric| {
+        matches!(
+            metric,
+            Metric::HeadersRefused(..)
+                | Metric::TracesRestarted(_)
+                | Metric::BaggageMalformed
+                | Metric::BaggageLimit
+        )
     };
     let reasons = Metric::all().filter(is_reason).map(Metric::name);
     let reasons: Vec<String> = reasons.collect();

@@ -79,17 +79,15 @@ const PLAIN: [Metric; 13] = [
 // Where those with a reason begin.
 const RESTARTS: usize = PLAIN.len();
 const REFUSALS: usize = RESTARTS + RestartReason::ALL.len();
-const DISCARDS: usize = REFUSALS + refusals_before(Format::ALL.len());
+const DISCARDS: usize = REFUSALS + refusals(&Format::ALL);
 const CALLOUTS: usize = DISCARDS + DiscardReason::ALL.len();
 
-/// How many reasons to refuse a header the formats have that stand before a place.
-const fn refusals_before(place: usize) -> usize {
-    let (mut sum, mut at) = (0, 0);
-    while at < place && at < Format::ALL.len() {
-        sum += Format::ALL[at].errors().len();
-        at += 1;
+/// How many reasons to refuse a header these formats have.
+const fn refusals(formats: &[Format]) -> usize {
+    match formats {
+        [first, rest @ ..] => first.errors().len().saturating_add(refusals(rest)),
+        [] => 0,
     }
-    sum
 }
 
 impl Metric {
@@ -128,8 +126,9 @@ impl Metric {
             Self::TracesRestarted(reason) => RESTARTS.wrapping_add(reason as usize),
             Self::HeadersRefused(format, error) => {
                 let place = format.errors().iter().position(|listed| *listed == error);
+                let before = Format::ALL.get(..format as usize).map_or(0, refusals);
                 REFUSALS
-                    .wrapping_add(refusals_before(format as usize))
+                    .wrapping_add(before)
                     .wrapping_add(place.unwrap_or_default())
             }
             Self::SpansDiscarded(reason) => DISCARDS.wrapping_add(reason as usize),
