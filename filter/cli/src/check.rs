@@ -52,6 +52,9 @@ pub struct Report {
     /// What became of a test span.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<crate::send_test::Test>,
+    /// What became of a test span in each format.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<crate::formats::FormatTest>,
 }
 
 /// Checks a configuration. `variables` are the VM's, and win over those of the file.
@@ -121,16 +124,23 @@ impl Report {
             not_traced: Vec::new(),
             explanation: None,
             test: None,
+            formats: Vec::new(),
         }
     }
 
     /// Whether something is wrong, or seems to be.
     pub fn is_bad(&self) -> bool {
-        let is_refused = self.test.as_ref().is_some_and(|test| !test.accepted);
         !self.problems.is_empty()
             || !self.warnings.is_empty()
             || self.explanation.is_some()
-            || is_refused
+            || self.is_not_taken()
+    }
+
+    /// Whether a test span in the configured format was sent, and not taken.
+    pub fn is_not_taken(&self) -> bool {
+        let configured = self.formats.iter().filter(|one| one.is_configured);
+        let mut tests = self.test.iter().chain(configured.map(|one| &one.test));
+        tests.any(|test| !test.accepted)
     }
 
     /// A file that could not be read.

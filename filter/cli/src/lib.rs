@@ -11,6 +11,7 @@ pub mod explain;
 pub mod files;
 pub mod find;
 pub mod finding;
+pub mod formats;
 pub mod found;
 pub mod kubernetes;
 pub mod lint;

@@ -12,6 +12,7 @@ use sentry_filter_cli::doctor::diagnose;
 use sentry_filter_cli::explain::{explain, Request};
 use sentry_filter_cli::files::Files;
 use sentry_filter_cli::find::NOTHING;
+use sentry_filter_cli::formats::try_formats;
 use sentry_filter_cli::print;
 use sentry_filter_cli::schema::schema;
 use sentry_filter_cli::send_test::{authorities, send_test};
@@ -97,6 +98,9 @@ struct Check {
     /// Post one span to the DSN, in the configured format, and explain the answer
     #[arg(long)]
     send_test: bool,
+    /// Post one in each format, and say which of them the receiver takes
+    #[arg(long, requires = "send_test")]
+    formats: bool,
     /// The authorities, in PEM, of which one has to have signed the receiver's certificate, instead
     /// of those that browsers know
     #[arg(long, value_name = "FILE", requires = "send_test")]
@@ -226,8 +230,7 @@ fn exit_code(reports: &[Report], strict: bool) -> u8 {
     if reports.iter().any(is_bad) {
         return 1;
     }
-    let failed = |report: &Report| report.test.as_ref().is_some_and(|test| !test.accepted);
-    if reports.iter().any(failed) {
+    if reports.iter().any(Report::is_not_taken) {
         3
     } else {
         0
@@ -267,9 +270,11 @@ fn run(arguments: &Check) -> Result<(String, u8), String> {
         let (mut report, config) = check(found, &variables);
         if let Some(config) = config {
             report.explanation = request.as_ref().map(|request| explain(&config, request));
-            report.test = arguments
-                .send_test
-                .then(|| send_test(&config, &authorities));
+            if arguments.formats {
+                report.formats = try_formats(&config, &authorities);
+            } else if arguments.send_test {
+                report.test = Some(send_test(&config, &authorities));
+            }
         }
         report
     }));

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::check::Report;
 use crate::doctor::{Diagnosis, State};
 use crate::finding::location;
+use crate::send_test::Test;
 
 /// Reports, line by line, each with its end. With `quiet` only what is wrong.
 pub fn reports(reports: &[Report], quiet: bool) -> String {
@@ -70,16 +71,32 @@ fn lines(report: &Report, quiet: bool) -> Vec<String> {
         }
     }
     if let Some(test) = &report.test {
-        let status = test
-            .status
-            .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        let (url, meaning) = (&test.url, &test.meaning);
-        lines.push(format!("  test span to {url}: {status}: {meaning}"));
+        lines.push(format!("  test span to {}", answer(test)));
         if let Some(trace_id) = test.trace_id.as_ref().filter(|_| test.accepted) {
             lines.push(format!("  its trace: {trace_id}"));
         }
     }
+    for one in &report.formats {
+        let configured = if one.is_configured {
+            " (configured)"
+        } else {
+            ""
+        };
+        lines.push(format!(
+            "  format {}{configured}: {}: {}",
+            one.format,
+            one.verdict.as_str(),
+            answer(&one.test)
+        ));
+    }
     lines
+}
+
+fn answer(test: &Test) -> String {
+    let status = test
+        .status
+        .map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    format!("{}: {status}: {}", test.url, test.meaning)
 }
 
 /// Options as `key: value`, in the order of their names; what is not set is left out.

@@ -27,6 +27,8 @@ pub struct Test {
     pub status: Option<u16>,
     /// The trace it is in.
     pub trace_id: Option<String>,
+    /// For how many seconds it asks for no more of this, if it does.
+    pub pause_s: Option<u64>,
     /// What that means, and what to do.
     pub meaning: String,
 }
@@ -38,6 +40,7 @@ impl Test {
             url,
             status: None,
             trace_id: None,
+            pause_s: None,
             meaning,
         }
     }
@@ -146,15 +149,26 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
             );
             let is_otlp =
                 config.transport.path.is_none() && !config.transport.format.carries_reports();
-            let mut meaning = meaning(status, limit, is_otlp);
-            let why = answer
+            let body = answer
                 .body_mut()
                 .with_config()
                 .limit(2_048)
-                .read_to_string()
+                .read_to_vec()
                 .unwrap_or_default();
+            let is_success = (200..=299).contains(&status);
+            // A collector can answer with success and refuse what it was sent.
+            let rejected = match is_success {
+                true => config.transport.format.rejected(|| body.clone()),
+                false => 0,
+            };
+            let mut meaning = match rejected {
+                0 => meaning(status, limit, is_otlp),
+                _ => "the receiver answers with success and refuses the span (partial_success)"
+                    .to_owned(),
+            };
+            let why = String::from_utf8_lossy(&body);
             let why = why.trim();
-            if !(200..=299).contains(&status) && !why.is_empty() {
+            if !is_success && !why.is_empty() {
                 let why: String = why
                     .chars()
                     .filter(|char| !char.is_control())
@@ -163,10 +177,11 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
                 meaning = format!("{meaning}. It says: {why}");
             }
             Test {
-                accepted: (200..=299).contains(&status),
+                accepted: is_success && rejected == 0,
                 url,
                 status: Some(status),
                 trace_id,
+                pause_s: limit,
                 meaning,
             }
         }

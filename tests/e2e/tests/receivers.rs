@@ -10,6 +10,11 @@ use e2e::{
     receivers::{version_of, Phoenix, Spotlight},
     Bugsink, Gateway, Reply, Request, Span,
 };
+use sentry_filter_cli::{
+    formats::{try_formats, Verdict},
+    send_test::authorities,
+};
+use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use serde_json::{json, Value};
 
 /// Bugsink takes errors only. It answers every envelope with 200 and says in
@@ -259,6 +264,18 @@ async fn row(
         sent.push(send(address, dsn, transport).await);
     }
     sent.reverse();
+    let said = formats(dsn, otlp_path).await;
+    let expected = sent
+        .iter()
+        .map(|sent| match sent.is_taken && !sent.asks_for_pause {
+            true => Verdict::Accepted,
+            false => Verdict::Refused,
+        });
+    assert_eq!(
+        said,
+        expected.collect::<Vec<_>>(),
+        "{receiver}, and what the command says of it"
+    );
     let traces: Vec<_> = sent.iter().map(|sent| sent.trace_id.as_str()).collect();
     let shown = shown(&traces).await;
     let mut cells: Vec<_> = sent
@@ -269,6 +286,21 @@ async fn row(
     cells.push(cell(event, shown[3], false));
     cells.push(cell(report, shown[4], false));
     Row { receiver, cells }
+}
+
+/// What `sentry-filter check --send-test --formats` says.
+async fn formats(dsn: &str, otlp_path: Option<&str>) -> Vec<Verdict> {
+    let mut config = json!({"dsn": dsn});
+    if let Some(path) = otlp_path {
+        config["transport"] = json!({"format": "otlp", "path": path});
+    }
+    let config = FilterConfig::parse(config.to_string().as_bytes(), &EnvDefaults::default());
+    let config = config.expect("a configuration");
+    let tried = tokio::task::spawn_blocking(move || {
+        try_formats(&config, &authorities(None).expect("authorities"))
+    });
+    let tried = tried.await.expect("a thread");
+    tried.iter().map(|one| one.verdict).collect()
 }
 
 #[tokio::test]
