@@ -77,7 +77,7 @@ run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene $(if $(filter
 
 test: ## everything that CI runs
 	@$(MAKE) --no-print-directory --output-sync=recurse -j2 check prepare
-	@$(MAKE) --no-print-directory test-crates test-native test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene
+	@$(MAKE) --no-print-directory test-crates test-native test-instructions test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene
 
 # What tests need: mostly fetched, so that it goes beside what compiles.
 prepare: wasm native envoy scene oracles services
@@ -106,6 +106,9 @@ test-native: native envoy scene oracles services ## the dynamic module in Envoy:
 
 test-native-all: native envoy scene oracles services ## almost every end-to-end test through the dynamic module (some minutes)
 	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(NATIVE_TESTS) $(MORE_NATIVE_TESTS)
+
+test-instructions: native ## what the dynamic module executes for a request, and how often it asks for memory, counted by valgrind (some 30 seconds; without it: skipped aloud, an error in CI)
+	@$(call having,valgrind,test-instructions) $(CARGO) test --locked $(TESTED) --features native-host/valgrind --test instructions
 
 sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \

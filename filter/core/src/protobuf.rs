@@ -68,6 +68,22 @@ impl Message {
         self
     }
 
+    /// A message with a text or bytes (field 1) and a message (field 2) that has only one field,
+    /// which is appended behind it and has this length: the entry of a map.
+    pub fn entry(&mut self, field: u32, key: &[u8], value_len: usize) -> &mut Self {
+        let len = bytes_len(key.len()).saturating_add(bytes_len(value_len));
+        self.0.reserve(bytes_len(len));
+        if let (Some(tag), Ok(len @ ..=0x7f)) = (short(field, LENGTH), u8::try_from(len)) {
+            // What is in it is shorter still.
+            let (key_len, value_len) = (key.len() as u8, value_len as u8);
+            self.0.extend_from_slice(&[tag, len, 0x0a, key_len]);
+            self.0.extend_from_slice(key);
+            self.0.extend_from_slice(&[0x12, value_len]);
+            return self;
+        }
+        self.header(field, len).bytes(1, key).header(2, value_len)
+    }
+
     /// A double.
     pub fn double(&mut self, field: u32, value: f64) -> &mut Self {
         self.fixed64(field, value.to_bits())
@@ -82,8 +98,14 @@ impl Message {
 
     /// The head of a field of a length, for what follows to be appended to the message's bytes.
     pub fn header(&mut self, field: u32, len: usize) -> &mut Self {
-        self.tag(field, LENGTH);
-        self.varint(len as u64);
+        // Nearly all of them are two bytes, and are written as such.
+        match (short(field, LENGTH), u8::try_from(len)) {
+            (Some(tag), Ok(len @ ..=0x7f)) => self.0.extend_from_slice(&[tag, len]),
+            _ => {
+                self.tag(field, LENGTH);
+                self.varint(len as u64);
+            }
+        }
         self
     }
 
@@ -111,7 +133,18 @@ pub fn number_len(value: i64) -> usize {
     varint_len(value as u64).saturating_add(1)
 }
 
+/// A tag that is one byte.
+fn short(field: u32, wire: u32) -> Option<u8> {
+    match field {
+        0..=15 => u8::try_from((field << 3) | wire).ok(),
+        _ => None,
+    }
+}
+
 fn varint_len(value: u64) -> usize {
+    if value <= 0x7f {
+        return 1;
+    }
     // Seven bits a byte, and one byte for nothing.
     let bits = u64::BITS.saturating_sub((value | 1).leading_zeros());
     bits.div_ceil(7) as usize
@@ -238,6 +271,29 @@ mod tests {
             let fields: Option<Vec<_>> = Fields::new(message).collect();
             let expected = vec![(1, Wire::Bytes(&text)), (3, Wire::Varint(len as u64))];
             assert_eq!(fields, Some(expected), "{len}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_a_message_of_a_key_and_a_value() {
+        for (key_len, text_len) in [
+            (0, 0),
+            (4, 3),
+            (4, 115),
+            (4, 117),
+            (4, 118),
+            (130, 1),
+            (9, 400),
+        ] {
+            let (key, text) = (vec![b'k'; key_len], vec![b't'; text_len]);
+            let (mut entry, mut same) = (Message::default(), Message::default());
+            entry.entry(9, &key, bytes_len(text_len)).bytes(1, &text);
+            same.message(9, |entry| {
+                entry.bytes(1, &key).message(2, |value| {
+                    value.bytes(1, &text);
+                });
+            });
+            assert_eq!(entry, same, "{key_len} {text_len}");
         }
     }
 

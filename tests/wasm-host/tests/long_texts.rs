@@ -10,6 +10,9 @@ use wasm_host::{config, Exchange, Gateway};
 const LONG: usize = 57_000;
 /// Two milliseconds, for the rules and for everything else that is done about a request.
 const TWO_MS: u64 = 140_000_000;
+/// What many patterns may add to a common request: less than half a microsecond, by the same
+/// measure.
+const A_LITTLE: u64 = 30_000;
 
 fn start(more: &Value) -> Gateway {
     let mut configuration: Value = serde_json::from_str(config::UNSAMPLED).expect("JSON");
@@ -100,7 +103,7 @@ fn assert_bounded_beside(
     let without = common(none, &usual);
     let with = common(more, &usual);
     assert!(
-        2 * with <= 3 * without,
+        with <= without + A_LITTLE,
         "{what}: {with} for a common request, {without} without"
     );
     let mut gateway = start(more);

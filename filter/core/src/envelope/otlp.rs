@@ -200,11 +200,5 @@ fn write_key<'m>(
     value_len: usize,
     message: &'m mut Message,
 ) -> &'m mut Message {
-    message
-        .header(
-            field,
-            bytes_len(name.len()).saturating_add(bytes_len(value_len)),
-        )
-        .bytes(1, name.as_bytes())
-        .header(2, value_len)
+    message.entry(field, name.as_bytes(), value_len)
 }

@@ -134,12 +134,13 @@ impl Request {
 
     fn write_url(&mut self) -> Option<String> {
         let (scheme, authority) = (self.scheme.as_deref()?, self.authority.as_deref()?);
-        let url = [scheme, "://", authority, &self.path].concat();
-        self.url_len = url.len();
-        let url = match &self.query {
-            Some(query) => [&url, "?", query].concat(),
-            None => url,
+        let (mark, query) = match &self.query {
+            Some(query) => ("?", query.as_str()),
+            None => ("", ""),
         };
+        let url = [scheme, "://", authority, &self.path, mark, query].concat();
+        let rest = mark.len().saturating_add(query.len());
+        self.url_len = url.len().saturating_sub(rest);
         Some(shortened(url, MAX_TEXT).into_owned())
     }
 

@@ -89,8 +89,14 @@ pub(super) fn only_value<'a>(
     lines: impl Iterator<Item = &'a [u8]> + Clone,
     are_same: fn(&[u8], &[u8]) -> bool,
 ) -> Result<Option<&'a [u8]>, HeaderError> {
-    if lines.clone().next().is_none() {
+    let mut rest = lines.clone();
+    let Some(line) = rest.next() else {
         return Ok(None);
+    };
+    // As nearly everybody sends it.
+    if rest.next().is_none() && !line.contains(&b',') {
+        let value = Some(trim(line)).filter(|value| !value.is_empty());
+        return value.map(Some).ok_or(HeaderError::Empty);
     }
     let mut values = lines
         .flat_map(|line| line.split(|byte| *byte == b','))

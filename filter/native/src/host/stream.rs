@@ -11,7 +11,7 @@ use crate::abi::{self, header_type, EnvoyBuffer, EnvoyHeader, ModuleBuffer, Timi
 use crate::route::RouteConfig;
 
 /// How many header lines are read without asking for memory.
-const USUAL_LINES: usize = 64;
+const USUAL_LINES: usize = 32;
 /// More header lines than Envoy lets any message have.
 const MAX_LINES: usize = 1 << 16;
 

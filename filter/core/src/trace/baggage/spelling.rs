@@ -54,8 +54,11 @@ pub(super) fn read<'a>(raw: &'a [u8], key: &[u8], value: &[u8]) -> Option<Member
 /// A decoded text, and whether there was nothing to decode and no broken escape.
 fn decode(text: &[u8]) -> (String, bool) {
     let is_bare = !text.contains(&b'%');
-    let decoded = percent_decode(text).decode_utf8_lossy().into_owned();
-    (decoded, is_bare)
+    let decoded = match is_bare {
+        true => String::from_utf8_lossy(text),
+        false => percent_decode(text).decode_utf8_lossy(),
+    };
+    (decoded.into_owned(), is_bare)
 }
 
 /// What a token may consist of (RFC 9110, §5.6.2), but for `-`, `+` and `%`.
