@@ -277,8 +277,8 @@ mutants: ## change the core line by line: which changes does no test notice? (ho
 	@sh tests/scene/install.sh mutants
 	@PYTHON="$(PYTHON)" sh tests/mutants/run.sh $(TARGET_DIR)
 
-picture: wasm envoy scene ## take the documentation's pictures of a page and of a trace (needs Chromium)
-	ONCE=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
+picture: wasm envoy scene ## take the documentation's pictures of a page, of a trace and of a failure (needs Chromium)
+	ONCE=1 FAILING_DAYS=1 PICTURE=docs/trace.png $(PYTHON) tests/scene/run.py
 
 python: ## say whether Python is new enough, before anything is built
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh python

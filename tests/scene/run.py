@@ -11,7 +11,7 @@ Environment: ONCE=1 ends after the check (status 1 with what was missing). WITHO
 gateway, checks that the page is then blocked and the gateway in no trace, and ends. FAILING_DAYS=1 also sends requests that
 go wrong, and leaves the microservice dead. STREAMED=1 has Vue's and Python's SDK send streamed spans, and FORMAT=span_v2 or otlp the gateway: the trees
 here are whole all the same, while Spotlight's viewer shows transactions only. PICTURE=<file.png> also takes a
-picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page. SPOTLIGHT_PORT, SERVICE_PORT,
+picture of the trace that the gateway started, in the viewer (status 77 if there is no Chromium), and page.png beside it, of the page; with FAILING_DAYS=1 also failure.png. SPOTLIGHT_PORT, SERVICE_PORT,
 MICROSERVICE_PORT, PAGE_PORT, SITE_PORT, GATEWAY_PORT, ADMIN_PORT, COLLECTOR_PORT choose other ports; ENVOY_BIN, SENTRY_FILTER_WASM, SENTRY_FILTER_SO, CHROMIUM and PUMA
 choose another Envoy, another module, another Chromium, another Puma. DOOR=native takes the dynamic module. CI=true makes an error of what is missing.
 """
@@ -32,9 +32,9 @@ from bootstrap import bootstrap
 from collected import collected_spans
 from processes import POLL_SECONDS, Stage, Stopped, StopSignal
 from settings import ASTRO_TOOLS, ORACLES, ROOT, SCENE_TOOLS, VUE_TOOLS, SceneError, Settings, read_settings
-from spotlight import read_spans
+from spotlight import read_errors, read_spans
 from tree import Span, render, role_of
-from verdict import Verdict, check, sampled_all_the_same
+from verdict import GATEWAY, Verdict, check, sampled_all_the_same
 from visits import PATH, Visit, bare_visit, browser_visit, send
 
 HERE = Path(__file__).resolve().parent
@@ -101,11 +101,14 @@ def play(settings: Settings, stage: Stage) -> int:
     if missing:
         explain(missing, settings, stage)
         return 1
+    failure = await_failure(settings, stage, visits[-1][0]) if settings.failing_days else None
     if recorded := sampled_all_the_same(unsampled, spans):
         complain(f"the browser's decision against sampling trace {unsampled.trace_id} was not kept: {recorded}")
         return 1
     show_addresses(settings, verdicts, page)
     status = take_picture(settings, stage, started_by_gateway(verdicts)) if settings.picture else 0
+    if failure and settings.picture and not status:
+        status = take_picture_of_failure(settings, stage, failure)
     if not settings.once:
         stay(stage)
     return status
@@ -125,6 +128,24 @@ def live_through_failing_days(settings: Settings, stage: Stage, behind: list[str
     down = browser_visit("the microservice is down: Envoy answers 503, and the Python service 500", status=500)
     send(down, settings.gateway.number)
     return [*visits, (down, ["gateway", "python", "gateway"])]
+
+
+def await_failure(settings: Settings, stage: Stage, down: Visit) -> dict[str, Any]:
+    """The gateway's own error event for the call that found nobody, in the trace of the request that made it. Nobody else's
+    requests have failed that the gateway could report: what the services answer is theirs."""
+    deadline = time.monotonic() + TRACE_SECONDS
+    while True:
+        errors = read_errors(settings.spotlight.number)
+        ours = [error for error in errors if error.get("sdk", {}).get("name") == GATEWAY]
+        if ours or time.monotonic() > deadline:
+            break
+        stage.stop.pause(POLL_SECONDS)
+    told = [(error["contexts"]["trace"]["trace_id"], error["exception"]["values"][0]["type"]) for error in ours]
+    if told != [(down.trace_id, "UpstreamConnectionFailure")]:
+        raise SceneError(f"expected one failure of the gateway, in trace {down.trace_id}: found {told}")
+    failure: dict[str, Any] = ours[0]
+    say(f"Spotlight has the gateway's failure, in its trace: {failure['exception']['values'][0]['value']}")
+    return failure
 
 
 def behind_gateway(settings: Settings) -> list[str]:
@@ -370,6 +391,18 @@ def take_picture(settings: Settings, stage: Stage, verdict: Verdict) -> int:
     if status not in (0, SKIPPED):
         raise SceneError(f"no picture was taken; {child.tail()}")
     print(child.log.read_text(), end="", flush=True)
+    return status
+
+
+def take_picture_of_failure(settings: Settings, stage: Stage, failure: dict[str, Any]) -> int:
+    """Has the viewer photographed, at the gateway's error event."""
+    address = f"http://localhost:{settings.spotlight.number}/telemetry/errors/{failure['event_id']}"
+    title = failure["exception"]["values"][0]["type"]
+    file = settings.picture and settings.picture.with_name("failure.png")
+    child = stage.start("Picture of the failure", ["node", HERE / "failure.mjs", SCENE_TOOLS, address, title, file])
+    status = stage.wait_end(child, PICTURE_SECONDS)
+    if status not in (0, SKIPPED):
+        raise SceneError(f"no picture of the failure was taken; {child.tail()}")
     return status
 
 

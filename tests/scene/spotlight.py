@@ -30,6 +30,12 @@ def read_spans(port: int) -> list[Span]:
     return [span for envelope in read_envelopes(port) for span in spans_of(envelope)]
 
 
+def read_errors(port: int) -> list[Any]:
+    """Every error event that Spotlight holds at this moment."""
+    items = (item for _, items in read_envelopes(port) for item in items)
+    return [payload for header, payload in items if header.get("type") == "event"]
+
+
 def read_envelopes(port: int) -> list[Any]:
     envelopes = []
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)

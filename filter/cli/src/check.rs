@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::data::FILTERED;
+use sentry_filter_core::failure::Origin;
 use serde::Serialize;
 use serde_json::{json, Value};
 
@@ -277,5 +279,20 @@ fn effective(found: &Found, config: &FilterConfig, rate: Option<&str>) -> Value 
     let path = transport.path.clone();
     let path = path.or_else(|| Some(transport.format.path(config.trace.dsn.as_ref()?)));
     effective["transport"]["path"] = json!(path);
+    effective["capture_failures"] = match &config.capture_failures {
+        Some(failures) => json!({
+            "status_codes": failures.status_codes.iter().map(|codes| [codes.start(), codes.end()]).collect::<Vec<_>>(),
+            "origin": if failures.origin == Origin::Any { "any" } else { "gateway" },
+            "max_per_minute": failures.max_per_minute,
+        }),
+        None => Value::Null,
+    };
+    // Their values are secrets.
+    let headers = transport.headers.iter();
+    let headers: BTreeMap<_, _> = headers.map(|(name, _)| (name, FILTERED)).collect();
+    effective["transport"]["headers"] = match headers.is_empty() {
+        true => Value::Null,
+        false => json!(headers),
+    };
     effective
 }

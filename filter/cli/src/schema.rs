@@ -11,6 +11,9 @@ const ABOUT: &str = "The plugin configuration of the Sentry filter for Envoy. Wh
     the filter and by `sentry-filter check`: whether a regular expression compiles, whether `transaction` names groups that `match.path` has, \
     the parts of a DSN, that a range begins below its end, and lengths in bytes.";
 
+/// A token of RFC 9110, §5.6.2.
+const HEADER_NAME: &str = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$";
+
 /// The schema, JSON Schema 2020-12, with a line's end at its end.
 pub fn schema() -> String {
     let mut schema = object(options::ALL);
@@ -90,6 +93,13 @@ fn values(values: Values) -> Value {
             "properties": {key: self::values(*of)},
             "required": [key],
             "additionalProperties": false
+        }),
+        Values::OptionalGroup(rows) => object(rows),
+        Values::Headers(of, most) => json!({
+            "type": "object",
+            "propertyNames": {"pattern": HEADER_NAME},
+            "additionalProperties": self::values(*of),
+            "maxProperties": most
         }),
         Values::Map(of) => json!({"type": "object", "additionalProperties": self::values(*of)}),
     }

@@ -124,7 +124,7 @@ pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
         .iter()
         .filter(|(name, _)| !name.starts_with(':'))
     {
-        post = post.header(*name, value);
+        post = post.header(name, value);
     }
     match post.send(&callout.body) {
         Err(error) => Test {

@@ -47,7 +47,9 @@ fn visit(options: &'static [option::Row], prefix: &str, rows: &mut Vec<Row>) {
     for option in options {
         let key = format!("{prefix}{}", option.key);
         match option.values {
-            Values::Group(options) => visit(options, &format!("{key}."), rows),
+            Values::Group(options) | Values::OptionalGroup(options) => {
+                visit(options, &format!("{key}."), rows)
+            }
             _ => rows.push(row(key, option)),
         }
     }
@@ -94,6 +96,9 @@ fn values(values: Values) -> String {
             let kinds: Vec<_> = kinds.iter().map(|kind| self::values(*kind)).collect();
             kinds.join(", or ")
         }
-        Values::Group(_) | Values::Object(..) | Values::Map(_) => "object".to_owned(),
+        Values::Headers(_, most) => at_most(Some(most), "object", ""),
+        Values::Group(_) | Values::OptionalGroup(_) | Values::Object(..) | Values::Map(_) => {
+            "object".to_owned()
+        }
     }
 }

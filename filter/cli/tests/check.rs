@@ -301,3 +301,32 @@ fn the_documented_example_is_what_it_prints() {
         .collect();
     assert_eq!(example, shown);
 }
+
+#[test]
+fn the_values_of_posted_headers_are_shown_nowhere() {
+    let config = r#"{"dsn": "https://00000000000000000000000000000001@o0.ingest.sentry.io/1", "transport": {"headers": {"Authorization": "Bearer hush"}}}"#;
+    let explain = "GET /a";
+    for arguments in [
+        &["-"][..],
+        &["-", "--output", "json"],
+        &["-", "--explain", explain],
+        &["-", "--explain", explain, "--output", "json"],
+    ] {
+        let (_, printed) = check(config, arguments);
+        assert!(!printed.contains("hush"), "{arguments:?}: {printed}");
+    }
+    let (code, printed) = check(config, &["-", "--output", "json"]);
+    let printed: Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!(code, 0);
+    assert_eq!(
+        printed[0]["effective"]["transport"]["headers"],
+        serde_json::json!({"authorization": "[Filtered]"})
+    );
+    let wrong = config.replace("Bearer hush", r"Bearer\nhush");
+    let (code, printed) = check(&wrong, &["-"]);
+    assert_eq!(code, 1);
+    assert!(
+        printed.contains("transport.headers.Authorization") && !printed.contains("hush"),
+        "{printed}"
+    );
+}

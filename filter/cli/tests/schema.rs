@@ -54,6 +54,9 @@ const GOOD: &[&str] = &[
     r#"{"response_headers": ["baggage", "baggage"]}"#,
     r#"{"trace_ignore_status_codes": [404.0, [500, 599], [100, 100]]}"#,
     r#"{"capture_request_headers": ["Accept", "x_y", "accept"]}"#,
+    r#"{"transport": {"headers": {"Authorization": " Bearer a b\t", "x-tenant": "ü"}}}"#,
+    r#"{"transport": {"headers": {}}}"#,
+    r#"{"transport": {"headers": null}}"#,
 ];
 
 /// Configurations that are wrong, for a reason that a schema can say.
@@ -130,6 +133,17 @@ const BAD: &[&str] = &[
     r#"{"transport": {"path": "/a b"}}"#,
     r#"{"transport": {"format": "json"}}"#,
     r#"{"transport": {"timeout_ms": 1.5}}"#,
+    r#"{"transport": {"headers": "x"}}"#,
+    r#"{"transport": {"headers": ["x"]}}"#,
+    r#"{"transport": {"headers": {":path": "x"}}}"#,
+    r#"{"transport": {"headers": {"a b": "x"}}}"#,
+    r#"{"transport": {"headers": {"": "x"}}}"#,
+    r#"{"transport": {"headers": {"a": ""}}}"#,
+    r#"{"transport": {"headers": {"a": " \t"}}}"#,
+    r#"{"transport": {"headers": {"a": "x\ny"}}}"#,
+    r#"{"transport": {"headers": {"a": "x\u0085y"}}}"#,
+    r#"{"transport": {"headers": {"a": 7}}}"#,
+    r#"{"transport": {"headers": {"a": null}}}"#,
 ];
 
 /// What a schema cannot say: the filter alone refuses these. The schema's own description lists
@@ -141,6 +155,8 @@ const ONLY_THE_FILTER: &[&str] = &[
     r#"{"dsn": "https://key@host:99999/1"}"#,
     r#"{"trace_ignore_status_codes": [[500, 400]]}"#,
     r#"{"environment": "üüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüü"}"#,
+    r#"{"transport": {"headers": {"X-Sentry-Auth": "x"}}}"#,
+    r#"{"transport": {"headers": {"a": "x", "A": "x"}}}"#,
 ];
 
 #[test]
@@ -199,7 +215,7 @@ fn schema_and_filter_agree_at_every_bound() {
             rows.extend([(json!("x"), true), (json!(""), false)]);
         }
         if let Some(most) = part["maxItems"].as_u64() {
-            let is_code = path == ["trace_ignore_status_codes"];
+            let is_code = path.last().is_some_and(|key| key.ends_with("status_codes"));
             let item = if is_code { json!(404) } else { json!("x") };
             let list =
                 |len: u64| json!(vec![item.clone(); usize::try_from(len).expect("a length")]);
@@ -239,10 +255,15 @@ fn the_defaults_of_the_schema_are_the_filters() {
         *object = part["default"].clone();
     });
     assert!(defaults["transport"]["timeout_ms"].is_number());
+    // What is on where it is there has defaults of its own.
+    let captures = defaults["capture_failures"].take();
+    assert_eq!(captures["origin"], "gateway");
     let read = |config: &Value| {
         FilterConfig::parse(config.to_string().as_bytes(), &EnvDefaults::default()).expect("right")
     };
     assert_eq!(read(&defaults), read(&json!({})));
+    let captures = json!({"capture_failures": captures});
+    assert_eq!(read(&captures), read(&json!({"capture_failures": {}})));
 }
 
 /// The keys that the reader asks for, in its order, as it lists them where one is unknown.
@@ -261,7 +282,7 @@ fn the_options_of_the_table_are_read_in_its_order() {
     let mut expected = Vec::new();
     for key in keys_of_the_filter(r#"{"x": 1}"#) {
         match key.as_str() {
-            "incoming" | "cors" | "transport" => {
+            "incoming" | "cors" | "capture_failures" | "transport" => {
                 let keys = keys_of_the_filter(&format!(r#"{{"{key}": {{"x": 1}}}}"#));
                 expected.extend(keys.into_iter().map(|inner| format!("{key}.{inner}")));
             }

@@ -1,9 +1,11 @@
 //! The plugin configuration: JSON of the operator's becomes a [`FilterConfig`] that cannot be
 //! wrong, or every problem at once (filter.md §2).
 
+mod failures;
 mod labels;
 pub mod option;
 pub mod options;
+mod post_headers;
 mod protobuf_struct;
 mod reader;
 mod rules;
@@ -20,6 +22,7 @@ use crate::data::DataOptions;
 use crate::dsn::{normalize_org_id, Dsn};
 use crate::envelope::Resource;
 use crate::export::transport::TransportOptions;
+use crate::failure::FailureOptions;
 use crate::response::{ResponseHeaders, ResponseOptions};
 use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace};
@@ -46,6 +49,8 @@ pub struct FilterConfig {
     pub transport: TransportOptions,
     /// The status codes whose spans are not sent.
     pub trace_ignore_status_codes: Vec<RangeInclusive<u16>>,
+    /// Which failures become error events; `None` is none.
+    pub capture_failures: Option<FailureOptions>,
     /// Whether each decision is logged.
     pub debug: bool,
     /// Whether a dynamic module lets Envoy match the route again where it has changed a request.
@@ -225,6 +230,8 @@ impl FilterConfig {
         let clear_route_cache = root.flag(&options::CLEAR_ROUTE_CACHE);
         let upstream_spans = root.flag(&options::UPSTREAM_SPANS);
         let trace_ignore_status_codes = root.status_codes(&options::TRACE_IGNORE_STATUS_CODES);
+        let trace_ignore_status_codes = trace_ignore_status_codes.unwrap_or_default();
+        let capture_failures = root.capture_failures(&options::CAPTURE_FAILURES);
         let data = DataOptions {
             send_default_pii: root.flag(&options::SEND_DEFAULT_PII),
             capture_request_headers: root.header_names(&options::CAPTURE_REQUEST_HEADERS),
@@ -285,6 +292,7 @@ impl FilterConfig {
             },
             transport,
             trace_ignore_status_codes,
+            capture_failures,
             debug,
             clear_route_cache,
             max_live_bytes: usize::try_from(max_live_bytes).unwrap_or(usize::MAX),
@@ -298,6 +306,7 @@ fn transport_options(mut section: Section<'_>, client_reports: bool) -> Transpor
     let cluster = section.cluster(&CLUSTER);
     let format = section.keyword(&FORMAT).unwrap_or_default();
     let path = section.request_path(&PATH);
+    let headers = section.post_headers(&HEADERS);
     let timeout_ms = section.integer(&TIMEOUT_MS);
     let flush_interval_ms = section.integer(&FLUSH_INTERVAL_MS);
     let max_queue_bytes = section.integer(&MAX_QUEUE_BYTES);
@@ -307,6 +316,7 @@ fn transport_options(mut section: Section<'_>, client_reports: bool) -> Transpor
         cluster,
         format,
         path,
+        headers,
         timeout_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
         flush_interval_ms: u32::try_from(flush_interval_ms).unwrap_or(u32::MAX),
         max_queue_bytes: usize::try_from(max_queue_bytes).unwrap_or(usize::MAX),

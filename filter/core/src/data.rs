@@ -259,7 +259,7 @@ impl DataOptions {
 /// Calls back with every part of a text and the separator behind it, which is empty at the end.
 /// Separators are ASCII characters.
 #[inline(never)]
-fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
+pub(crate) fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
     let mut rest = text;
     loop {
         let (before, behind) = cut(rest, separators);
@@ -274,7 +274,7 @@ fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
 
 /// A text up to the first of some ASCII characters, and from there on.
 #[inline(never)]
-fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
+pub(crate) fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
     let at = text.bytes().position(|byte| separators.contains(&byte));
     text.split_at_checked(at.unwrap_or(text.len()))
         .unwrap_or_default()

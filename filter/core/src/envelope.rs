@@ -7,8 +7,11 @@
 //! | [`transaction`] | one segment, as an event |
 //! | [`span_v2`] | the spans of one trace |
 //! | [`otlp`] | spans of any traces, as protobuf |
+//!
+//! Error events ([`event`]) go as envelopes in all of them.
 
 pub mod client_report;
+pub mod event;
 pub mod otlp;
 pub mod span_v2;
 pub mod transaction;
@@ -16,7 +19,6 @@ pub mod transaction;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -77,7 +79,21 @@ pub enum BatchScope {
     Any,
 }
 
-/// What one segment adds to a POST.
+/// What a receiver limits by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    /// Spans, in whatever format.
+    Spans,
+    /// Error events.
+    Errors,
+}
+
+impl Category {
+    /// Every category, each at its place.
+    pub const ALL: [Self; 2] = [Self::Spans, Self::Errors];
+}
+
+/// What one segment, or one error event, adds to a POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedSegment {
     /// Its trace.
@@ -86,8 +102,9 @@ pub struct EncodedSegment {
     header: Vec<u8>,
     /// The spans, encoded.
     spans: Vec<u8>,
-    /// How many they are.
+    /// How many they are; an error event has none.
     count: u32,
+    category: Category,
 }
 
 /// Where segments are written: for each of them the same memory, of which a segment gets as much as
@@ -100,6 +117,16 @@ pub struct EncodeBuffers {
 
 /// How many bytes of it are kept from one segment to the next.
 const MAX_KEPT_BUFFER: usize = 16 * 1_024;
+
+impl EncodeBuffers {
+    /// What is in them would stay.
+    fn clear(&mut self) {
+        for buffer in [&mut self.header, &mut self.spans] {
+            buffer.clear();
+            buffer.shrink_to(MAX_KEPT_BUFFER);
+        }
+    }
+}
 
 impl Format {
     /// Every format.
@@ -137,11 +164,17 @@ impl Format {
         }
     }
 
-    /// What the receiver limits it as (filter.md §11).
+    /// What the receiver limits its spans as (filter.md §11).
     pub fn category(self) -> &'static str {
-        match self {
-            Self::Transaction => "transaction",
-            Self::SpanV2 | Self::Otlp => "span",
+        self.category_of(Category::Spans)
+    }
+
+    /// What the receiver limits a category as.
+    pub fn category_of(self, category: Category) -> &'static str {
+        match (category, self) {
+            (Category::Errors, _) => "error",
+            (Category::Spans, Self::Transaction) => "transaction",
+            (Category::Spans, Self::SpanV2 | Self::Otlp) => "span",
         }
     }
 
@@ -182,12 +215,9 @@ impl Format {
             header: header.clone(),
             spans: spans.clone(),
             count: segment.quantity().spans,
+            category: Category::Spans,
         };
-        for buffer in [header, spans] {
-            // What is in it would stay.
-            buffer.clear();
-            buffer.shrink_to(MAX_KEPT_BUFFER);
-        }
+        buffers.clear();
         Some(segment)
     }
 
@@ -200,17 +230,20 @@ impl Format {
         resource: &Resource,
         now_ns: u64,
     ) -> Vec<u8> {
+        let is_event = segments.first().is_some_and(EncodedSegment::is_event);
         let mut body = match self {
-            Self::Transaction => transaction::body(segments, now_ns),
+            _ if segments.is_empty() && report.is_some() => {
+                let mut body = Vec::new();
+                write_header(resource, None, None, &mut body);
+                body.extend_from_slice(sent_at(now_ns).as_bytes());
+                body
+            }
+            _ if is_event => alone(event::ITEM_TYPE, segments, now_ns),
+            Self::Transaction => alone(transaction::ITEM_TYPE, segments, now_ns),
             Self::SpanV2 => span_v2::body(segments, now_ns),
             Self::Otlp => return otlp::body(segments, resource),
         };
         if let Some(report) = report {
-            if segments.is_empty() {
-                body.clear();
-                write_header(resource, None, None, &mut body);
-                body.extend_from_slice(sent_at(now_ns).as_bytes());
-            }
             report.write_item(now_ns, &mut body);
         }
         body
@@ -239,10 +272,22 @@ impl EncodedSegment {
 
     /// How much is lost if it is.
     pub fn quantity(&self) -> Quantity {
+        let is_event = u32::from(self.is_event());
         Quantity {
-            segments: 1,
+            segments: 1_u32.saturating_sub(is_event),
             spans: self.count,
+            events: is_event,
         }
+    }
+
+    /// What the receiver limits it as.
+    pub fn category(&self) -> Category {
+        self.category
+    }
+
+    /// Whether it is an error event, which goes alone.
+    pub fn is_event(&self) -> bool {
+        self.category == Category::Errors
     }
 
     /// How many bytes its spans are.
@@ -418,6 +463,20 @@ fn sent_at(now_ns: u64) -> String {
     format!(",\"sent_at\":\"{}\"}}\n", timestamp(now_ns))
 }
 
+/// An envelope for the one event that it may hold.
+fn alone(item_type: &'static str, segments: &[EncodedSegment], now_ns: u64) -> Vec<u8> {
+    let Some(segment) = segments.first() else {
+        return Vec::new();
+    };
+    let item = ItemHeader {
+        r#type: item_type,
+        item_count: None,
+        content_type: None,
+        length: segment.spans.len(),
+    };
+    envelope(&segment.header, &item, &[&segment.spans], now_ns)
+}
+
 fn item_len<'p>(parts: impl Iterator<Item = &'p [u8]>) -> usize {
     parts.fold(0, |sum: usize, part| sum.saturating_add(part.len()))
 }
@@ -425,10 +484,56 @@ fn item_len<'p>(parts: impl Iterator<Item = &'p [u8]>) -> usize {
 /// Nanoseconds since the epoch as RFC 3339 text with microseconds: the one form of time that every
 /// reader takes (the Rust SDK's types take no number in an event's `timestamp`).
 pub(crate) fn timestamp(ns: u64) -> String {
-    let time = UNIX_EPOCH
-        .checked_add(Duration::from_nanos(ns))
-        .unwrap_or(UNIX_EPOCH);
-    humantime::format_rfc3339_micros(time).to_string()
+    const DAY_S: u64 = 86_400;
+    let (seconds, us) = (ns / 1_000_000_000, ns / 1_000 % 1_000_000);
+    let [year, month, day] = date(u32::try_from(seconds / DAY_S).unwrap_or_default());
+    let [second, us] = [seconds % DAY_S, us].map(|part| u32::try_from(part).unwrap_or_default());
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (end, mut number) in [
+        (3, year),
+        (6, month),
+        (9, day),
+        (12, second / 3_600),
+        (15, second / 60 % 60),
+        (18, second % 60),
+        (25, us),
+    ] {
+        let digits = text.get_mut(..=end).unwrap_or_default().iter_mut().rev();
+        for digit in digits.take_while(|digit| digit.is_ascii_digit()) {
+            *digit = b'0'.wrapping_add((number % 10) as u8);
+            number /= 10;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The year, month and day of a day, by its number since the epoch. Years are taken to begin in
+/// March, so that a leap day is the last of its year, and to come in eras of 400 with 146,097 days.
+fn date(day: u32) -> [u32; 3] {
+    // From the first of March of the year 0 to the epoch.
+    let day = day.wrapping_add(719_468);
+    let (era, day) = (day / 146_097, day % 146_097);
+    let leap_days = (day / 1_460)
+        .wrapping_add(day / 146_096)
+        .wrapping_sub(day / 36_524);
+    let year = day.wrapping_sub(leap_days) / 365;
+    let before = year
+        .wrapping_mul(365)
+        .wrapping_add(year / 4)
+        .wrapping_sub(year / 100);
+    let day = day.wrapping_sub(before);
+    // Five months in a row have 153 days.
+    let month = day.wrapping_mul(5).wrapping_add(2) / 153;
+    let first = month.wrapping_mul(153).wrapping_add(2) / 5;
+    let (month, is_next) = match month {
+        0..10 => (month.wrapping_add(3), 0),
+        month => (month.wrapping_sub(9), 1),
+    };
+    let year = era
+        .wrapping_mul(400)
+        .wrapping_add(year)
+        .wrapping_add(is_next);
+    [year, month, day.wrapping_sub(first).wrapping_add(1)]
 }
 
 #[cfg(test)]

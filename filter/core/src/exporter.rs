@@ -23,7 +23,7 @@ use log::Level;
 use crate::clock::Clock;
 use crate::config::FilterConfig;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::EncodedSegment;
+use crate::envelope::{Category, EncodedSegment};
 use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, DiscardReason};
 use crate::export::failure::FailureLog;
@@ -57,7 +57,7 @@ pub enum Event<'a> {
     /// A callout was answered, or has failed: then the response has no headers.
     Response(u32, CalloutResponse<'a>),
     /// Another worker has told a limit of the receiver's: the number of a [`SharedLimit`].
-    SharedLimit(u64),
+    SharedLimit(Category, u64),
     /// The host refused so many calls.
     CallsRefused(u32),
     /// The host has no timer.
@@ -80,7 +80,7 @@ pub enum Command {
     Post(Callout),
     /// Tell the other workers of a limit, unless one of them knows of a longer one: see
     /// [`SharedLimit::publish`].
-    ShareLimit(SharedLimit),
+    ShareLimit(Category, SharedLimit),
     /// Change the metric with this index in [`Metric::all`].
     ChangeMetric(usize, i64),
     /// Write a line into the log.
@@ -118,7 +118,7 @@ pub struct Exporter {
     /// How it ends, once it does.
     ending: Option<Ending>,
     /// What other workers have told last.
-    shared_limit: Option<SharedLimit>,
+    shared_limits: [Option<SharedLimit>; Category::ALL.len()],
     /// Whether this worker counts among those that wait for the receiver.
     is_limited: bool,
     metrics: Metrics,
@@ -143,7 +143,8 @@ impl Exporter {
     /// generations of the configuration hold counts towards them. `seed` is a random number.
     pub fn new(config: Arc<FilterConfig>, generations: &Generations, seed: u64) -> Self {
         let dsn = config.trace.dsn.as_ref();
-        let transport = dsn.map(|dsn| Transport::new(dsn, &config.transport));
+        let sends_errors = config.capture_failures.is_some();
+        let transport = dsn.map(|dsn| Transport::new(dsn, &config.transport, sends_errors));
         let max_bytes = config.transport.max_queue_bytes;
         Self {
             queue: Queue::new(max_bytes, generations.clone()),
@@ -158,7 +159,7 @@ impl Exporter {
             flushed_ns: 0,
             is_quiet: true,
             ending: None,
-            shared_limit: None,
+            shared_limits: [None; Category::ALL.len()],
             is_limited: false,
             config,
             metrics: Metrics::default(),
@@ -195,18 +196,18 @@ impl Exporter {
         }
     }
 
-    /// Under which name workers share a limit: those with the same receiver and key, and the same
-    /// kind of data.
-    pub fn limit_key(&self) -> Option<String> {
-        let (dsn, format) = (
-            self.config.trace.dsn.as_ref()?,
-            self.config.transport.format,
-        );
-        let (key, authority) = (dsn.public_key(), dsn.authority());
-        Some(format!(
-            "sentry-filter limit 2 {} {key} {authority}",
-            format.category()
-        ))
+    /// Under which names workers share limits, each with its category: those with the same receiver
+    /// and key, and the same kind of data.
+    pub fn limit_keys(&self) -> Vec<(Category, String)> {
+        let categories = self.transport.as_ref().map(Transport::categories);
+        let keys = categories.into_iter().flatten().filter_map(|category| {
+            let dsn = self.config.trace.dsn.as_ref()?;
+            let name = self.config.transport.format.category_of(*category);
+            let (key, authority) = (dsn.public_key(), dsn.authority());
+            let key = format!("sentry-filter limit 2 {name} {key} {authority}");
+            Some((*category, key))
+        });
+        keys.collect()
     }
 
     /// Whether spans are sent: there is a DSN, and the host can make callouts.
@@ -266,10 +267,10 @@ impl Exporter {
     fn accept(&mut self, segment: EncodedSegment, ended_ns: u64) {
         self.ended_ns = self.clock.at(ended_ns);
         let quantity = segment.quantity();
-        if self.is_closed(self.ended_ns) {
+        if self.is_closed(segment.category(), self.ended_ns) {
             return self.discard(DiscardReason::RatelimitBackoff, quantity);
         }
-        self.metrics.add(Metric::SpansQueued, quantity.spans.into());
+        self.change([Metric::SpansQueued, Metric::EventsQueued], quantity, 1);
         self.is_quiet = false;
         let lost = self.queue.push(segment);
         self.discard_queued(DiscardReason::QueueOverflow, lost);
@@ -299,7 +300,9 @@ impl Exporter {
                 self.flushes |= self.follows_responses();
                 self.tells_metrics = true;
             }
-            Event::SharedLimit(number) => self.on_shared_limit(number, host_ns),
+            Event::SharedLimit(category, number) => {
+                self.on_shared_limit(category, number, host_ns);
+            }
             Event::CallsRefused(count) => self.on_refused(count),
             Event::NoTimer => self.degrade(NO_TIMER),
             Event::Shutdown => self.end(Ending::Waits { until_ns: 0 }),
@@ -320,8 +323,8 @@ impl Exporter {
             }
             self.flushes = false;
         }
-        if let Some(limit) = self.limit_to_share(host_ns) {
-            return Some(Command::ShareLimit(limit));
+        if let Some((category, limit)) = self.limit_to_share(host_ns) {
+            return Some(Command::ShareLimit(category, limit));
         }
         if let Some((level, line)) = self.log.pop_front() {
             return Some(Command::Log(level, line));
@@ -359,7 +362,7 @@ impl Exporter {
         self.give_up_late(now_ns);
         // The main thread's VM, which never sees a stream, is no worker.
         let is_worker = self.ended_ns > 0 && self.ending.is_none();
-        self.set_limited(is_worker && self.is_closed(now_ns));
+        self.set_limited(is_worker && self.is_limited_at(now_ns));
     }
 
     /// Whether the last tick is one for a flush: the flush interval is over, or nothing was queued

@@ -28,6 +28,8 @@ pub struct Host {
     pub metadata: RouteMetadata,
     /// What the end of the stream before a redirect left.
     pub redirect_token: Option<u64>,
+    /// The headers of the request, at its end.
+    pub request: Option<Headers>,
     /// The headers of the response.
     pub response: Option<Headers>,
     /// How many attributes were asked for.
@@ -64,6 +66,7 @@ impl Default for Host {
             attributes: Vec::new(),
             metadata: RouteMetadata::default(),
             redirect_token: None,
+            request: None,
             response: None,
             asked: 0,
         }
@@ -122,6 +125,10 @@ impl RequestHost for Host {
 
     fn redirect_token(&mut self) -> Result<Option<u64>, HostError> {
         Ok(self.redirect_token.take())
+    }
+
+    fn request_headers(&mut self) -> Result<Option<Headers>, HostError> {
+        Ok(self.request.clone())
     }
 
     fn response_headers(&mut self) -> Result<Option<Headers>, HostError> {

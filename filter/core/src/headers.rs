@@ -140,6 +140,20 @@ impl Headers {
         self.buffer.get(line.name.clone())
     }
 
+    /// Gives a header the value of another one, if both are there.
+    pub(crate) fn copy_value(&mut self, from: &str, to: &str) {
+        let place = |name: &str| {
+            let mut names = self.iter().map(|(found, _)| found);
+            names.position(|found| found.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        if let Some((from, to)) = place(from).zip(place(to)) {
+            let value = self.lines.get(from).map(|line| line.value.clone());
+            if let Some((line, value)) = self.lines.get_mut(to).zip(value) {
+                line.value = value;
+            }
+        }
+    }
+
     /// Whether there is no line at all.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()

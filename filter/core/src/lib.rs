@@ -55,6 +55,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod export;
 pub mod exporter;
+pub mod failure;
 pub mod filter_state;
 pub mod headers;
 pub mod host;

@@ -9,6 +9,8 @@ pub struct Quantity {
     pub segments: u32,
     /// Spans, those of the segments themselves among them.
     pub spans: u32,
+    /// Error events.
+    pub events: u32,
 }
 
 impl Quantity {
@@ -17,6 +19,7 @@ impl Quantity {
         Self {
             segments: self.segments.saturating_add(more.segments),
             spans: self.spans.saturating_add(more.spans),
+            events: self.events.saturating_add(more.events),
         }
     }
 }

@@ -191,6 +191,7 @@ impl Segment<'_> {
         Quantity {
             segments: 1,
             spans: calls.saturating_add(1),
+            events: 0,
         }
     }
 }

@@ -118,6 +118,10 @@ pub struct TraceDecision {
     pub unsampled: bool,
     /// Why the trace is sampled or not; `None` where there is none, and after an internal redirect.
     pub sampling: Option<SamplingDecision>,
+    /// Whether it is a request that may have a span at all: not `OPTIONS`, not one to the receiver.
+    pub takes_part: bool,
+    /// What rules say about recording it.
+    pub is_ignored: Option<bool>,
     /// What was wrong with the headers that arrived.
     pub rejections: HeaderRejections,
     /// What to change so that the upstream sees the decision.
@@ -269,6 +273,7 @@ pub fn decide(
         .unwrap_or(options.incoming_sampled)
         == IncomingSampled::Ignore;
     let has_room = limits.has_room;
+    let is_ignored = settings.ignore;
 
     let mut sampler = Sampler {
         options,
@@ -347,6 +352,8 @@ pub fn decide(
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
         sampling: why,
+        takes_part: starts.is_some(),
+        is_ignored,
         rejections,
         mutations,
     }

@@ -8,6 +8,7 @@
 //! There is one for each worker. It never waits for anything and never sends anything:
 //! [`crate::exporter::Exporter::collect`] takes what it has recorded.
 
+mod failures;
 mod live_request;
 mod recorded;
 mod redirects;
@@ -21,12 +22,14 @@ use crate::cors::{request_headers, CorsRequest};
 use crate::envelope::EncodeBuffers;
 use crate::export::delivery::DiscardReason;
 use crate::export::metrics::Metric;
+use crate::failure::budget::Budget;
+use crate::failure::Watched;
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, X_REQUEST_START};
 use crate::host::{Entropy, HostCalls, RequestHost};
 use crate::live::{HeapBytes, LiveBudget};
 use crate::quantity::Quantity;
 use crate::response::{PendingResponse, ResponseReader};
-use crate::span::{OpenSpan, Request, StreamInfo};
+use crate::span::{request::is_grpc, OpenSpan, Request, StreamInfo};
 use crate::trace::sentry_trace::SentryTrace;
 use crate::trace::throttle::Throttle;
 use crate::trace::{self, Before, HeaderRejections, Limits, TraceDecision, TraceOrigin};
@@ -66,6 +69,8 @@ pub struct Tracer {
     filter_order: FilterOrder,
     redirects: Redirects,
     live: LiveBudget,
+    /// What was captured of failures.
+    failures: Budget,
     entropy: Entropy,
     buffers: EncodeBuffers,
     /// Whether what is recorded can be sent: there is a DSN, and the host can make callouts.
@@ -82,6 +87,7 @@ impl Tracer {
             filter_order: FilterOrder::default(),
             redirects: Redirects::default(),
             live: LiveBudget::new(config.max_live_bytes),
+            failures: Budget::default(),
             entropy: Entropy::default(),
             buffers: EncodeBuffers::default(),
             can_send: config.trace.dsn.is_some(),
@@ -130,6 +136,12 @@ impl Tracer {
         }
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
         let response = PendingResponse::new(headers, &decision, self.config.response).map(Box::new);
+        // One that is none of the receiver's, of a trace that is known.
+        let watches = decision.takes_part && self.config.capture_failures.is_some();
+        let watched = watches.then(|| Watched {
+            is_grpc: is_grpc(headers),
+            is_ignored: decision.is_ignored,
+        });
         let TraceDecision {
             context,
             carried,
@@ -161,7 +173,7 @@ impl Tracer {
             span.sent_ns = is_called.then(|| calls.now_ns());
             Box::new(span)
         });
-        let request = LiveRequest::new(span, response, carried, &self.live);
+        let request = LiveRequest::new(span, response, watched, carried, &self.live);
         drop(bytes);
         RequestOutcome {
             mutations,
@@ -275,9 +287,18 @@ impl Tracer {
         match &request.span {
             Some(span) => {
                 let info = StreamInfo::read(span, self.config.data.send_default_pii, calls);
+                if let Some(watched) = request.watched {
+                    self.capture_recorded(watched, span, &info, calls);
+                }
                 self.on_stream_info(request, info, || calls.response_headers())
             }
             None => {
+                if let Some(watched) = request.watched {
+                    self.capture_unrecorded(watched, request.carried.context, calls);
+                }
+                if !request.may_be_redirected() {
+                    return None;
+                }
                 let details = calls.text(Attribute::ResponseCodeDetails);
                 self.on_unrecorded_end(request, details.as_deref(), calls.now_ns())
             }
@@ -417,6 +438,7 @@ impl Tracer {
         let one = Quantity {
             segments: 1,
             spans: 1,
+            events: 0,
         };
         if decision.throttled || decision.unsampled {
             self.report_discarded("sample_rate", one);
@@ -442,9 +464,9 @@ impl Tracer {
     }
 
     fn discard(&mut self, reason: DiscardReason, lost: Quantity) {
-        self.recorded
-            .metrics
-            .add(Metric::SpansDiscarded(reason), lost.spans.into());
+        let metrics = &mut self.recorded.metrics;
+        metrics.add(Metric::SpansDiscarded(reason), lost.spans.into());
+        metrics.add(Metric::EventsDiscarded(reason), lost.events.into());
         self.report_discarded(reason.report_reason(), lost);
     }
 

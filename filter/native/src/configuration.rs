@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
+use sentry_filter_core::envelope::Category;
 use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::{Metric, MetricKind};
@@ -39,7 +40,7 @@ pub struct Configuration {
     inbox: Inbox,
     /// Never locked but for as long as the main thread works with it.
     exporter: Mutex<Exporter>,
-    limit_key: Option<String>,
+    limit_keys: Vec<(Category, String)>,
     /// Envoy's side of it, until it is destroyed.
     handle: Mutex<Option<ConfigHandle>>,
     metrics: MetricIds,
@@ -152,14 +153,14 @@ impl Configuration {
         };
         let metrics: MetricIds = Metric::all().map(define).collect();
         let refused = metrics.iter().filter(|metric| metric.is_none()).count();
-        let limit_key = exporter.limit_key();
+        let limit_keys = exporter.limit_keys();
         let configuration = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             workers,
             main,
             inbox: Inbox::default(),
             exporter: Mutex::new(exporter),
-            limit_key,
+            limit_keys,
             handle: Mutex::new(Some(handle)),
             metrics,
             boot,
@@ -264,9 +265,10 @@ impl Configuration {
         match incoming {
             Incoming::Tick => {
                 self.collect(exporter, |tracer| tracer.on_tick(now_ns));
-                let limit = self.limit_key.as_deref().and_then(limits::known);
-                if let Some(number) = limit {
-                    exporter.handle(Event::SharedLimit(number), now_ns);
+                for (category, key) in &self.limit_keys {
+                    if let Some(number) = limits::known(key) {
+                        exporter.handle(Event::SharedLimit(*category, number), now_ns);
+                    }
                 }
                 exporter.handle(Event::Tick, now_ns);
             }
@@ -297,8 +299,9 @@ impl Configuration {
                     let event = self.post(callout);
                     exporter.handle(event, host::now_ns());
                 }
-                Command::ShareLimit(limit) => {
-                    if let Some(key) = &self.limit_key {
+                Command::ShareLimit(category, limit) => {
+                    let key = self.limit_keys.iter().find(|(known, _)| *known == category);
+                    if let Some((_, key)) = key {
                         limits::share(key, limit);
                     }
                 }

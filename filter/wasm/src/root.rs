@@ -7,6 +7,7 @@ use std::rc::Rc;
 use log::{error, log};
 use sentry_filter_codec::attributes::{self, PrefetchedAttributes};
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::envelope::Category;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::Metric;
 use sentry_filter_core::export::shared_limit::SharedNumber;
@@ -39,8 +40,8 @@ pub struct Configured {
     /// The host's numbers of the metrics, in the order of `Metric::all`; absent where the host
     /// refused one.
     metrics: Vec<Option<u32>>,
-    /// The name of the limit that workers share.
-    limit_key: Option<String>,
+    /// The names of the limits that workers share.
+    limit_keys: Vec<(Category, String)>,
     /// The host's number of the root context.
     root_id: u32,
 }
@@ -175,13 +176,13 @@ impl Configured {
         });
         let mut worker = Worker::new(config, identity, others, seed);
         let exporter = worker.exporter();
-        let (limit_key, tick_period_ms) = (exporter.limit_key(), exporter.tick_period_ms());
+        let (limit_keys, tick_period_ms) = (exporter.limit_keys(), exporter.tick_period_ms());
         let mut configured = Self {
             worker,
             expression: None,
             redirect_state: format!("sentry.redirect.{name:016x}"),
             metrics: Vec::new(),
-            limit_key,
+            limit_keys,
             root_id,
         };
         if has_dsn {
@@ -243,8 +244,9 @@ impl Configured {
                     };
                     self.worker.handle(event, now_ns);
                 }
-                Command::ShareLimit(limit) => {
-                    if let Some(key) = self.limit_key.clone() {
+                Command::ShareLimit(category, limit) => {
+                    let key = self.limit_keys.iter().find(|(known, _)| *known == category);
+                    if let Some((_, key)) = key.cloned() {
                         self.accept(limit.publish(&mut SharedData(&key)));
                     }
                 }
@@ -263,13 +265,13 @@ impl Configured {
 
     /// What another worker was told by the receiver counts for this one, too.
     fn learn_limit(&mut self) {
-        let Some(key) = self.limit_key.clone() else {
-            return;
-        };
-        let number = SharedData(&key).get();
-        if let Some((number, _)) = self.accept(number).flatten() {
-            let now_ns = self.now_ns();
-            self.worker.handle(Event::SharedLimit(number), now_ns);
+        for (category, key) in self.limit_keys.clone() {
+            let number = SharedData(&key).get();
+            if let Some((number, _)) = self.accept(number).flatten() {
+                let now_ns = self.now_ns();
+                let event = Event::SharedLimit(category, number);
+                self.worker.handle(event, now_ns);
+            }
         }
     }
 

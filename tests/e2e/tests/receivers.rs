@@ -8,7 +8,7 @@ use e2e::{
     envoy::workspace,
     eventually, look,
     receivers::{version_of, Phoenix, Spotlight},
-    Bugsink, Gateway, Reply, Request, Span,
+    Bugsink, Gateway, Reply, Request, Route, Span,
 };
 use sentry_filter_cli::{
     formats::{try_formats, Verdict},
@@ -27,6 +27,59 @@ async fn bugsink_asks_for_no_spans_and_gets_no_more() {
         assert!(sent.is_taken && sent.asks_for_pause, "{format}");
     }
     assert!(bugsink.issues().await.is_empty());
+}
+
+/// Failures of the gateway are issues there, one for each kind, cluster and route, with a title that
+/// says what happened, in whatever format spans go.
+#[tokio::test]
+async fn bugsink_has_the_failures_of_the_gateway_as_issues() {
+    let bugsink = Bugsink::start().await;
+    for format in ["transaction", "span_v2", "otlp"] {
+        let (builder, cluster) = bugsink.behind(Gateway::builder().await);
+        let config = json!({
+            "dsn": bugsink.dsn(),
+            "traces_sample_rate": 0,
+            "capture_failures": {},
+            "transport": {"format": format, "cluster": cluster},
+        });
+        let gateway = builder
+            .config(config)
+            .route(Route::new("/api/{id}", "/api/.*").to_refused())
+            .route(Route::new("/none", "/none").to_no_host())
+            .start()
+            .await;
+        for path in ["/api/1?token=hush", "/api/2", "/none"] {
+            let request = Request::get(path).header("user-agent", "hush");
+            gateway.send(&request).await.assert_answered_by_gateway(503);
+        }
+        let events = gateway.envoy.wait_for_events(|events| events.sent == 3);
+        assert!(events.await.discarded.is_empty(), "{format}");
+    }
+    let mut issues = bugsink.issues().await;
+    issues.sort_by_key(|issue| issue["calculated_type"].to_string());
+    let told: Vec<_> = issues
+        .iter()
+        .map(|issue| {
+            let text = |key: &str| issue[key].as_str().unwrap_or_default().to_owned();
+            let count = issue["digested_event_count"].as_u64();
+            let texts = ["calculated_type", "calculated_value", "transaction"].map(text);
+            (texts.join(" | "), count)
+        })
+        .collect();
+    let expected = [
+        ("NoHealthyUpstream | cluster no-host, route /none: 503 (UH) | GET /none", 3),
+        ("UpstreamConnectionFailure | cluster refused, route /api/{id}: 503 (UF) | GET /api/{id}", 6),
+    ];
+    let expected = expected.map(|(issue, count)| (issue.to_owned(), Some(count)));
+    assert_eq!(told, expected);
+    let events = bugsink.events(&issues[1]).await;
+    assert_eq!(events.len(), 6);
+    for event in events {
+        assert_eq!(event["tags"]["envoy.response_flags"], "UF");
+        let trace = event["contexts"]["trace"]["trace_id"].as_str();
+        assert_eq!(trace.map(str::len), Some(32));
+        assert!(!event.to_string().contains("hush"), "{event:#}");
+    }
 }
 
 /// What stands for the gateway's own errors: it is kept as an issue, by Sentry's own schema.

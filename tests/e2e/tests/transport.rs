@@ -78,6 +78,22 @@ async fn an_unknown_cluster_is_nobodys_problem() {
     gateway.burst(1).await;
 }
 
+/// And Envoy's log, in which every message of the filter ends, tells none of the values.
+#[tokio::test]
+async fn a_collector_gets_the_headers_that_it_asks_for() {
+    for format in ["transaction", "span_v2", "otlp"] {
+        let headers = json!({"Authorization": " Bearer hush", "x-scope-orgid": "edge"});
+        let transport = json!({"format": format, "headers": headers});
+        let gateway = Gateway::start(json!({"transport": transport, "debug": true})).await;
+        gateway.sentry.expect_header("authorization", "Bearer hush");
+        gateway.sentry.expect_header("x-scope-orgid", "edge");
+        gateway.pass(&Request::get("/tenant")).await;
+        gateway.sentry.only_segment().await;
+        let log = gateway.envoy.log();
+        assert!(log.contains("sentry: ") && !log.contains("hush"), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn what_sentry_fails_on_is_counted_and_not_sent_again() {
     let gateway = Gateway::start(json!({})).await;

@@ -29,7 +29,7 @@ const REASONS: [&str; 14] = [
 pub struct Discarded {
     /// Why.
     pub reason: String,
-    /// `transaction` or `span`.
+    /// `transaction`, `span` or `error`.
     pub category: String,
     /// How often.
     pub quantity: u64,
@@ -58,7 +58,7 @@ pub(super) fn check(report: &Map<String, Value>, length: usize, complaints: &mut
             quantity,
         } = one;
         let fits = REASONS.contains(&reason.as_str())
-            && ["transaction", "span"].contains(&category.as_str())
+            && ["transaction", "span", "error"].contains(&category.as_str())
             && *quantity > 0;
         complaints.unless(fits, at, format_args!("{one:?}"));
         let is_same = |other: &Discarded| other.reason == *reason && other.category == *category;

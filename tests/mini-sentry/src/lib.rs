@@ -11,6 +11,7 @@
 mod auth;
 mod client_report;
 mod dsc;
+mod event;
 pub mod framing;
 mod headers;
 mod json;
@@ -28,6 +29,7 @@ mod validator;
 
 pub use self::{
     client_report::Discarded,
+    event::ErrorEvent,
     headers::Headers,
     span::{Format, Segment, Span},
     transaction::Transaction,

@@ -11,6 +11,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     client_report::Discarded,
+    event::ErrorEvent,
     server,
     span::{Segment, Span},
     tls::Certificate,
@@ -64,6 +65,7 @@ struct State {
     validator: Validator,
     answer: Answer,
     transactions: Vec<Transaction>,
+    errors: Vec<ErrorEvent>,
     spans: Vec<Span>,
     discarded: Vec<Discarded>,
     requests: Vec<ReceivedRequest>,
@@ -122,6 +124,7 @@ impl MiniSentry {
                 validator: Validator::new(Expected::of(PROJECT, PUBLIC_KEY, &authority)),
                 answer: Answer::status(200),
                 transactions: Vec::new(),
+                errors: Vec::new(),
                 spans: Vec::new(),
                 discarded: Vec::new(),
                 requests: Vec::new(),
@@ -151,6 +154,11 @@ impl MiniSentry {
     /// The DSN of the project that it knows.
     pub fn dsn(&self) -> &str {
         &self.dsn
+    }
+
+    /// From now on every request must have this header with exactly this value.
+    pub fn expect_header(&self, name: &str, value: &str) {
+        self.state().validator.expect_header(name, value);
     }
 
     /// Answers so from now on.
@@ -207,6 +215,34 @@ impl MiniSentry {
         let mut segments = self.wait_for_segments(1).await;
         assert_eq!(segments.len(), 1, "segments at mini_sentry: {segments:#?}");
         segments.remove(0)
+    }
+
+    /// Waits until `count` error events were accepted, and returns all of them, in the order of
+    /// arrival.
+    ///
+    /// # Panics
+    /// If fewer arrive within [`DEADLINE`], or there is a violation.
+    pub async fn wait_for_errors(&self, count: usize) -> Vec<ErrorEvent> {
+        self.wait_until(&format!("{count} error events"), |state| {
+            state.errors.len() >= count
+        })
+        .await;
+        self.errors()
+    }
+
+    /// Waits until exactly one error event was accepted, and returns it.
+    ///
+    /// # Panics
+    /// If none arrives within [`DEADLINE`], if there are more, or if there is a violation.
+    pub async fn only_error(&self) -> ErrorEvent {
+        let mut errors = self.wait_for_errors(1).await;
+        assert_eq!(errors.len(), 1, "error events at mini_sentry: {errors:#?}");
+        errors.remove(0)
+    }
+
+    /// The error events so far.
+    pub fn errors(&self) -> Vec<ErrorEvent> {
+        self.state().errors.clone()
     }
 
     /// How often something was lost for that reason, by all reports that were accepted.
@@ -302,6 +338,7 @@ impl Shared {
                 let answer = state.answer.clone();
                 if matches!(answer, Answer::Status { status: 200, .. }) {
                     state.transactions.extend(received.transaction);
+                    state.errors.extend(received.error);
                     state.spans.extend(received.spans);
                     state.discarded.extend(received.discarded);
                 }

@@ -20,6 +20,7 @@ use crate::{
     auth,
     client_report::{self, Discarded},
     dsc,
+    event::{self, ErrorEvent},
     framing::{self, Item},
     headers::Headers,
     json::parse_object,
@@ -44,8 +45,10 @@ const MAX_ITEM: usize = 1024 * 1024;
 /// What a good request brought.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
-    /// The event, if it is one.
+    /// The transaction, if it is one.
     pub transaction: Option<Transaction>,
+    /// The error event, if it is one.
+    pub error: Option<ErrorEvent>,
     /// Its spans.
     pub spans: Vec<Span>,
     /// What it says was lost.
@@ -79,6 +82,8 @@ pub struct Expected {
     project: String,
     public_key: String,
     authority: String,
+    /// What every request has besides, exactly so.
+    headers: Vec<(String, String)>,
 }
 
 /// Reads requests, and remembers the ids in them.
@@ -100,7 +105,14 @@ impl Expected {
             project: project.to_owned(),
             public_key: public_key.to_owned(),
             authority: authority.to_owned(),
+            headers: Vec::new(),
         }
+    }
+
+    /// Also asks for a header with a value, as a collector does.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 }
 
@@ -124,6 +136,11 @@ impl Validator {
             event_ids: HashSet::new(),
             spans: HashSet::new(),
         }
+    }
+
+    /// From now on every request must have this header, too.
+    pub fn expect_header(&mut self, name: &str, value: &str) {
+        self.expected = self.expected.clone().with_header(name, value);
     }
 
     /// What is in the request.
@@ -200,14 +217,36 @@ impl Validator {
             dsc::check(&envelope.header, &spans.first()?.trace_id, complaints);
             return Some(Received {
                 transaction: None,
+                error: None,
                 spans,
                 discarded: discarded(&envelope.items),
             });
         }
         let payload = Value::Object(payload);
+        if item.get("type").and_then(Value::as_str) == Some(event::ITEM_TYPE) {
+            event::check(&payload, received_at, complaints);
+            let error = ErrorEvent {
+                envelope_header: envelope.header,
+                payload,
+            };
+            dsc::check(&error.envelope_header, error.trace_id(), complaints);
+            let header = error
+                .envelope_header
+                .get("event_id")
+                .and_then(Value::as_str);
+            self.check_event_id(error.event_id(), header, complaints);
+            check_event_with_sentry_types(body, &error, complaints);
+            return Some(Received {
+                error: Some(error),
+                discarded: discarded(&envelope.items),
+                ..Received::default()
+            });
+        }
         transaction::check(&payload, received_at, complaints);
         let transaction = Transaction::new(envelope.header, payload);
-        self.check_event_id(&transaction, complaints);
+        let header = transaction.envelope_header.get("event_id");
+        let header = header.and_then(Value::as_str);
+        self.check_event_id(transaction.event_id(), header, complaints);
         dsc::check(
             &transaction.envelope_header,
             transaction.trace_id(),
@@ -215,6 +254,7 @@ impl Validator {
         );
         self.check_with_sentry_types(body, &transaction, complaints);
         Some(Received {
+            error: None,
             spans: transaction.spans(),
             transaction: Some(transaction),
             discarded: discarded(&envelope.items),
@@ -254,7 +294,16 @@ impl Validator {
                 self.expected.authority, request.authority
             ),
         );
-        for name in ["authorization", "sentry-trace", "baggage", "traceparent"] {
+        for (name, value) in &self.expected.headers {
+            complaints.unless(
+                request.headers.lines(name) == [value.as_bytes()],
+                name,
+                format_args!("not exactly {value}"),
+            );
+        }
+        let is_expected = |name: &str| self.expected.headers.iter().any(|(known, _)| known == name);
+        let foreign = ["authorization", "sentry-trace", "baggage", "traceparent"];
+        for name in foreign.into_iter().filter(|name| !is_expected(name)) {
             complaints.unless(
                 request.headers.lines(name).is_empty(),
                 name,
@@ -321,12 +370,12 @@ impl Validator {
             && is_there
     }
 
-    fn check_event_id(&mut self, transaction: &Transaction, complaints: &mut Complaints) {
-        let event_id = transaction.event_id();
-        let in_header = transaction
-            .envelope_header
-            .get("event_id")
-            .and_then(Value::as_str);
+    fn check_event_id(
+        &mut self,
+        event_id: &str,
+        in_header: Option<&str>,
+        complaints: &mut Complaints,
+    ) {
         complaints.unless(
             in_header == Some(event_id),
             "event_id",
@@ -382,6 +431,27 @@ impl Validator {
     }
 }
 
+/// Sentry's own types must read the same.
+fn check_event_with_sentry_types(body: &[u8], error: &ErrorEvent, complaints: &mut Complaints) {
+    let envelope = match v7::Envelope::from_slice(body) {
+        Ok(envelope) => envelope,
+        Err(error) => return complaints.add("sentry-types", error),
+    };
+    let Some(EnvelopeItem::Event(read)) = envelope.items().next() else {
+        return complaints.add("sentry-types", "no event");
+    };
+    let exception = read.exception.first();
+    let trace = match read.contexts.get("trace") {
+        Some(v7::Context::Trace(trace)) => trace.trace_id.to_string(),
+        _ => String::new(),
+    };
+    let same = read.event_id.simple().to_string() == error.event_id()
+        && read.level == v7::Level::Error
+        && exception.is_some_and(|exception| exception.ty == error.name())
+        && trace == error.trace_id();
+    complaints.unless(same, "sentry-types", "another event");
+}
+
 /// The one item that is no client report, with its payload.
 fn the_item(
     items: &[Item],
@@ -403,7 +473,7 @@ fn the_item(
         complaints.unless(!too_long, "payload", "over 1 MiB");
         match (kind, parse_object(&item.payload)) {
             (_, Err(error)) => complaints.add("payload", error),
-            (Some("transaction" | "span"), Ok(payload)) => {
+            (Some("transaction" | "span" | event::ITEM_TYPE), Ok(payload)) => {
                 found.push((item.header.clone(), payload));
             }
             // The one kind that may ride along with anything (§8.4).
@@ -449,7 +519,7 @@ fn decoded(request: &ReceivedRequest) -> Result<Vec<u8>, String> {
     }
 }
 
-fn seconds(time: SystemTime) -> f64 {
+pub(super) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
 }

@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
-use sentry_filter_core::envelope::{EncodedSegment, Format};
+use sentry_filter_core::envelope::{Category, EncodedSegment, Format};
 use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::{Metric, MetricKind};
@@ -131,7 +131,7 @@ impl Driven {
                         0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000).number(),
                         _ => jump(limit),
                     };
-                    self.handle(Event::SharedLimit(limit));
+                    self.handle(Event::SharedLimit(Category::Spans, limit));
                 }
                 self.handle(Event::Tick);
                 while let Some(callout) = self.next_callout() {
@@ -152,7 +152,7 @@ impl Driven {
             match self.worker.exporter().poll(self.now_ns)? {
                 Command::Post(callout) => return Some(callout),
                 Command::ChangeMetric(index, change) => self.count(index, change),
-                Command::ShareLimit(_) | Command::Log(..) | Command::Finished => {}
+                Command::ShareLimit(..) | Command::Log(..) | Command::Finished => {}
             }
         }
     }

@@ -101,8 +101,12 @@ pub enum Values {
     Group(&'static [Row]),
     /// An object with this one option, which may not be left out.
     Object(&'static str, &'static Self),
+    /// The same, where it says something that the object is there.
+    OptionalGroup(&'static [Row]),
     /// An object whose keys are the operator's.
     Map(&'static Self),
+    /// The same, whose keys are names of headers, of which there may be so many.
+    Headers(&'static Self, usize),
 }
 
 /// An option as it is shown.
@@ -220,6 +224,16 @@ impl Group {
     /// Its options.
     pub(super) const fn of(&self, rows: &'static [Row]) -> Values {
         Values::Group(rows)
+    }
+
+    /// Its options, where it says something that it is there.
+    pub(super) const fn optional(&self, rows: &'static [Row]) -> Values {
+        Values::OptionalGroup(rows)
+    }
+
+    /// Names of headers, with such values.
+    pub(super) const fn headers(&self, values: &'static Values) -> Values {
+        Values::Headers(values, super::options::MAX_POSTED_HEADERS)
     }
 
     /// Keys that the operator chooses, with such values.

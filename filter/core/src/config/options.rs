@@ -7,6 +7,7 @@ use super::option::{
     AboveZero, Flag, Group, Integer, List, OptionalFlag, Row, Setting, Share, Text, Values, Words,
 };
 use crate::envelope::Format;
+use crate::failure::Origin;
 use crate::headers::{BAGGAGE, SENTRY_TRACE, TRACEPARENT};
 use crate::rules::{IncomingSampled, IncomingTrace};
 
@@ -15,6 +16,10 @@ use crate::rules::{IncomingSampled, IncomingTrace};
 const MAX_HEADERS: usize = 32;
 /// How many codes and ranges there may be; there are not more codes.
 const MAX_STATUS_CODES: usize = 500;
+/// How many headers of the operator's a POST may have.
+pub(super) const MAX_POSTED_HEADERS: usize = 16;
+/// How long the value of each may be, in bytes: longer than any token that is sent in a header.
+pub(super) const MAX_POSTED_VALUE: usize = 4_096;
 /// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all
 /// plugins and all their requests: with this bound and 64 MiB of live requests each, five plugins
 /// can share one. The body of a POST is a second copy of what is under way, but it is Envoy's: the
@@ -56,6 +61,12 @@ const STATUS_CODES: Values = Values::OneOf(&[STATUS_CODE, Values::Pair(&STATUS_C
 /// A text that a URL contains, or a regular expression.
 const TARGET: Values = Values::OneOf(&[ANY_TEXT, Values::Object("regex", &ANY_TEXT)]);
 const RESPONSE_HEADER: Values = Values::Words(&[SENTRY_TRACE, BAGGAGE, TRACEPARENT]);
+/// The value of a header that is posted.
+const POSTED_VALUE: Values = Text {
+    max_bytes: Some(MAX_POSTED_VALUE),
+    ..Text::ANY
+}
+.like(r"^[ \t]*[^\x00-\x20\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\x9f])?[ \t]*$");
 const RULE: Values = Values::Group(rule::ALL);
 
 options! {
@@ -138,6 +149,10 @@ options! {
     /// services record below such a span lacks its parent.
     TRACE_IGNORE_STATUS_CODES: List = "trace_ignore_status_codes", List { most: Some(MAX_STATUS_CODES), default: Some(&[]) } => of(&STATUS_CODES);
 
+    /// Which [failures](failures.md) become error events in Sentry, whatever is sampled. Without this
+    /// section, none.
+    CAPTURE_FAILURES: Group = "capture_failures", Group => optional(capture_failures::ALL);
+
     /// Let client addresses, user agents, values of queries, and cookies that are recorded
     /// [leave the gateway](privacy.md), too.
     SEND_DEFAULT_PII: Flag = "send_default_pii", Flag(false);
@@ -180,6 +195,29 @@ pub mod incoming {
         /// `sentry-sampled`, `sentry-sample_rate`, `sentry-sample_rand` become ours (to protect a
         /// quota).
         SAMPLED: Words<IncomingSampled> = "sampled", sampled_words(true);
+    }
+}
+
+/// Which failures become error events.
+pub mod capture_failures {
+    use super::*;
+
+    options! {
+        /// The options of `capture_failures`.
+        ALL;
+
+        /// Codes and ranges, as in `trace_ignore_status_codes`: what the client got, or for gRPC what
+        /// the call's status is in HTTP. Without `capture_failures` [nothing is captured](failures.md).
+        /// Unset: `[[500, 599]]`.
+        STATUS_CODES: List = "status_codes", List { most: Some(MAX_STATUS_CODES), default: None } => of(&super::STATUS_CODES);
+
+        /// `gateway`: responses of Envoy's own, and of an upstream that broke, which no service can
+        /// report. `any`: also those of services, and those that Envoy was told to give.
+        ORIGIN: Words<Origin> = "origin", Words { words: &["gateway", "any"], meanings: &[Origin::Gateway, Origin::Any], has_default: true };
+
+        /// How many events there are in a minute of the same failure, cluster and route, per worker.
+        /// The others are counted.
+        MAX_PER_MINUTE: Integer = "max_per_minute", Integer { least: 1, most: 10_000, default: 30 };
     }
 }
 
@@ -293,6 +331,10 @@ pub mod transport {
 
         /// Another path, for a proxy or a collector. Unset: from the DSN and the format.
         PATH: Text = "path", Text::ANY => like("^/[!-~]*$");
+
+        /// [More headers](delivery.md#a-collector) of every POST, by name: what a collector asks for.
+        /// Their values are shown nowhere. Unset: none.
+        HEADERS: Group = "headers", Group => headers(&POSTED_VALUE);
 
         /// How long one POST may take.
         TIMEOUT_MS: Integer = "timeout_ms", Integer { least: 1, most: 600_000, default: 5_000 };

@@ -31,7 +31,7 @@ impl Problems {
 /// unknown.
 pub(super) struct Section<'p> {
     prefix: String,
-    values: Map<String, Value>,
+    values: Vec<(String, Value)>,
     /// Whether the values lost their types on the way: Envoy's YAML reader makes a text of every
     /// number with a point, so that a `Struct` written as YAML has `"0.25"` where the operator
     /// wrote 0.25.
@@ -42,13 +42,8 @@ pub(super) struct Section<'p> {
 }
 
 /// `$schema` is for editors: the address of the JSON schema of this document.
-fn without_schema(values: &mut Map<String, Value>) {
-    if values
-        .get("$schema")
-        .is_some_and(|value| value.is_string() || value.is_null())
-    {
-        values.remove("$schema");
-    }
+fn is_schema((key, value): &(String, Value)) -> bool {
+    key == "$schema" && (value.is_string() || value.is_null())
 }
 
 /// A configuration is read once, so that these are cold: for the compiler, a reason to make them
@@ -67,22 +62,28 @@ impl<'p> Section<'p> {
             return None;
         }
         let found = match serde_json::from_slice(configuration) {
-            Ok(Value::Object(mut values)) => {
-                without_schema(&mut values);
-                return Some(Self::new(String::new(), values, quotes_numbers, problems));
+            Ok(Value::Object(values)) => {
+                return Some(Self::whole_document(values, quotes_numbers, problems));
             }
             Ok(other) => kind(&other).to_owned(),
             Err(error) => match protobuf_struct::parse(configuration) {
-                Some(mut values) => {
-                    without_schema(&mut values);
-                    return Some(Self::new(String::new(), values, true, problems));
-                }
+                Some(values) => return Some(Self::whole_document(values, true, problems)),
                 // The parser's message names a place, never the text that stands there.
                 None => format!("bad JSON: {error}"),
             },
         };
         problems.add(path(), format!("expected a JSON object, found {found}"));
         None
+    }
+
+    fn whole_document(
+        values: Map<String, Value>,
+        is_struct: bool,
+        problems: &'p mut Problems,
+    ) -> Self {
+        let mut root = Self::new(String::new(), values, is_struct, problems);
+        root.values.retain(|entry| !is_schema(entry));
+        root
     }
 
     fn new(
@@ -93,7 +94,9 @@ impl<'p> Section<'p> {
     ) -> Self {
         Self {
             prefix,
-            values,
+            // A few dozen at most are looked through: a map with all that takes one out of it would
+            // be a hundredth of the module.
+            values: values.into_iter().collect(),
             is_struct,
             known: Vec::new(),
             read: Vec::new(),
@@ -121,11 +124,28 @@ impl<'p> Section<'p> {
     /// A section inside this one; an empty one if it is absent or no object.
     #[cold]
     pub(super) fn section(&mut self, option: &Setting<Group>) -> Section<'_> {
-        let key = option.key;
+        self.section_or(option.key, |section, found| {
+            section.wrong(section.path(option.key), "expected an object", &found);
+        })
+    }
+
+    /// The same where no message may repeat what stands in its place.
+    pub(super) fn secret_section(&mut self, option: &Setting<Group>) -> Section<'_> {
+        self.section_or(option.key, |section, found| {
+            let message = format!("expected an object, found {}", kind(&found));
+            section.problem(section.path(option.key), message);
+        })
+    }
+
+    fn section_or(
+        &mut self,
+        key: &'static str,
+        refuse: impl FnOnce(&mut Self, Value),
+    ) -> Section<'_> {
         let values = match self.take(key) {
             Some(Value::Object(values)) => values,
             Some(other) => {
-                self.wrong(self.path(key), "expected an object", &other);
+                refuse(self, other);
                 Map::new()
             }
             None => Map::new(),
@@ -164,7 +184,7 @@ impl<'p> Section<'p> {
     /// Every key of the section that is left, with its value: for sections whose keys are the
     /// operator's own.
     pub(super) fn take_all(&mut self) -> Vec<(String, Value)> {
-        std::mem::take(&mut self.values).into_iter().collect()
+        std::mem::take(&mut self.values)
     }
 
     /// One of a few words.
@@ -287,7 +307,7 @@ impl<'p> Section<'p> {
     #[cold]
     pub(super) fn finish(self) {
         let known = self.known.join(", ");
-        for key in self.values.keys() {
+        for (key, _) in &self.values {
             // What is no key at all may be anything, also a DSN.
             let is_key =
                 |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
@@ -322,7 +342,11 @@ impl<'p> Section<'p> {
     #[cold]
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
-        let value = self.values.remove(key).filter(|value| !value.is_null())?;
+        let place = self.values.iter().position(|(found, _)| found == key)?;
+        let (_, value) = self.values.remove(place);
+        if value.is_null() {
+            return None;
+        }
         self.read.push(key);
         Some(value)
     }

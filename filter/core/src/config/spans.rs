@@ -9,10 +9,13 @@ use super::reader::Section;
 
 impl Section<'_> {
     /// Status codes, and ranges of them that include both ends: `[404, [500, 599]]`.
-    pub(super) fn status_codes(&mut self, option: &Setting<List>) -> Vec<RangeInclusive<u16>> {
+    pub(super) fn status_codes(
+        &mut self,
+        option: &Setting<List>,
+    ) -> Option<Vec<RangeInclusive<u16>>> {
         const EXPECTED: &str =
             "expected a status code from 100 to 599 or a range such as [500, 599]";
-        let list = self.list(option).unwrap_or_default();
+        let list = self.list(option)?;
         let mut codes = Vec::new();
         for (path, value) in list {
             let (first, last) = match &value {
@@ -27,7 +30,7 @@ impl Section<'_> {
                 _ => self.wrong(path, EXPECTED, &value),
             }
         }
-        codes
+        Some(codes)
     }
 
     fn status_code(&self, value: &Value) -> Option<u16> {
@@ -57,7 +60,7 @@ impl Section<'_> {
 }
 
 /// Whether it is a token of RFC 9110, §5.6.2.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.len() <= 128 && name.bytes().all(is_tchar)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::envelope::Format;
+use crate::export::callout::HeaderLines;
 use crate::pattern::{Pattern, Template};
 use crate::route::{Target, Targets};
 use crate::rules::{Match, Rule, RuleSet};
@@ -149,10 +150,12 @@ fn every_key_is_read() {
             capture_request_headers: vec!["accept".to_owned()],
             capture_response_headers: vec!["x-cache".to_owned()],
         },
+        capture_failures: None,
         debug: true,
         clear_route_cache: true,
         max_live_bytes: 64 << 20,
         transport: TransportOptions {
+            headers: HeaderLines::default(),
             cluster: "relay".to_owned(),
             format: Format::Otlp,
             path: Some("/x".to_owned()),
@@ -224,11 +227,11 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "transport.timeout_ms: expected a whole number from 1 to 600000, found 0",
             "transport.max_queue_bytes: expected a whole number from 1024 to 134217728, found -1",
             "transport.max_in_flight: expected a whole number from 1 to 1024, found 1.5",
-            "transport.retries: unknown key; expected one of cluster, format, path, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
+            "transport.retries: unknown key; expected one of cluster, format, path, headers, timeout_ms, flush_interval_ms, max_queue_bytes, max_in_flight",
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
              trace_propagation_targets, rules, cors, response_headers, server_timing, \
-             request_start_header, clear_route_cache, upstream_spans, trace_ignore_status_codes, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
+             request_start_header, clear_route_cache, upstream_spans, trace_ignore_status_codes, capture_failures, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
         ]
     );
 }

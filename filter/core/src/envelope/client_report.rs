@@ -22,6 +22,7 @@ pub struct ClientReport {
 struct Counts {
     transactions: u64,
     spans: u64,
+    errors: u64,
 }
 
 #[derive(Serialize)]
@@ -45,20 +46,18 @@ impl ClientReport {
             Format::Transaction => lost.segments,
             Format::SpanV2 | Format::Otlp => 0,
         };
-        self.count(reason, transactions.into(), lost.spans.into());
+        let counts = Counts {
+            transactions: transactions.into(),
+            spans: lost.spans.into(),
+            errors: lost.events.into(),
+        };
+        self.count(reason, counts);
     }
 
     /// Takes back a report that did not arrive.
     pub fn merge(&mut self, other: Self) {
-        for (
-            reason,
-            Counts {
-                transactions,
-                spans,
-            },
-        ) in other.counts
-        {
-            self.count(reason, transactions, spans);
+        for (reason, counts) in other.counts {
+            self.count(reason, counts);
         }
     }
 
@@ -72,36 +71,34 @@ impl ClientReport {
         (!self.is_empty()).then(|| std::mem::take(self))
     }
 
-    fn count(&mut self, reason: &'static str, transactions: u64, spans: u64) {
-        if transactions == 0 && spans == 0 {
+    fn count(&mut self, reason: &'static str, more: Counts) {
+        if more == Counts::default() {
             return;
         }
         let known = self.counts.iter_mut().find(|(known, _)| *known == reason);
         match known {
             Some((_, counts)) => {
-                counts.transactions = counts.transactions.saturating_add(transactions);
-                counts.spans = counts.spans.saturating_add(spans);
+                counts.transactions = counts.transactions.saturating_add(more.transactions);
+                counts.spans = counts.spans.saturating_add(more.spans);
+                counts.errors = counts.errors.saturating_add(more.errors);
             }
-            None => self.counts.push((
-                reason,
-                Counts {
-                    transactions,
-                    spans,
-                },
-            )),
+            None => self.counts.push((reason, more)),
         }
     }
 
     /// Appends the item to an envelope.
     pub(super) fn write_item(&self, now_ns: u64, body: &mut Vec<u8>) {
         let discarded = |(reason, counts): &(&'static str, Counts)| {
-            [("transaction", counts.transactions), ("span", counts.spans)].map(
-                |(category, quantity)| Discarded {
-                    reason,
-                    category,
-                    quantity,
-                },
-            )
+            [
+                ("transaction", counts.transactions),
+                ("span", counts.spans),
+                ("error", counts.errors),
+            ]
+            .map(|(category, quantity)| Discarded {
+                reason,
+                category,
+                quantity,
+            })
         };
         let payload = Payload {
             timestamp: timestamp(now_ns),
@@ -154,6 +151,7 @@ mod tests {
         let lost = Quantity {
             segments: 1,
             spans: 2,
+            events: 0,
         };
         report.add("queue_overflow", lost, Format::Transaction);
         report.add("queue_overflow", lost, Format::Transaction);
@@ -180,6 +178,7 @@ mod tests {
             Quantity {
                 segments: 1,
                 spans: 1,
+                events: 0,
             },
             Format::Transaction,
         );
@@ -190,6 +189,7 @@ mod tests {
             Quantity {
                 segments: 2,
                 spans: 2,
+                events: 0,
             },
             Format::Transaction,
         );

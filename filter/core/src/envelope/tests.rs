@@ -228,3 +228,21 @@ fn a_body_of_nothing_is_none_that_panics() {
         assert!(!body(format, std::slice::from_ref(&empty)).is_empty());
     }
 }
+
+/// As another library writes it.
+#[test]
+fn a_time_is_written_in_every_day_of_five_centuries() {
+    use std::time::{Duration, UNIX_EPOCH};
+    let theirs = |ns: u64| {
+        let time = UNIX_EPOCH + Duration::from_nanos(ns);
+        humantime::format_rfc3339_micros(time).to_string()
+    };
+    const DAY_NS: u64 = 86_400_000_000_000;
+    for day in 0..u64::MAX / DAY_NS {
+        let ns = day * DAY_NS + day * 467_083_123_457 % DAY_NS;
+        assert_eq!(timestamp(ns), theirs(ns), "{ns}");
+    }
+    for ns in [0, 999, 1_000, DAY_NS - 1, DAY_NS, u64::MAX] {
+        assert_eq!(timestamp(ns), theirs(ns), "{ns}");
+    }
+}

@@ -4,9 +4,7 @@
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
-use super::{
-    envelope, timestamp, write_header, write_json, EncodedSegment, ItemHeader, Resource, Sdk,
-};
+use super::{timestamp, write_header, write_json, Resource, Sdk};
 use super::{LINK_TYPE, ORIGIN, PLATFORM, SDK};
 use crate::id::{EventId, SpanId, TraceId};
 use crate::span::attributes::Attributes;
@@ -14,7 +12,7 @@ use crate::span::catalogue::ProtocolAttribute;
 use crate::span::{Segment, Span};
 use crate::trace::sentry_trace::SentryTrace;
 
-const ITEM_TYPE: &str = "transaction";
+pub(super) const ITEM_TYPE: &str = "transaction";
 
 #[derive(Serialize)]
 struct Transaction<'a> {
@@ -178,20 +176,6 @@ pub fn write(
             .collect(),
     };
     write_json(&event, payload)
-}
-
-/// An envelope for the one event that it may hold.
-pub fn body(segments: &[EncodedSegment], now_ns: u64) -> Vec<u8> {
-    let Some(segment) = segments.first() else {
-        return Vec::new();
-    };
-    let item = ItemHeader {
-        r#type: ITEM_TYPE,
-        item_count: None,
-        content_type: None,
-        length: segment.spans.len(),
-    };
-    envelope(&segment.header, &item, &[&segment.spans], now_ns)
 }
 
 fn child<'a>(span: &'a Span<'_>, trace_id: TraceId) -> Child<'a> {

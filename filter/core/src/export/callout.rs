@@ -1,5 +1,6 @@
 //! One POST to Sentry, as the host is to make it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::envelope::client_report::ClientReport;
@@ -12,7 +13,7 @@ pub struct Callout {
     /// The Envoy cluster that takes it.
     pub cluster: Arc<str>,
     /// Pseudo headers and headers.
-    pub headers: Arc<[(&'static str, String)]>,
+    pub headers: Arc<HeaderLines>,
     /// The bytes to post.
     pub body: Vec<u8>,
     /// How long it may take, in milliseconds.
@@ -27,5 +28,35 @@ impl Callout {
     /// How much it carries.
     pub fn quantity(&self) -> Quantity {
         self.segments.iter().map(EncodedSegment::quantity).sum()
+    }
+}
+
+/// Header lines of a POST. Their values may be secrets, which are sent and never shown.
+#[derive(Default, Clone, PartialEq, Eq)]
+pub struct HeaderLines(Vec<(String, String)>);
+
+impl HeaderLines {
+    /// Adds lines behind those that are there.
+    #[inline(never)]
+    pub fn add<'a>(&mut self, lines: &mut dyn Iterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in lines {
+            self.0.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Every line as name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// The names alone.
+impl fmt::Debug for HeaderLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.iter().map(|(name, _)| name))
+            .finish()
     }
 }

@@ -79,10 +79,12 @@ pub enum DiscardReason {
     InternalSdkError,
     /// The status code is one of `trace_ignore_status_codes`.
     Ignored,
+    /// There were more of its kind than `capture_failures.max_per_minute`.
+    MaxPerMinute,
 }
 
 impl DiscardReason {
-    /// Every reason there is.
+    /// Every reason for which spans are lost.
     pub const ALL: [Self; 6] = [
         Self::QueueOverflow,
         Self::NetworkError,
@@ -90,6 +92,15 @@ impl DiscardReason {
         Self::RatelimitBackoff,
         Self::InternalSdkError,
         Self::Ignored,
+    ];
+    /// Every reason for which error events are.
+    pub const OF_EVENTS: [Self; 6] = [
+        Self::QueueOverflow,
+        Self::NetworkError,
+        Self::SendError,
+        Self::RatelimitBackoff,
+        Self::InternalSdkError,
+        Self::MaxPerMinute,
     ];
 
     /// The stable name of the reason.
@@ -101,6 +112,7 @@ impl DiscardReason {
             Self::RatelimitBackoff => "ratelimit_backoff",
             Self::InternalSdkError => "internal_sdk_error",
             Self::Ignored => "ignored",
+            Self::MaxPerMinute => "max_per_minute",
         }
     }
 
@@ -109,6 +121,8 @@ impl DiscardReason {
     pub fn report_reason(self) -> &'static str {
         match self {
             Self::Ignored => "event_processor",
+            // What is left out by a limit of the operator's was not drawn.
+            Self::MaxPerMinute => "sample_rate",
             other => other.as_str(),
         }
     }

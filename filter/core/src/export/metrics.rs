@@ -3,7 +3,7 @@
 //!
 //! At any moment, and summed over all workers:
 //! `spans_recorded = spans_sent + spans_discarded.* + spans_queued + spans_in_flight` (filter.md
-//! §8).
+//! §8), and the same for `events_…` (§13).
 
 use super::delivery::{Delivery, DiscardReason};
 use crate::trace::continuation::RestartReason;
@@ -42,6 +42,16 @@ pub enum Metric {
     SpansQueued,
     /// Spans that are on their way.
     SpansInFlight,
+    /// Failures that were to become error events.
+    EventsRecorded,
+    /// Error events that Sentry took.
+    EventsSent,
+    /// Error events that were lost, by reason.
+    EventsDiscarded(DiscardReason),
+    /// Error events that wait to be sent.
+    EventsQueued,
+    /// Error events that are on their way.
+    EventsInFlight,
     /// Callouts by what became of them.
     Callouts(Delivery),
     /// Workers that wait because the receiver asked for it.
@@ -60,7 +70,7 @@ pub enum MetricKind {
 }
 
 /// The metrics without a reason; those with one follow in the order of their reasons.
-const PLAIN: [Metric; 13] = [
+const PLAIN: [Metric; 17] = [
     Metric::Requests,
     Metric::TracesContinued,
     Metric::TracesStarted,
@@ -74,6 +84,10 @@ const PLAIN: [Metric; 13] = [
     Metric::SpansInFlight,
     Metric::WorkersRateLimited,
     Metric::HostCallsRefused,
+    Metric::EventsRecorded,
+    Metric::EventsSent,
+    Metric::EventsQueued,
+    Metric::EventsInFlight,
 ];
 
 // Where those with a reason begin.
@@ -81,6 +95,7 @@ const RESTARTS: usize = PLAIN.len();
 const REFUSALS: usize = RESTARTS + RestartReason::ALL.len();
 const DISCARDS: usize = REFUSALS + refusals(&Format::ALL);
 const CALLOUTS: usize = DISCARDS + DiscardReason::ALL.len();
+const EVENT_DISCARDS: usize = CALLOUTS + Delivery::ALL.len();
 
 /// How many reasons to refuse a header these formats have.
 const fn refusals(formats: &[Format]) -> usize {
@@ -93,19 +108,53 @@ const fn refusals(formats: &[Format]) -> usize {
 impl Metric {
     /// Every metric, each at its index.
     pub fn all() -> impl Iterator<Item = Self> {
-        PLAIN
-            .into_iter()
-            .chain(RestartReason::ALL.map(Self::TracesRestarted))
-            .chain(Format::ALL.into_iter().flat_map(|format| {
-                let errors = format.errors().iter();
-                errors.map(move |error| Self::HeadersRefused(format, *error))
-            }))
-            .chain(DiscardReason::ALL.map(Self::SpansDiscarded))
-            .chain(Delivery::ALL.map(Self::Callouts))
+        (0..Self::COUNT).filter_map(Self::at)
+    }
+
+    #[inline(never)]
+    fn at(index: usize) -> Option<Self> {
+        let of = |first: usize| index.wrapping_sub(first);
+        let plain = PLAIN.get(index).copied();
+        let reasons = || {
+            RestartReason::ALL
+                .get(of(RESTARTS))
+                .map(|it| Self::TracesRestarted(*it))
+        };
+        let refusals = || {
+            let mut place = of(REFUSALS);
+            Format::ALL.into_iter().find_map(|format| {
+                let errors = format.errors();
+                let error = errors
+                    .get(place)
+                    .map(|it| Self::HeadersRefused(format, *it));
+                place = place.wrapping_sub(errors.len());
+                error
+            })
+        };
+        let discards = || {
+            DiscardReason::ALL
+                .get(of(DISCARDS))
+                .map(|it| Self::SpansDiscarded(*it))
+        };
+        let callouts = || {
+            Delivery::ALL
+                .get(of(CALLOUTS))
+                .map(|it| Self::Callouts(*it))
+        };
+        let events = || {
+            let reason = DiscardReason::OF_EVENTS.get(of(EVENT_DISCARDS));
+            reason.map(|it| Self::EventsDiscarded(*it))
+        };
+        plain
+            .or_else(reasons)
+            .or_else(refusals)
+            .or_else(discards)
+            .or_else(callouts)
+            .or_else(events)
     }
 
     /// How many there are.
-    const COUNT: usize = CALLOUTS + Delivery::ALL.len();
+    const COUNT: usize = EVENT_DISCARDS + DiscardReason::OF_EVENTS.len();
 
     /// Its place in [`Self::all`].
     fn index(self) -> usize {
@@ -123,6 +172,10 @@ impl Metric {
             Self::SpansInFlight => 10,
             Self::WorkersRateLimited => 11,
             Self::HostCallsRefused => 12,
+            Self::EventsRecorded => 13,
+            Self::EventsSent => 14,
+            Self::EventsQueued => 15,
+            Self::EventsInFlight => 16,
             Self::TracesRestarted(reason) => RESTARTS.wrapping_add(reason as usize),
             Self::HeadersRefused(format, error) => {
                 let place = format.errors().iter().position(|listed| *listed == error);
@@ -133,6 +186,14 @@ impl Metric {
             }
             Self::SpansDiscarded(reason) => DISCARDS.wrapping_add(reason as usize),
             Self::Callouts(delivery) => CALLOUTS.wrapping_add(delivery as usize),
+            Self::EventsDiscarded(reason) => {
+                let place = match reason {
+                    // In the place of the one that is for spans alone.
+                    DiscardReason::MaxPerMinute => DiscardReason::Ignored,
+                    reason => reason,
+                };
+                EVENT_DISCARDS.wrapping_add(place as usize)
+            }
         }
     }
 
@@ -151,6 +212,11 @@ impl Metric {
             Self::SpansRecorded => ("spans_recorded", None),
             Self::SpansSent => ("spans_sent", None),
             Self::SpansDiscarded(reason) => ("spans_discarded", Some(reason.as_str())),
+            Self::EventsRecorded => ("events_recorded", None),
+            Self::EventsSent => ("events_sent", None),
+            Self::EventsDiscarded(reason) => ("events_discarded", Some(reason.as_str())),
+            Self::EventsQueued => ("events_queued", None),
+            Self::EventsInFlight => ("events_in_flight", None),
             Self::SpansQueued => ("spans_queued", None),
             Self::SpansInFlight => ("spans_in_flight", None),
             Self::Callouts(delivery) => ("callouts", Some(delivery.as_str())),
@@ -166,7 +232,11 @@ impl Metric {
     /// Whether it only grows.
     pub fn kind(self) -> MetricKind {
         match self {
-            Self::SpansQueued | Self::SpansInFlight | Self::WorkersRateLimited => MetricKind::Gauge,
+            Self::SpansQueued
+            | Self::SpansInFlight
+            | Self::EventsQueued
+            | Self::EventsInFlight
+            | Self::WorkersRateLimited => MetricKind::Gauge,
             _ => MetricKind::Counter,
         }
     }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::callout::Callout;
+use super::callout::{Callout, HeaderLines};
 use super::delivery::{CalloutResponse, Delivery};
 use super::failure::Failure;
 use super::in_flight::{CompletedCallout, InFlight};
 use super::rate_limit::limit_s;
 use crate::dsn::Dsn;
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{EncodedSegment, Format, SDK_NAME, SDK_VERSION};
+use crate::envelope::{Category, EncodedSegment, Format, SDK_NAME, SDK_VERSION};
 use crate::quantity::Quantity;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -25,6 +25,8 @@ pub struct TransportOptions {
     pub format: Format,
     /// The path that they are posted to; `None` is the DSN's for that form.
     pub path: Option<String>,
+    /// What else each of them has in its header, for a collector.
+    pub headers: HeaderLines,
     /// How long one callout may take, in milliseconds.
     pub timeout_ms: u32,
     /// How often the queue is flushed, in milliseconds.
@@ -41,47 +43,68 @@ pub struct TransportOptions {
 #[derive(Debug)]
 pub struct Transport {
     cluster: Arc<str>,
-    headers: Arc<[(&'static str, String)]>,
+    headers: Arc<HeaderLines>,
+    /// Those of an envelope, in whatever format spans go.
+    envelope_headers: Arc<HeaderLines>,
     timeout_ms: u32,
     format: Format,
     in_flight: InFlight,
-    closed_until_ns: u64,
+    /// What is sent.
+    categories: &'static [Category],
+    /// What the receiver wants to be spared, by category.
+    limits: [Limit; Category::ALL.len()],
+    backoff: Backoff,
+}
+
+/// How long nothing of a category is sent.
+#[derive(Debug, Default, Clone, Copy)]
+struct Limit {
+    until_ns: u64,
     /// How many seconds the last response has closed it for, if that is yet to be told to the other
     /// workers.
     said_s: Option<u64>,
-    backoff: Backoff,
 }
 
 impl Transport {
     /// A transport to the receiver that a DSN names.
-    pub fn new(dsn: &Dsn, options: &TransportOptions) -> Self {
-        let client = format!("{SDK_NAME}/{SDK_VERSION}");
+    pub fn new(dsn: &Dsn, options: &TransportOptions, sends_errors: bool) -> Self {
         let format = options.format;
         let path = options.path.clone().unwrap_or_else(|| format.path(dsn));
-        let headers = [
-            (":method", "POST".to_owned()),
-            (":scheme", dsn.scheme().to_owned()),
-            (":authority", dsn.authority().to_owned()),
-            (":path", path),
-            ("content-type", format.content_type().to_owned()),
-            ("x-sentry-auth", dsn.auth(&client)),
-            ("user-agent", client),
-        ];
+        let headers = headers(dsn, path, format.content_type(), &options.headers);
+        let envelope_headers = match format.carries_reports() {
+            true => Arc::clone(&headers),
+            false => {
+                let content_type = Format::default().content_type();
+                self::headers(dsn, dsn.envelope_path(), content_type, &options.headers)
+            }
+        };
+        let categories = match sends_errors {
+            true => Category::ALL.as_slice(),
+            false => &[Category::Spans],
+        };
         Self {
             cluster: Arc::from(options.cluster.as_str()),
-            headers: Arc::new(headers),
+            headers,
+            envelope_headers,
             timeout_ms: options.timeout_ms,
             format,
             in_flight: InFlight::default(),
-            closed_until_ns: 0,
-            said_s: None,
+            categories,
+            limits: [Limit::default(); Category::ALL.len()],
             backoff: Backoff::new(options.flush_interval_ms),
         }
     }
 
+    /// What is sent through it.
+    pub fn categories(&self) -> &'static [Category] {
+        self.categories
+    }
+
     /// Whether another callout may be made now, as far as the receiver is concerned.
     pub fn is_ready(&self, now_ns: u64) -> bool {
-        !self.is_closed(now_ns) && self.backoff.is_over(now_ns)
+        let mut categories = self.categories.iter();
+        categories.any(|category| !self.is_closed(*category, now_ns))
+            && self.backoff.is_over(now_ns)
     }
 
     /// How many callouts are under way.
@@ -89,19 +112,23 @@ impl Transport {
         self.in_flight.len()
     }
 
-    /// Whether the receiver asked for a pause that is not over.
-    pub fn is_closed(&self, now_ns: u64) -> bool {
-        now_ns < self.closed_until_ns
+    /// Whether the receiver asked for a pause of a category that is not over.
+    pub fn is_closed(&self, category: Category, now_ns: u64) -> bool {
+        let limit = self.limits.get(category as usize);
+        limit.is_some_and(|limit| now_ns < limit.until_ns)
     }
 
-    /// For how many seconds the last response has closed it, once.
-    pub fn take_said_s(&mut self) -> Option<u64> {
-        self.said_s.take()
+    /// For how many seconds the last response has closed a category, once.
+    pub fn take_said_s(&mut self) -> Option<(Category, u64)> {
+        let mut categories = self.categories.iter().zip(&mut self.limits);
+        categories.find_map(|(category, limit)| Some((*category, limit.said_s.take()?)))
     }
 
     /// Another worker has learned of a pause. The longer one counts.
-    pub fn close_until(&mut self, until_ns: u64) {
-        self.closed_until_ns = self.closed_until_ns.max(until_ns);
+    pub fn close_until(&mut self, category: Category, until_ns: u64) {
+        if let Some(limit) = self.limits.get_mut(category as usize) {
+            limit.until_ns = limit.until_ns.max(until_ns);
+        }
     }
 
     /// Whether nothing is under way.
@@ -118,7 +145,10 @@ impl Transport {
     ) -> Callout {
         Callout {
             cluster: Arc::clone(&self.cluster),
-            headers: Arc::clone(&self.headers),
+            headers: Arc::clone(match segments.first() {
+                Some(segment) if !segment.is_event() => &self.headers,
+                _ => &self.envelope_headers,
+            }),
             body,
             timeout_ms: self.timeout_ms,
             segments,
@@ -155,14 +185,16 @@ impl Transport {
         let mut completed = self.in_flight.take(token)?;
         let status = response.status();
         let host_s = host_ns.checked_div(NS_PER_S).unwrap_or_default();
-        let limit_s = limit_s(response.headers, status, self.format.category(), host_s);
-        if let Some(seconds) = limit_s {
-            // No time at all is no limit, unless a limit is why this POST was refused.
-            let seconds = seconds.max(u64::from(status == Some(429)));
-            let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
-            if until_ns > self.closed_until_ns.max(now_ns) {
-                self.closed_until_ns = until_ns;
-                self.said_s = Some(seconds);
+        for (category, limit) in self.categories.iter().zip(&mut self.limits) {
+            let name = self.format.category_of(*category);
+            if let Some(seconds) = limit_s(response.headers, status, name, host_s) {
+                // No time at all is no limit, unless a limit is why this POST was refused.
+                let seconds = seconds.max(u64::from(status == Some(429)));
+                let until_ns = now_ns.saturating_add(seconds.saturating_mul(NS_PER_S));
+                if until_ns > limit.until_ns.max(now_ns) {
+                    limit.until_ns = until_ns;
+                    limit.said_s = Some(seconds);
+                }
             }
         }
         completed.delivery = response.delivery();
@@ -196,6 +228,26 @@ impl Transport {
     pub fn delay_expiry(&mut self, by_ns: u64) {
         self.in_flight.delay_expiry(by_ns);
     }
+}
+
+/// The header of every POST to a path. `more` are the operator's.
+#[inline(never)]
+fn headers(dsn: &Dsn, path: String, content_type: &str, more: &HeaderLines) -> Arc<HeaderLines> {
+    let client = [SDK_NAME, "/", SDK_VERSION].concat();
+    let auth = dsn.auth(&client);
+    let lines = [
+        (":method", "POST"),
+        (":scheme", dsn.scheme()),
+        (":authority", dsn.authority()),
+        (":path", &path),
+        ("content-type", content_type),
+        ("x-sentry-auth", &auth),
+        ("user-agent", &client),
+    ];
+    let mut headers = HeaderLines::default();
+    headers.add(&mut lines.into_iter());
+    headers.add(&mut more.iter());
+    Arc::new(headers)
 }
 
 #[cfg(test)]

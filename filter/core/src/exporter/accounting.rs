@@ -67,8 +67,11 @@ impl Exporter {
             ..
         } = completed;
         let quantity: Quantity = segments.iter().map(EncodedSegment::quantity).sum();
-        let spans = i64::from(quantity.spans);
-        self.metrics.subtract(Metric::SpansInFlight, spans);
+        self.change(
+            [Metric::SpansInFlight, Metric::EventsInFlight],
+            quantity,
+            -1,
+        );
         self.metrics.add(Metric::Callouts(delivery), 1);
         if delivery != Delivery::Accepted {
             self.report.merge(report.unwrap_or_default());
@@ -77,13 +80,14 @@ impl Exporter {
             (Delivery::Accepted, _) => {
                 self.queue.release(&segments);
                 let rejected = Quantity {
-                    segments: 0,
                     spans: rejected,
+                    ..Quantity::default()
                 };
-                self.metrics.add(
-                    Metric::SpansSent,
-                    spans.saturating_sub(rejected.spans.into()),
-                );
+                let sent = Quantity {
+                    spans: quantity.spans.saturating_sub(rejected.spans),
+                    ..quantity
+                };
+                self.change([Metric::SpansSent, Metric::EventsSent], sent, 1);
                 self.discard(DiscardReason::SendError, rejected);
             }
             // What Sentry refused with 429 it has counted itself.
@@ -100,7 +104,7 @@ impl Exporter {
                 self.discard(DiscardReason::NetworkError, quantity);
             }
             (_, None) => {
-                self.metrics.add(Metric::SpansQueued, spans);
+                self.change([Metric::SpansQueued, Metric::EventsQueued], quantity, 1);
                 self.queue.put_back(segments);
             }
         }
@@ -112,8 +116,7 @@ impl Exporter {
     }
 
     pub(super) fn discard_queued(&mut self, reason: DiscardReason, lost: Quantity) {
-        self.metrics
-            .subtract(Metric::SpansQueued, lost.spans.into());
+        self.change([Metric::SpansQueued, Metric::EventsQueued], lost, -1);
         self.discard(reason, lost);
     }
 
@@ -128,8 +131,19 @@ impl Exporter {
 
     pub(super) fn count_discarded(&mut self, reason: DiscardReason, lost: Quantity) {
         self.failures.lost(lost.spans);
-        self.metrics
-            .add(Metric::SpansDiscarded(reason), lost.spans.into());
+        let metrics = [
+            Metric::SpansDiscarded(reason),
+            Metric::EventsDiscarded(reason),
+        ];
+        self.change(metrics, lost, 1);
+    }
+
+    /// Adds spans to the first metric and error events to the second, or takes them away.
+    pub(super) fn change(&mut self, metrics: [Metric; 2], quantity: Quantity, sign: i64) {
+        for (metric, count) in metrics.into_iter().zip([quantity.spans, quantity.events]) {
+            let change = i64::from(count).saturating_mul(sign);
+            self.metrics.add(metric, change);
+        }
     }
 
     pub(super) fn on_refused(&mut self, count: u32) {

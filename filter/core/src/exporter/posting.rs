@@ -2,12 +2,13 @@
 
 use super::ending::Ending;
 use super::Exporter;
-use crate::envelope::BatchScope;
+use crate::envelope::{BatchScope, Category, EncodedSegment};
 use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, Delivery, DiscardReason};
 use crate::export::failure::Failure;
 use crate::export::metrics::Metric;
 use crate::export::shared_limit::SharedLimit;
+use crate::export::transport::Transport;
 use crate::host::HostError;
 
 /// How long a report waits for something to ride on.
@@ -53,13 +54,17 @@ impl Exporter {
             self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
         }
         let format = self.config.transport.format;
-        let segments = self.queue.take(format.batch_scope());
+        let segments = self.take_wanted(now_ns);
         let is_due = now_ns >= self.report_due_ns;
         if segments.is_empty() && !is_due {
             return None;
         }
-        let carries = format.carries_reports();
-        let report = carries.then(|| self.report.take()).flatten();
+        // Where spans are no envelopes, error events and what comes alone still are.
+        let is_envelope = match segments.first() {
+            Some(segment) => segment.is_event() || format.carries_reports(),
+            None => self.sends_envelopes(),
+        };
+        let report = is_envelope.then(|| self.report.take()).flatten();
         if segments.is_empty() && report.is_none() {
             return None;
         }
@@ -71,9 +76,9 @@ impl Exporter {
 
     pub(crate) fn on_posted(&mut self, callout: Callout, token: u32, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
-        let spans = callout.quantity().spans;
-        self.metrics.subtract(Metric::SpansQueued, spans.into());
-        self.metrics.add(Metric::SpansInFlight, spans.into());
+        let quantity = callout.quantity();
+        self.change([Metric::SpansQueued, Metric::EventsQueued], quantity, -1);
+        self.change([Metric::SpansInFlight, Metric::EventsInFlight], quantity, 1);
         let replaced = match &mut self.transport {
             Some(transport) => transport.posted(token, callout, now_ns),
             None => Vec::new(),
@@ -119,30 +124,55 @@ impl Exporter {
         self.obey_limit(now_ns);
     }
 
+    /// Whether the receiver gets envelopes, be it those of error events alone.
+    fn sends_envelopes(&self) -> bool {
+        self.config.transport.format.carries_reports() || self.config.capture_failures.is_some()
+    }
+
     pub(super) fn obey_limit(&mut self, now_ns: u64) {
-        if self.is_closed(now_ns) {
+        let categories = self.transport.as_ref().map(Transport::categories);
+        let mut categories = categories.into_iter().flatten();
+        // What is of one category is discarded when its turn comes.
+        if categories.all(|category| self.is_closed(*category, now_ns)) {
             self.discard_waiting(DiscardReason::RatelimitBackoff);
         }
     }
 
+    /// The next that may go together and of which the receiver wants some.
+    fn take_wanted(&mut self, now_ns: u64) -> Vec<EncodedSegment> {
+        loop {
+            let segments = self.queue.take(self.config.transport.format.batch_scope());
+            let category = segments.first().map(EncodedSegment::category);
+            if !category.is_some_and(|category| self.is_closed(category, now_ns)) {
+                return segments;
+            }
+            self.queue.release(&segments);
+            let lost = segments.iter().map(EncodedSegment::quantity).sum();
+            self.discard_queued(DiscardReason::RatelimitBackoff, lost);
+        }
+    }
+
     /// The limit that the last response has set, for the other workers, once.
-    pub(super) fn limit_to_share(&mut self, host_ns: u64) -> Option<SharedLimit> {
-        let seconds = self.transport.as_mut()?.take_said_s()?;
+    pub(super) fn limit_to_share(&mut self, host_ns: u64) -> Option<(Category, SharedLimit)> {
+        let (category, seconds) = self.transport.as_mut()?.take_said_s()?;
         let limit = SharedLimit::new(host_ns, seconds);
-        self.shared_limit = Some(limit);
-        Some(limit)
+        if let Some(shared) = self.shared_limits.get_mut(category as usize) {
+            *shared = Some(limit);
+        }
+        Some((category, limit))
     }
 
     /// What was told before counts once: it is told again when the clock was set back.
-    pub(crate) fn on_shared_limit(&mut self, number: u64, host_ns: u64) {
+    pub(crate) fn on_shared_limit(&mut self, category: Category, number: u64, host_ns: u64) {
         let now_ns = self.clock.advance(host_ns);
         let limit = SharedLimit::told(number);
         let left_ns = limit.left_ns(host_ns);
         let Some(transport) = self.transport.as_mut().filter(|_| left_ns > 0) else {
             return;
         };
-        if self.shared_limit.replace(limit) != Some(limit) {
-            transport.close_until(now_ns.saturating_add(left_ns));
+        let known = self.shared_limits.get_mut(category as usize);
+        if known.is_some_and(|known| known.replace(limit) != Some(limit)) {
+            transport.close_until(category, now_ns.saturating_add(left_ns));
             self.obey_limit(now_ns);
         }
     }
@@ -156,9 +186,16 @@ impl Exporter {
         mixed ^ mixed.wrapping_shr(31)
     }
 
-    pub(super) fn is_closed(&self, now_ns: u64) -> bool {
+    pub(super) fn is_closed(&self, category: Category, now_ns: u64) -> bool {
         self.transport
             .as_ref()
-            .is_some_and(|transport| transport.is_closed(now_ns))
+            .is_some_and(|transport| transport.is_closed(category, now_ns))
+    }
+
+    /// Whether something of what is sent has to wait.
+    pub(super) fn is_limited_at(&self, now_ns: u64) -> bool {
+        let categories = self.transport.as_ref().map(Transport::categories);
+        let mut categories = categories.into_iter().flatten();
+        categories.any(|category| self.is_closed(*category, now_ns))
     }
 }

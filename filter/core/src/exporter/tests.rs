@@ -36,7 +36,10 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
     gateway.request("/a");
     let now_ns = gateway.now_ns;
     for unlikely in [0, 1, now_ns, now_ns + 60 * NS_PER_S] {
-        gateway.worker.exporter().on_shared_limit(unlikely, now_ns);
+        gateway
+            .worker
+            .exporter()
+            .on_shared_limit(Category::Spans, unlikely, now_ns);
         gateway.tick_at(now_ns);
         gateway.check();
         assert_eq!(gateway.stat("workers_rate_limited"), 0, "{unlikely}");
@@ -45,7 +48,7 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
     gateway
         .worker
         .exporter()
-        .on_shared_limit(limit.number(), now_ns);
+        .on_shared_limit(Category::Spans, limit.number(), now_ns);
     gateway.tick_at(now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.ratelimit_backoff"), 1);
@@ -63,21 +66,21 @@ fn a_limit_that_is_told_again_counts_once() {
     gateway
         .worker
         .exporter()
-        .on_shared_limit(limit.number(), gateway.now_ns);
+        .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
     // Back by half an hour, and by hours: the number stays where it is.
     for back_ns in [HOUR_NS / 2, 5 * HOUR_NS] {
         gateway.now_ns -= back_ns;
         gateway
             .worker
             .exporter()
-            .on_shared_limit(limit.number(), gateway.now_ns);
+            .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
     }
     for _ in 0..3_600 {
         pass(&mut gateway, 1);
         gateway
             .worker
             .exporter()
-            .on_shared_limit(limit.number(), gateway.now_ns);
+            .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
     }
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }

@@ -47,6 +47,14 @@ pub struct Request {
     pub headers: Vec<(String, Vec<String>)>,
 }
 
+/// Whether a request is a gRPC call.
+pub fn is_grpc(headers: &Headers) -> bool {
+    headers
+        .value(CONTENT_TYPE)
+        .and_then(|value| value.get(..GRPC.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+}
+
 impl HeapBytes for Request {
     fn heap_bytes(&self) -> usize {
         let Self {
@@ -118,10 +126,7 @@ impl Request {
                 .then(|| text(USER_AGENT, MAX_TEXT))
                 .flatten()
                 .map(Cow::into_owned),
-            is_grpc: headers
-                .value(CONTENT_TYPE)
-                .and_then(|value| value.get(..GRPC.len()))
-                .is_some_and(|start| start.eq_ignore_ascii_case(GRPC)),
+            is_grpc: is_grpc(headers),
             headers: data.capture(&data.capture_request_headers, headers),
             full_url: None,
             url_len: 0,

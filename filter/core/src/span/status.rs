@@ -161,6 +161,18 @@ impl SpanStatus {
             .map_or(Self::Unknown, |(status, ..)| *status)
     }
 
+    /// The HTTP status that a gRPC code stands for, as Envoy translates it (google.rpc.Code); codes
+    /// that gRPC does not have are those of `UNKNOWN`.
+    pub fn http_of_grpc(status: u64) -> u16 {
+        const HTTP: [u16; 17] = [
+            200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
+        ];
+        let code = usize::try_from(status)
+            .ok()
+            .and_then(|status| HTTP.get(status));
+        code.copied().unwrap_or(500)
+    }
+
     /// gRPC's own word for a code, for `rpc.response.status_code`.
     pub fn grpc_word(status: u64) -> Option<&'static str> {
         let (_, _, word) = BY_GRPC_CODE.get(usize::try_from(status).ok()?)?;

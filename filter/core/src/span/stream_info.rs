@@ -79,22 +79,15 @@ impl StreamInfo {
         let request = span.current_request();
         let is_https = request.scheme.as_deref() == Some("https");
         let mut host = Attributes(calls);
-        let response_flags = host.number(Attribute::ResponseFlags).unwrap_or_default();
-        let response_flags = ResponseFlags::from_bits(response_flags);
+        let response_flags = host.response_flags();
         let start_ns = host.number(Attribute::RequestTime);
         let duration_ns = host.number(Attribute::RequestDuration);
-        // Envoy says 0 where the client got no response.
-        let response_code = host
-            .number(Attribute::ResponseCode)
-            .and_then(|code| u16::try_from(code).ok())
-            .filter(|code| *code > 0);
+        let response_code = host.response_code();
         let details = host.text_or_empty(Attribute::ResponseCodeDetails);
         let has_empty_details = details.as_deref() == Some("");
         let response_code_details = details.filter(|_| !has_empty_details);
         let starts = response_code_details.as_deref().is_some_and(is_late_reset);
-        let trailer = host.grpc_status_if(request.is_grpc, Attribute::GrpcTrailer);
-        let header =
-            host.grpc_status_if(request.is_grpc && trailer.is_none(), Attribute::GrpcHeader);
+        let (grpc_status, header) = host.grpc_status(request.is_grpc);
         // Envoy's router writes the upstream's time beside every final response of an upstream. A
         // gRPC status in the headers ends a response, so that one which was reset has none.
         let may_be_own = starts && (response_code >= Some(400) || header.is_some());
@@ -112,7 +105,7 @@ impl StreamInfo {
             response_flags,
             response_size: host.number_if(response_code.is_some(), Attribute::ResponseSize),
             request_size: host.number_if(request.has_body(), Attribute::RequestSize),
-            grpc_status: trailer.or(header),
+            grpc_status,
             is_own_response: may_be_own && service_time.is_none(),
             protocol: host.text(Attribute::RequestProtocol),
             tls_version: host.text_if(is_https, Attribute::TlsVersion),
@@ -135,6 +128,29 @@ impl StreamInfo {
                     tls_version: host.text(Attribute::UpstreamTlsVersion),
                 }),
         }
+    }
+
+    /// The code of a response, and nothing else.
+    pub(crate) fn read_code(calls: &mut HostCalls<'_>) -> Self {
+        Self {
+            response_code: Attributes(calls).response_code(),
+            ..Self::default()
+        }
+    }
+
+    /// The status of a gRPC call.
+    pub(crate) fn read_grpc_status(&mut self, calls: &mut HostCalls<'_>) {
+        self.grpc_status = Attributes(calls).grpc_status(true).0;
+    }
+
+    /// What tells one failure from another.
+    pub(crate) fn read_failure(&mut self, calls: &mut HostCalls<'_>) {
+        let mut host = Attributes(calls);
+        self.response_flags = host.response_flags();
+        self.response_code_details = host.text(Attribute::ResponseCodeDetails);
+        self.route_name = host.bytes_if(true, Attribute::RouteName);
+        self.cluster_name = host.text(Attribute::ClusterName);
+        self.now_ns = host.0.now_ns();
     }
 
     /// From when to when the stream was there.
@@ -224,6 +240,24 @@ struct Attributes<'a, 'h>(&'a mut HostCalls<'h>);
 impl Attributes<'_, '_> {
     fn bytes_if(&mut self, is_asked: bool, attribute: Attribute) -> Option<Vec<u8>> {
         is_asked.then(|| self.0.text(attribute))?
+    }
+
+    fn response_flags(&mut self) -> ResponseFlags {
+        let bits = self.number(Attribute::ResponseFlags).unwrap_or_default();
+        ResponseFlags::from_bits(bits)
+    }
+
+    /// Envoy says 0 where the client got no response.
+    fn response_code(&mut self) -> Option<u16> {
+        let code = self.number(Attribute::ResponseCode)?;
+        u16::try_from(code).ok().filter(|code| *code > 0)
+    }
+
+    /// The status of a gRPC call, and that of one without a body.
+    fn grpc_status(&mut self, is_grpc: bool) -> (Option<u64>, Option<u64>) {
+        let trailer = self.grpc_status_if(is_grpc, Attribute::GrpcTrailer);
+        let header = self.grpc_status_if(is_grpc && trailer.is_none(), Attribute::GrpcHeader);
+        (trailer.or(header), header)
     }
 
     /// A text that says something.

@@ -1,5 +1,6 @@
 //! What is kept of a request while its stream is there.
 
+use crate::failure::Watched;
 use crate::live::{sum, HeapBytes, LiveBudget, LiveBytes};
 use crate::response::PendingResponse;
 use crate::span::OpenSpan;
@@ -23,10 +24,11 @@ impl StreamState {
         matches!(self, Self::Live(request) if request.span.is_some())
     }
 
-    /// Whether the end of the stream has to be looked at: there is a span, or Envoy may have
-    /// followed the response itself.
+    /// Whether the end of the stream has to be looked at: there is a span, its failure would be
+    /// captured, or Envoy may have followed the response itself.
     pub(super) fn needs_closing(&self) -> bool {
-        matches!(self, Self::Live(request) if request.span.is_some() || request.may_be_redirected())
+        matches!(self, Self::Live(request)
+            if request.span.is_some() || request.watched.is_some() || request.may_be_redirected())
     }
 
     /// The request, once.
@@ -46,6 +48,8 @@ pub struct LiveRequest {
     pub span: Option<Box<OpenSpan>>,
     /// What the response depends on, if anything is done about it.
     pub response: Option<Box<PendingResponse>>,
+    /// Present if its failure would be captured.
+    pub watched: Option<Watched>,
     pub(super) carried: Carried,
     was_answered: bool,
     pub(super) bytes: LiveBytes,
@@ -55,6 +59,7 @@ impl LiveRequest {
     pub(super) fn new(
         span: Option<Box<OpenSpan>>,
         response: Option<Box<PendingResponse>>,
+        watched: Option<Watched>,
         carried: Carried,
         budget: &LiveBudget,
     ) -> Self {
@@ -71,6 +76,7 @@ impl LiveRequest {
             bytes: budget.hold(sum(bytes.into_iter(), 0)),
             span,
             response,
+            watched,
             carried,
             was_answered: false,
         }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+mod failures;
 mod redirects;
 mod strangers;
 

@@ -12,6 +12,8 @@ use sentry_filter_core::cors::filter_order::FilterOrder;
 const README: &str = include_str!("../../../../README.md");
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
 const CORS: &str = include_str!("../../../../docs/cors.md");
+const DELIVERY: &str = include_str!("../../../../docs/delivery.md");
+const FAILURES: &str = include_str!("../../../../docs/failures.md");
 const METRICS: &str = include_str!("../../../../docs/metrics.md");
 const PROPAGATION: &str = include_str!("../../../../docs/propagation.md");
 const SPANS: &str = include_str!("../../../../docs/spans.md");
@@ -73,7 +75,7 @@ fn the_readme_fits_on_a_few_screens() {
 #[test]
 fn the_json_examples_are_accepted() {
     let mut examples = 0;
-    for page in [CONFIGURATION, SPANS] {
+    for page in [CONFIGURATION, SPANS, DELIVERY, FAILURES] {
         for block in page.split("```json\n").skip(1) {
             let (example, _) = block.split_once("```").expect("the end of an example");
             let config = FilterConfig::parse(example.as_bytes(), &EnvDefaults::default());
@@ -81,13 +83,13 @@ fn the_json_examples_are_accepted() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 2);
+    assert_eq!(examples, 4);
 }
 
 #[test]
 fn every_key_of_the_configuration_is_in_its_table() {
     let unknown = FilterConfig::parse(
-        br#"{"x": 1, "cors": {"x": 1}, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
+        br#"{"x": 1, "cors": {"x": 1}, "capture_failures": {"x": 1}, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
         &EnvDefaults::default(),
     );
     for problem in unknown.expect_err("unknown keys") {
@@ -100,11 +102,10 @@ fn every_key_of_the_configuration_is_in_its_table() {
             false => "## Options",
         };
         let table = chapter(CONFIGURATION, heading);
-        for key in keys
-            .split(", ")
-            .filter(|key| !["cors", "incoming", "transport", "match"].contains(key))
-        {
-            let prefix = ["cors.", "transport."]
+        for key in keys.split(", ").filter(|key| {
+            !["cors", "incoming", "capture_failures", "transport", "match"].contains(key)
+        }) {
+            let prefix = ["cors.", "capture_failures.", "transport."]
                 .into_iter()
                 .find(|section| problem.path.starts_with(section))
                 .unwrap_or_default();
@@ -139,6 +140,21 @@ fn every_metric_is_in_its_table() {
             assert!(reasons.contains(&format!("`{reason}`")), "{name}");
         }
     }
+}
+
+/// The table of kinds is the code's own.
+#[test]
+fn every_kind_of_failure_is_in_its_table() {
+    let mut table = "| details or flag | kind | whose |\n|---|---|---|\n".to_owned();
+    sentry_filter_core::failure::kind::each_row(&mut |mark, name, whose| {
+        let rest = if mark.ends_with('_') { "…" } else { "" };
+        table.push_str(&format!("| `{mark}{rest}` | `{name}` | {whose} |\n"));
+    });
+    let (_, shown) = FAILURES
+        .split_once("<!-- kinds: begin -->\n")
+        .expect("the table");
+    let (shown, _) = shown.split_once("<!-- end -->").expect("its end");
+    assert!(shown == table, "docs/failures.md is to have:\n{table}");
 }
 
 #[test]

@@ -57,18 +57,42 @@ impl Envoy {
 
     /// Where the spans are now.
     pub async fn account(&self) -> Account {
+        self.account_of("spans").await
+    }
+
+    /// The account of `spans` or `events`.
+    pub async fn account_of(&self, what: &str) -> Account {
         let stats = self.stats().await;
-        let stat = |name: &str| stats.get(name).copied().unwrap_or(0);
+        let stat = |name: &str| stats.get(&format!("{what}_{name}")).copied().unwrap_or(0);
         let discarded = stats.iter().filter_map(|(name, &count)| {
-            let reason = name.strip_prefix("spans_discarded.")?;
+            let reason = name.strip_prefix(&format!("{what}_discarded."))?;
             (count > 0).then(|| (reason.to_owned(), count))
         });
         Account {
-            recorded: stat("spans_recorded"),
-            sent: stat("spans_sent"),
+            recorded: stat("recorded"),
+            sent: stat("sent"),
             discarded: discarded.collect(),
-            queued: stat("spans_queued"),
-            in_flight: stat("spans_in_flight"),
+            queued: stat("queued"),
+            in_flight: stat("in_flight"),
+        }
+    }
+
+    /// Waits until the account of error events is as it should be, and balanced.
+    ///
+    /// # Panics
+    /// If it does not become so within the deadline.
+    pub async fn wait_for_events(&self, is_right: impl Fn(&Account) -> bool) -> Account {
+        let right = eventually(async || {
+            let account = self.account_of("events").await;
+            (is_right(&account) && account.is_balanced()).then_some(account)
+        });
+        let right = right.await;
+        match right {
+            Some(account) => account,
+            None => panic!(
+                "the account of events stayed at {}",
+                self.account_of("events").await
+            ),
         }
     }
 

@@ -196,6 +196,24 @@ fn differing_paths() -> Vec<Block> {
         .collect()
 }
 
+/// Ten thousand failures: as many are told as are configured, and the others cost next to nothing.
+/// Every answer counts as one here, so that nothing but the filter limits how fast they come.
+#[tokio::test]
+async fn a_storm_of_failures() {
+    let capture = json!({"origin": "any", "status_codes": [[200, 599]], "max_per_minute": 7});
+    let config = json!({"traces_sample_rate": 0, "capture_failures": capture});
+    let paths = (0..100).map(|index| Block::get(&format!("/local/{index}?token={index}")));
+    let paths: Vec<_> = paths.collect();
+    let requests = streams() * 2;
+    let attack = async |place: &Place| send(place, requests, &paths).await;
+    let endured = Scene::new("a storm of failures", config).run(attack).await;
+    let events = &endured.events;
+    // One fingerprint of the attacker's, and those of everybody else's requests.
+    assert!(events.recorded >= requests * 2, "{events}");
+    let told = events.recorded - events.discarded_for("max_per_minute");
+    assert!((7..=7 * 8).contains(&told), "{events}");
+}
+
 /// A receiver that never does the same thing twice.
 #[tokio::test]
 async fn a_receiver_that_flaps() {

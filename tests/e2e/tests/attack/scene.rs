@@ -59,6 +59,8 @@ pub struct Endured {
     pub cpu: u64,
     /// Where the spans were at the end.
     pub account: Account,
+    /// Where the error events were.
+    pub events: Account,
     /// Requests that were left out because live requests kept too much.
     pub over_budget: u64,
     /// POSTs that the receiver got.
@@ -134,6 +136,7 @@ impl Scene {
             place.gateway.pass(&traced()).await;
             let is_told = |account: &Account| account.recorded > told;
             endured.account = place.gateway.envoy.wait_for_account(is_told).await;
+            endured.events = place.gateway.envoy.wait_for_events(|_| true).await;
         }
         endured.over_budget = place.gateway.envoy.stat("requests_over_budget").await;
         (endured, place)

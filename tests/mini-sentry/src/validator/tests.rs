@@ -13,6 +13,7 @@ pub(crate) const TRACE_ID: &str = "771a43a4192642f0b136d5159a501700";
 /// The parts of a good request, each of which a test may spoil.
 pub(crate) struct Draft {
     header: Value,
+    item_type: &'static str,
     pub(crate) payload: Value,
     auth: String,
     request: ReceivedRequest,
@@ -22,6 +23,7 @@ impl Draft {
     pub(crate) fn good() -> Self {
         let event_id = "0123456789abcdef0123456789abcdef";
         Self {
+            item_type: "transaction",
             header: json!({
                 "event_id": event_id,
                 "sent_at": humantime::format_rfc3339_micros(now()).to_string(),
@@ -59,7 +61,7 @@ impl Draft {
 
     fn body(&self) -> Vec<u8> {
         let payload = self.payload.to_string();
-        let item = json!({"type": "transaction", "length": payload.len()});
+        let item = json!({"type": self.item_type, "length": payload.len()});
         format!("{}\n{item}\n{payload}\n", self.header).into_bytes()
     }
 
@@ -129,6 +131,26 @@ pub(crate) fn request(path: &str, content_type: &str, body: Vec<u8>) -> Received
         body,
         received_at: now(),
     }
+}
+
+#[test]
+fn a_header_that_is_asked_for_must_be_there_with_its_value() {
+    let request = |value: &[u8]| {
+        let mut request = Draft::good().finish();
+        request.headers.push("authorization", value);
+        request
+    };
+    let asking = || {
+        Validator::new(
+            Expected::of("7", KEY, "127.0.0.1:8080").with_header("authorization", "Bearer a"),
+        )
+    };
+    assert!(asking().validate(&request(b"Bearer a")).is_ok());
+    for wrong in [request(b"Bearer b"), Draft::good().finish()] {
+        let complaints = asking().validate(&wrong).unwrap_err();
+        assert_eq!(complaints, ["authorization: not exactly Bearer a"]);
+    }
+    assert_refused(&request(b"Bearer a"), "authorization: does not belong");
 }
 
 #[test]
@@ -318,8 +340,8 @@ fn other_items_are_refused() {
             Some("items: duplicate_item: 2 items"),
         ),
         (
-            item("event", "", &payload),
-            Some("item header: type Some(\"event\")"),
+            item("session", "", &payload),
+            Some("item header: type Some(\"session\")"),
         ),
         (
             item("transaction", ",\"colour\":1", &payload),
@@ -444,4 +466,81 @@ fn an_id_that_was_there_before_is_refused() {
             "span_id: seen before"
         ]
     );
+}
+
+/// A good error event in a good envelope.
+fn error_event() -> Draft {
+    let mut draft = Draft::good();
+    draft.item_type = "event";
+    draft.payload = json!({
+        "event_id": "0123456789abcdef0123456789abcdef",
+        "timestamp": "2027-01-15T07:59:59.5Z",
+        "transaction": "GET /api/{id}",
+        "environment": "production",
+        "level": "error",
+        "platform": "other",
+        "logger": "envoy",
+        "sdk": {"name": SDK_NAME, "version": SDK_VERSION},
+        "exception": {"values": [{"type": "UpstreamReset", "value": "cluster shop: 503 (UC)"}]},
+        "fingerprint": ["UpstreamReset", "shop"],
+        "tags": {"http.response.status_code": "503", "envoy.cluster": "shop"},
+        "contexts": {
+            "trace": {"trace_id": TRACE_ID, "span_id": "6ee6b3f2a1c04d5e"},
+            "response": {"type": "response", "status_code": 503},
+        },
+        "request": {"method": "GET", "url": "http://shop.test/api/7", "query_string": "q=[Filtered]"},
+    });
+    draft
+}
+
+#[test]
+fn error_events_are_read_and_spoilt_ones_refused() {
+    let received = validator().validate(&error_event().finish()).unwrap();
+    let error = received.error.unwrap();
+    assert_eq!(
+        (error.name(), error.tag("envoy.cluster")),
+        ("UpstreamReset", Some("shop"))
+    );
+    assert!(received.transaction.is_none() && received.spans.is_empty());
+    let long = "x".repeat(201);
+    for (pointer, value, complaint) in [
+        ("/event_id", json!("0"), "/event_id"),
+        (
+            "/event_id",
+            json!("1123456789abcdef0123456789abcdef"),
+            "event_id",
+        ),
+        ("/level", json!("fatal"), "/level"),
+        ("/platform", Value::Null, "/platform"),
+        ("/timestamp", json!("2027-01-15T07:00:00Z"), "/timestamp"),
+        ("/timestamp", json!(1_799_999_999.5), "/timestamp"),
+        ("/transaction", json!(""), "/transaction"),
+        ("/transaction", json!("GET /?a=b"), "/transaction"),
+        ("/transaction", json!(long), "/transaction"),
+        ("/exception/values", json!([]), "/exception"),
+        ("/fingerprint", json!(["HTTP 503"]), "/fingerprint"),
+        ("/fingerprint", json!([]), "/fingerprint"),
+        ("/tags/envoy.cluster", json!(7), "/tags"),
+        ("/tags/envoy.cluster", json!(long), "/tags"),
+        ("/tags/user", json!("x"), "/tags"),
+        ("/contexts/trace/trace_id", json!("x"), "/contexts/trace"),
+        ("/contexts/trace/op", json!("x"), "/contexts/trace"),
+        (
+            "/contexts/response/status_code",
+            json!(500),
+            "/contexts/response",
+        ),
+        ("/request/url", json!("http://a@shop.test/"), "/request/url"),
+        (
+            "/request/url",
+            json!("http://shop.test/?a=b"),
+            "/request/url",
+        ),
+        ("/request/cookies", json!("a=b"), "/request"),
+        ("/user", json!({"ip_address": "192.0.2.1"}), ""),
+    ] {
+        let mut draft = error_event();
+        set(&mut draft.payload, pointer, value);
+        assert_refused(&draft.finish(), complaint);
+    }
 }

@@ -2,7 +2,7 @@ use sentry_types::protocol::v7 as sentry;
 use serde_json::{json, Value as Json};
 
 use super::*;
-use crate::envelope::Format;
+use crate::envelope::{alone, Format};
 use crate::fixtures::{config, encoded, segment, segment_of};
 use crate::span::StreamInfo;
 
@@ -11,7 +11,7 @@ fn lines(segment: &Segment<'_>) -> (Vec<u8>, [Json; 3]) {
     let config =
         config(r#""release": "shop@1.2", "server_name": "edge-1", "environment": "test","#);
     let segment = encoded(segment, Format::Transaction, &config);
-    let bytes = body(&[segment], 1_787_306_500_000_000_000);
+    let bytes = alone(ITEM_TYPE, &[segment], 1_787_306_500_000_000_000);
     let text = String::from_utf8(bytes.clone()).unwrap();
     let lines: Vec<&str> = text.split_terminator('\n').collect();
     let [header, item, payload] = lines.as_slice() else {

@@ -81,6 +81,11 @@ impl Lane {
         let (trace_id, mut spans, mut bytes) =
             (first.trace_id(), first.quantity().spans, first.len());
         let mut taken = vec![first];
+        // An error event goes alone, whatever spans do.
+        let scope = match taken.first() {
+            Some(first) if first.is_event() => BatchScope::Segment,
+            _ => scope,
+        };
         let mut goes_along = |segment: &EncodedSegment| {
             spans = spans.saturating_add(segment.quantity().spans);
             bytes = bytes.saturating_add(segment.len());
@@ -89,7 +94,7 @@ impl Lane {
                 BatchScope::Trace => segment.trace_id() == trace_id,
                 BatchScope::Any => true,
             };
-            may && spans <= MAX_SPANS && bytes <= MAX_BYTES
+            may && !segment.is_event() && spans <= MAX_SPANS && bytes <= MAX_BYTES
         };
         while self.segments.front().is_some_and(&mut goes_along) {
             taken.extend(self.pop());

@@ -10,10 +10,12 @@ use crate::span::Segment;
 const NONE: Quantity = Quantity {
     segments: 0,
     spans: 0,
+    events: 0,
 };
 const ONE: Quantity = Quantity {
     segments: 1,
     spans: 2,
+    events: 0,
 };
 
 fn queue_of(max_bytes: usize) -> Queue {

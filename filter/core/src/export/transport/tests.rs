@@ -9,7 +9,7 @@ fn transport() -> Transport {
     let json =
         br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000}}"#;
     let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
-    Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport)
+    Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false)
 }
 
 #[test]
@@ -28,11 +28,20 @@ fn the_headers_are_those_of_the_protocol() {
         ("user-agent", &client),
     ];
     let headers = transport().headers;
-    let found: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let found: Vec<_> = headers.iter().collect();
     assert_eq!(found, expected);
+    let shown = format!("{headers:?}");
+    assert!(shown.contains("x-sentry-auth") && !shown.contains("hush"));
+}
+
+#[test]
+fn the_operators_own_headers_follow() {
+    let json = br#"{"dsn": "https://key@host/42", "transport": {"headers": {"x-tenant": "a"}}}"#;
+    let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
+    let transport = Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false);
+    let callout = transport.callout(Vec::new(), None, Vec::new());
+    assert_eq!(callout.headers.iter().last(), Some(("x-tenant", "a")));
+    assert_eq!(callout.headers.iter().count(), 8);
 }
 
 fn headers(lines: &[(&str, &str)]) -> Headers {
@@ -137,7 +146,8 @@ fn what_a_collector_took_only_in_part_is_read() {
         (b"\x0a\x02\x08", 0),
         (b"{\"partialSuccess\":{}}", 0),
     ] {
-        let mut transport = Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport);
+        let mut transport =
+            Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false);
         let callout = transport.callout(vec![segment.clone()], None, Vec::new());
         transport.posted(7, callout, 0);
         let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());
@@ -170,16 +180,26 @@ fn a_limit_closes_the_transport_for_as_long_as_it_says() {
     ] {
         post(&mut transport, token);
         answered(&mut transport, token, &lines, "");
-        assert!(transport.is_closed(seconds * NS_PER_S - 1), "{lines:?}");
-        assert!(!transport.is_closed(seconds * NS_PER_S), "{lines:?}");
+        assert!(
+            transport.is_closed(Category::Spans, seconds * NS_PER_S - 1),
+            "{lines:?}"
+        );
+        assert!(
+            !transport.is_closed(Category::Spans, seconds * NS_PER_S),
+            "{lines:?}"
+        );
         let said_s = transport.take_said_s();
-        assert_eq!(said_s, (token < 3).then_some(seconds), "told once");
+        assert_eq!(
+            said_s,
+            (token < 3).then_some((Category::Spans, seconds)),
+            "told once"
+        );
     }
-    transport.close_until(8 * NS_PER_S);
-    assert!(transport.is_closed(9 * NS_PER_S - 1));
-    transport.close_until(10 * NS_PER_S);
+    transport.close_until(Category::Spans, 8 * NS_PER_S);
+    assert!(transport.is_closed(Category::Spans, 9 * NS_PER_S - 1));
+    transport.close_until(Category::Spans, 10 * NS_PER_S);
     assert!(
-        transport.is_closed(10 * NS_PER_S - 1),
+        transport.is_closed(Category::Spans, 10 * NS_PER_S - 1),
         "as another worker says"
     );
 }
