@@ -210,7 +210,7 @@ dist: image ## what a release is made of (target/dist), the same twice: module, 
 	cp envoy/config.schema.json $(DIST)/
 	cp $(DIST)/images/artifact.tar $(DIST)/sentry-filter-$(VERSION)-artifact.tar
 	cp $(DIST)/images/image.tar $(DIST)/sentry-filter-$(VERSION)-image.tar
-	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME_DIR)=cargo" $(CARGO) build --quiet --release --locked --target-dir $(TARGET_DIR)/command -p sentry-filter-cli
+	CARGO_PROFILE_RELEASE_STRIP=true RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_HOME_DIR)=cargo" $(CARGO) build --quiet --release --locked --target-dir $(TARGET_DIR)/command -p sentry-filter-cli
 	for shell in bash fish zsh; do $(TARGET_DIR)/command/release/sentry-filter completions $$shell > $(TARGET_DIR)/command/completions.$$shell; done
 	$(TARGET_DIR)/command/release/sentry-filter man > $(TARGET_DIR)/command/sentry-filter.1
 	$(PYTHON) filter/tools/archive.py $(DIST)/sentry-filter-$(VERSION)-$(HOST_TRIPLE).tar.gz sentry-filter=$(TARGET_DIR)/command/release/sentry-filter LICENSE=LICENSE \

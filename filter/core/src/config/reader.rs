@@ -342,8 +342,9 @@ impl<'p> Section<'p> {
     #[cold]
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
-        let place = self.values.iter().position(|(found, _)| found == key)?;
-        let (_, value) = self.values.remove(place);
+        let mut found = self.values.extract_if(.., |(found, _)| found == key);
+        let (_, value) = found.next()?;
+        drop(found);
         if value.is_null() {
             return None;
         }
