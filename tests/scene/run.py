@@ -40,6 +40,7 @@ from visits import PATH, Visit, bare_visit, browser_visit, send
 HERE = Path(__file__).resolve().parent
 APPS = ROOT / "tests" / "apps"
 START_SECONDS = 30
+BUILD_SECONDS = 120
 TRACE_SECONDS = 20
 PICTURE_SECONDS = 60
 SKIPPED = 77
@@ -239,7 +240,7 @@ def start_page(settings: Settings, stage: Stage) -> str:
         "VITE_TRACE_LIFECYCLE": lifecycle(settings),
     }
     build = stage.start("Vite", [*vite, "build", VUE_TOOLS, "--outDir", built, "--emptyOutDir"], **variables)
-    if stage.wait_end(build, START_SECONDS):
+    if stage.wait_end(build, BUILD_SECONDS):
         raise SceneError(f"the page was not built; {build.tail()}")
     serve = [*vite, "preview", VUE_TOOLS, "--outDir", built, "--host", "localhost", "--port", number, "--strictPort"]
     address = f"http://localhost:{number}"
@@ -261,7 +262,7 @@ def start_site(settings: Settings, stage: Stage) -> None:
     # From its own folder, as npm does it: the SDK looks for its two files in the current one.
     command = ["npm", "--prefix", ASTRO_TOOLS, "run", "build"]
     build = stage.start("Astro", command, **variables)
-    if stage.wait_end(build, START_SECONDS):
+    if stage.wait_end(build, BUILD_SECONDS):
         raise SceneError(f"the site was not built; {build.tail()}")
     number = settings.site.number
     serve = ["node", ASTRO_TOOLS / "dist" / "server" / "entry.mjs"]

@@ -178,11 +178,21 @@ async fn phoenix_has_the_same_traces() {
     assert_eq!(broken["status_code"], "ERROR");
     assert_eq!(broken["attributes"]["http.response.status_code"], 503);
 
-    let trace_id = "771a43a4192642f0b136d5159a501702";
-    let page = phoenix.page(trace_id).await;
+    // On its page, too, here a trace that begins at the gateway.
+    let begun = gateway.send(&Request::get("/api/broken")).await.upstream;
+    let begun = begun.expect("the request at the upstream").sentry_trace();
+    let both = eventually(async || {
+        let spans = phoenix.spans().await;
+        let its = spans
+            .iter()
+            .filter(|span| span["context"]["trace_id"] == begun.trace_id.as_str());
+        (its.count() == 2).then_some(())
+    });
+    both.await.expect("the trace at Phoenix");
+    let page = phoenix.page(&begun.trace_id).await;
     let picture = workspace("docs/phoenix.png");
     let picture = is_writing().then_some(picture.as_path());
-    let name = expected[2].calls[0].name.as_str();
+    let name = expected[0].calls[0].name.as_str();
     look(&page, name, &[], picture).await;
 }
 
