@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::date::date;
 use crate::dsn::Dsn;
 use crate::id::{EventId, TraceId};
 use crate::quantity::Quantity;
@@ -505,35 +506,6 @@ pub(crate) fn timestamp(ns: u64) -> String {
         }
     }
     String::from_utf8_lossy(&text).into_owned()
-}
-
-/// The year, month and day of a day, by its number since the epoch. Years are taken to begin in
-/// March, so that a leap day is the last of its year, and to come in eras of 400 with 146,097 days.
-fn date(day: u32) -> [u32; 3] {
-    // From the first of March of the year 0 to the epoch.
-    let day = day.wrapping_add(719_468);
-    let (era, day) = (day / 146_097, day % 146_097);
-    let leap_days = (day / 1_460)
-        .wrapping_add(day / 146_096)
-        .wrapping_sub(day / 36_524);
-    let year = day.wrapping_sub(leap_days) / 365;
-    let before = year
-        .wrapping_mul(365)
-        .wrapping_add(year / 4)
-        .wrapping_sub(year / 100);
-    let day = day.wrapping_sub(before);
-    // Five months in a row have 153 days.
-    let month = day.wrapping_mul(5).wrapping_add(2) / 153;
-    let first = month.wrapping_mul(153).wrapping_add(2) / 5;
-    let (month, is_next) = match month {
-        0..10 => (month.wrapping_add(3), 0),
-        month => (month.wrapping_sub(9), 1),
-    };
-    let year = era
-        .wrapping_mul(400)
-        .wrapping_add(year)
-        .wrapping_add(is_next);
-    [year, month, day.wrapping_sub(first).wrapping_add(1)]
 }
 
 #[cfg(test)]

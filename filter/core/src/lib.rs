@@ -50,6 +50,7 @@ mod clock;
 pub mod config;
 pub mod cors;
 pub mod data;
+mod date;
 mod decimal;
 pub mod dsn;
 pub mod envelope;

@@ -366,6 +366,47 @@ async fn formats(dsn: &str, otlp_path: Option<&str>) -> Vec<Verdict> {
     tried.iter().map(|one| one.verdict).collect()
 }
 
+/// Beside the spans of its trace.
+#[tokio::test]
+async fn spotlight_shows_a_failure_of_the_gateway_with_its_trace() {
+    let spotlight = Spotlight::start().await;
+    let config = json!({
+        "dsn": format!("http://{}@{}/1", "0".repeat(32), spotlight.address()),
+        "capture_failures": {},
+        "transport": {"cluster": "spotlight"},
+    });
+    let gateway = Gateway::builder()
+        .await
+        .cluster(cluster_at("spotlight", Some(spotlight.address())))
+        .config(config)
+        .route(Route::new("/api/{id}", "/api/.*").to_refused())
+        .start()
+        .await;
+    let trace_id = "771a43a4192642f0b136d5159a501703";
+    let sampled = format!("{trace_id}-b9f2e3d4c5a60718-1");
+    let request = Request::get("/api/7").header("sentry-trace", sampled);
+    gateway.send(&request).await.assert_answered_by_gateway(503);
+    gateway
+        .envoy
+        .wait_for_events(|events| events.sent == 1)
+        .await;
+    gateway
+        .envoy
+        .wait_for_account(|spans| spans.sent == 2)
+        .await;
+    let (title, value) = (
+        "UpstreamConnectionFailure",
+        "cluster refused, route /api/{id}: 503 (UF)",
+    );
+    let picture = workspace("docs/failure.png");
+    let picture = is_writing().then_some(picture.as_path());
+    let errors = look(&spotlight.page("errors"), title, &[value], picture).await;
+    assert_eq!(errors, [true]);
+    let trace = spotlight.page(&format!("traces/{trace_id}"));
+    let seen = look(&trace, "GET refused", &[title], None).await;
+    assert_eq!(seen, [true], "the trace has the failure");
+}
+
 #[tokio::test]
 async fn what_each_does_with_everything() {
     let spotlight = Spotlight::start().await;

@@ -6,6 +6,7 @@
 //!                       seconds : categories (none: all) : what follows is of no interest
 //! ```
 
+use crate::date;
 use crate::decimal::Decimal;
 use crate::headers::{trim, Headers};
 
@@ -99,14 +100,32 @@ fn http_date_s(text: &str) -> Option<u64> {
     let (time, "GMT") = (parts.next()?, parts.next()?) else {
         return None;
     };
-    let month = MONTHS
-        .iter()
-        .position(|name| *name == month)?
-        .checked_add(1)?;
-    // The other form of the same time is what the library reads.
-    let rfc3339 = format!("{year}-{month:02}-{day}T{time}Z");
-    let date = humantime::parse_rfc3339(&rfc3339).ok()?;
-    Some(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+    let month = MONTHS.iter().position(|name| *name == month)?;
+    let month = u32::try_from(month.checked_add(1)?).ok()?;
+    let days = date::day([digits(year, 4)?, month, digits(day, 2)?])?;
+    let mut time = time.split(':');
+    let mut part = || digits(time.next()?, 2);
+    let (hour, minute, second) = (part()?, part()?, part()?);
+    // A leap second is the next one.
+    if hour > 23 || minute > 59 || second > 60 || time.next().is_some() {
+        return None;
+    }
+    let seconds = hour
+        .wrapping_mul(3_600)
+        .wrapping_add(minute.wrapping_mul(60))
+        .wrapping_add(second);
+    Some(
+        u64::from(days)
+            .wrapping_mul(86_400)
+            .wrapping_add(seconds.into()),
+    )
+}
+
+/// A number of so many digits.
+fn digits(text: &str, count: usize) -> Option<u32> {
+    // The standard parser takes a leading `+`.
+    let is_number = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -205,5 +224,38 @@ mod tests {
             limit(429, &[(RETRY_AFTER, "42"), (RATE_LIMITS, "")]),
             Some(42)
         );
+    }
+
+    /// As another library reads the other form of the same time.
+    #[test]
+    fn a_date_is_read_as_it_is_written() {
+        let theirs = |text: &str| {
+            let time = humantime::parse_rfc3339(text).ok()?;
+            Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+        };
+        for (ours, rfc3339) in [
+            ("Wed, 21 Oct 2015 07:28:13 GMT", "2015-10-21T07:28:13Z"),
+            ("Thu, 29 Feb 2024 23:59:59 GMT", "2024-02-29T23:59:59Z"),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", "1970-01-01T00:00:00Z"),
+            ("Fri, 31 Dec 2100 00:00:00 GMT", "2100-12-31T00:00:00Z"),
+        ] {
+            assert_eq!(http_date_s(ours), theirs(rfc3339), "{ours}");
+            assert!(http_date_s(ours).is_some(), "{ours}");
+        }
+        for wrong in [
+            "Wed, 30 Feb 2024 00:00:00 GMT",
+            "Wed, 21 Oct 2015 24:00:00 GMT",
+            "Wed, 21 Oct 2015 07:60:00 GMT",
+            "Wed, 21 Oct 2015 07:28:61 GMT",
+            "Wed, 21 Oct 2015 07:28 GMT",
+            "Wed, 21 Oct 2015 07:28:13:00 GMT",
+            "Wed, +1 Oct 2015 07:28:13 GMT",
+            "Wed, 1 Oct 2015 07:28:13 GMT",
+            "Wed, 21 Okt 2015 07:28:13 GMT",
+            "Wed, 21 Oct 15 07:28:13 GMT",
+            "Wed, 21 Oct 2015 07:28:13 CET",
+        ] {
+            assert_eq!(http_date_s(wrong), None, "{wrong}");
+        }
     }
 }
