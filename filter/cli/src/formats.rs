@@ -32,8 +32,8 @@ pub enum Verdict {
     Accepted,
     /// It has no such place, did not understand, or wants none of it for a day.
     Refused,
-    /// It said something that is not about the format: a key that it does not know, a pause, a failure;
-    /// or nothing at all.
+    /// It said something that is not about the format (a key that it does not know, a pause, a
+    /// failure), or nothing at all.
     Unknown,
 }
 
@@ -53,15 +53,15 @@ impl Verdict {
             (Some(200..=299), Some(_)) => Self::Unknown,
             (Some(200..=299), None) if test.accepted => Self::Accepted,
             (Some(200..=299), None) => Self::Refused,
-            // What a receiver says of a place that it does not have, or of a body that it cannot read.
+            // It has no such place, or cannot read the body.
             (Some(400 | 404 | 405 | 406 | 410 | 411 | 413 | 415 | 422 | 501), _) => Self::Refused,
             _ => Self::Unknown,
         }
     }
 }
 
-/// Posts a test span in each format, one after the other. `transport.path` is where the configured one
-/// goes; the others go where the DSN says.
+/// Posts a test span in each format, one after the other. `transport.path` is where the configured
+/// one goes; the others go where the DSN says.
 pub fn try_formats(config: &FilterConfig, authorities: &RootCerts) -> Vec<FormatTest> {
     let configured = config.transport.format;
     let one = |format: Format| {
@@ -69,6 +69,7 @@ pub fn try_formats(config: &FilterConfig, authorities: &RootCerts) -> Vec<Format
         if format != configured {
             config.transport.format = format;
             config.transport.path = None;
+            config.trace.naming = format.naming();
         }
         let test = send_test(&config, authorities);
         FormatTest {

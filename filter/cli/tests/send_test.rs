@@ -26,10 +26,16 @@ async fn send_test(dsn: &str, format: &str, arguments: &[&str]) -> (i32, String)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_format_is_taken_by_a_strict_receiver() {
-    for (word, format, path) in [
-        ("transaction", Format::Transaction, "/api/7/envelope/"),
-        ("span_v2", Format::SpanV2, "/api/7/envelope/"),
-        ("otlp", Format::Otlp, "/api/7/integration/otlp/v1/traces/"),
+    let otlp = "/api/7/integration/otlp/v1/traces/";
+    for (word, format, path, name) in [
+        (
+            "transaction",
+            Format::Transaction,
+            "/api/7/envelope/",
+            "/sentry-filter-test",
+        ),
+        ("span_v2", Format::SpanV2, "/api/7/envelope/", "GET"),
+        ("otlp", Format::Otlp, otlp, "GET"),
     ] {
         let sentry = MiniSentry::start().await;
         let (code, printed) = send_test(sentry.dsn(), word, &[]).await;
@@ -38,7 +44,7 @@ async fn every_format_is_taken_by_a_strict_receiver() {
         assert_eq!(span.format, format);
         assert_eq!(
             (span.name.as_str(), span.op.as_str()),
-            ("/sentry-filter-test", "http.server")
+            (name, "http.server")
         );
         assert_eq!(span.environment.as_deref(), Some("test"));
         for part in [

@@ -1,5 +1,6 @@
 //! Receivers that nobody here wrote, and what they make of what the gateway sends. `DOCS=1` writes
-//! the table in `docs/compatibility.md` and takes the picture of Phoenix, else the table is compared.
+//! the table in `docs/compatibility.md` and takes the picture of Phoenix, else the table is
+//! compared.
 
 use std::{env, fs, net::SocketAddr};
 

@@ -5,7 +5,8 @@
 //! page ──► gateway ──► service ──► gateway ──► another service      one trace, without a hole
 //! ```
 //!
-//! The table in `docs/compatibility.md` is what comes of it: `DOCS=1` writes it, else it is compared.
+//! The table in `docs/compatibility.md` is what comes of it: `DOCS=1` writes it, else it is
+//! compared.
 
 use std::{collections::HashMap, env, fs};
 
@@ -319,7 +320,8 @@ async fn every_sdk_stays_in_one_trace() {
     compare_with_documentation();
 }
 
-/// The same without the filter: the browser keeps back every call, and no page load knows its trace.
+/// The same without the filter: the browser keeps back every call, and no page load knows its
+/// trace.
 #[tokio::test]
 async fn without_the_filter_none_does() {
     let scene = Scene::start(GatewayBuilder::without_filter).await;
