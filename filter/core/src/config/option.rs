@@ -5,6 +5,9 @@
 
 use serde_json::{json, Value};
 
+/// How many headers of the operator's a POST may have.
+pub(super) const MAX_POSTED_HEADERS: usize = 16;
+
 /// One option, for its reader.
 #[derive(Debug)]
 pub struct Setting<K> {
@@ -276,7 +279,7 @@ impl Group {
 
     /// Names of headers, with such values.
     pub(super) const fn headers(&self, values: &'static Values) -> Values {
-        Values::Headers(values, super::options::MAX_POSTED_HEADERS)
+        Values::Headers(values, MAX_POSTED_HEADERS)
     }
 
     /// Keys that the operator chooses, with such values.

@@ -17,8 +17,6 @@ use crate::rules::{IncomingSampled, IncomingTrace};
 const MAX_HEADERS: usize = 32;
 /// How many codes and ranges there may be; there are not more codes.
 const MAX_STATUS_CODES: usize = 500;
-/// How many headers of the operator's a POST may have.
-pub(super) const MAX_POSTED_HEADERS: usize = 16;
 /// How long the value of each may be, in bytes: longer than any token that is sent in a header.
 pub(super) const MAX_POSTED_VALUE: usize = 4_096;
 /// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all
