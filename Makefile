@@ -42,7 +42,7 @@ SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
 # What is asked through the second door, too: where it could differ.
 # What is asked of the dynamic module in Envoy by `make test`, and what else by `make test-native-all`.
-NATIVE_TESTS := $(addprefix --test ,propagation formats stream_ends vectors life_cycle transport internal_redirects rules responses trust)
+NATIVE_TESTS := $(addprefix --test ,propagation formats stream_ends vectors life_cycle transport internal_redirects rules responses trust data_collection)
 MORE_NATIVE_TESTS := $(addprefix --test ,redirects_unrecorded rules_as_boundary grpc configuration clients_that_leave timeouts spans span_words \
 	span_options trace_options tunnels websocket protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 
@@ -260,7 +260,7 @@ schema: ## write envoy/config.schema.json and the table of options in docs/confi
 	mv $(TARGET_DIR)/config.schema.json envoy/config.schema.json
 	mv $(TARGET_DIR)/configuration.md docs/configuration.md
 
-tables: ## write the tables in docs/spans.md anew, from the catalogue of attributes
+tables: ## write the tables in docs/spans.md and docs/privacy.md anew, from the code
 	DOCS=1 $(CARGO) test --quiet --locked $(TESTED) --test documentation tables
 
 chaos: $(MODULE) envoy ## the receiver on its worst days, under load: prints a table (DOOR=native CHAOS_REQUESTS=100000 each)

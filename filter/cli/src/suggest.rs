@@ -19,7 +19,7 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("continue_trace", "incoming.trace"),
     ("public_key", "dsn"),
     ("tags", "environment or release (there are no tags)"),
-    ("pii", "send_default_pii"),
+    ("pii", "data_collection"),
     ("strict_trace", "strict_trace_continuation"),
 ];
 

@@ -97,8 +97,7 @@ fn values(values: Values) -> String {
             kinds.join(", or ")
         }
         Values::Headers(_, most) => at_most(Some(most), "object", ""),
-        Values::Group(_) | Values::OptionalGroup(_) | Values::Object(..) | Values::Map(_) => {
-            "object".to_owned()
-        }
+        Values::Object(key, _) => format!("`{{\"{key}\": …}}`"),
+        Values::Group(_) | Values::OptionalGroup(_) | Values::Map(_) => "object".to_owned(),
     }
 }

@@ -57,6 +57,10 @@ const GOOD: &[&str] = &[
     r#"{"transport": {"headers": {"Authorization": " Bearer a b\t", "x-tenant": "ü"}}}"#,
     r#"{"transport": {"headers": {}}}"#,
     r#"{"transport": {"headers": null}}"#,
+    r#"{"send_default_pii": true}"#,
+    r#"{"data_collection": {}}"#,
+    r#"{"data_collection": {"user_info": true, "cookies": false, "url_query_params": {"allow": []}}}"#,
+    r#"{"data_collection": {"http_headers": {"request": true, "response": {"deny": ["X-Team"]}}}}"#,
 ];
 
 /// Configurations that are wrong, for a reason that a schema can say.
@@ -126,6 +130,18 @@ const BAD: &[&str] = &[
     r#"{"trace_ignore_status_codes": [[500]]}"#,
     r#"{"trace_ignore_status_codes": [[500, 501, 502]]}"#,
     r#"{"capture_request_headers": [""]}"#,
+    r#"{"data_collection": true}"#,
+    r#"{"data_collection": {"userInfo": true}}"#,
+    r#"{"data_collection": {"user_info": {"allow": []}}}"#,
+    r#"{"data_collection": {"cookies": "deny"}}"#,
+    r#"{"data_collection": {"cookies": {}}}"#,
+    r#"{"data_collection": {"cookies": {"allow": null}}}"#,
+    r#"{"data_collection": {"cookies": {"allow": "a"}}}"#,
+    r#"{"data_collection": {"cookies": {"allow": [], "deny": []}}}"#,
+    r#"{"data_collection": {"cookies": {"alow": []}}}"#,
+    r#"{"data_collection": {"url_query_params": {"deny": [""]}}}"#,
+    r#"{"data_collection": {"http_headers": true}}"#,
+    r#"{"data_collection": {"http_headers": {"request": {"allow": [7]}}}}"#,
     r#"{"capture_request_headers": ["a b"]}"#,
     r#"{"capture_response_headers": [7]}"#,
     r#"{"transport": {"cluster": ""}}"#,
@@ -277,20 +293,27 @@ fn keys_of_the_filter(config: &str) -> Vec<String> {
     keys.split(", ").map(str::to_owned).collect()
 }
 
+/// The keys of a section and of those in it, with their paths.
+fn keys_below(path: &str) -> Vec<String> {
+    let config = path
+        .split_terminator('.')
+        .rev()
+        .fold(r#"{"x": 1}"#.to_owned(), |inner, key| {
+            format!(r#"{{"{key}": {inner}}}"#)
+        });
+    let keys = keys_of_the_filter(&config).into_iter();
+    let all = keys.flat_map(|key| match key.as_str() {
+        "incoming" | "cors" | "capture_failures" | "transport" | "data_collection"
+        | "http_headers" => keys_below(&format!("{path}{key}.")),
+        _ => vec![format!("{path}{key}")],
+    });
+    all.collect()
+}
+
 #[test]
 fn the_options_of_the_table_are_read_in_its_order() {
-    let mut expected = Vec::new();
-    for key in keys_of_the_filter(r#"{"x": 1}"#) {
-        match key.as_str() {
-            "incoming" | "cors" | "capture_failures" | "transport" => {
-                let keys = keys_of_the_filter(&format!(r#"{{"{key}": {{"x": 1}}}}"#));
-                expected.extend(keys.into_iter().map(|inner| format!("{key}.{inner}")));
-            }
-            _ => expected.push(key),
-        }
-    }
     let keys: Vec<_> = rows().into_iter().map(|row| row.key).collect();
-    assert_eq!(keys, expected);
+    assert_eq!(keys, keys_below(""));
 }
 
 #[test]

@@ -232,11 +232,7 @@ impl FilterConfig {
         let trace_ignore_status_codes = root.status_codes(&options::TRACE_IGNORE_STATUS_CODES);
         let trace_ignore_status_codes = trace_ignore_status_codes.unwrap_or_default();
         let capture_failures = root.capture_failures(&options::CAPTURE_FAILURES);
-        let data = DataOptions {
-            send_default_pii: root.flag(&options::SEND_DEFAULT_PII),
-            capture_request_headers: root.header_names(&options::CAPTURE_REQUEST_HEADERS),
-            capture_response_headers: root.header_names(&options::CAPTURE_RESPONSE_HEADERS),
-        };
+        let data = root.data();
         let client_reports = root.flag(&options::CLIENT_REPORTS);
         let debug = root.flag(&options::DEBUG);
         let max_live_bytes = root.integer(&options::MAX_LIVE_BYTES);

@@ -1,53 +1,75 @@
 //! What may leave the gateway (develop.sentry.dev, data collection): names stay, values that could
 //! tell a secret, or who somebody is, become `[Filtered]`.
 
-use std::borrow::Cow;
-
-use percent_encoding::percent_decode_str;
+mod collection;
+mod names;
 
 use crate::headers::Headers;
 use crate::text::{shortened, MAX_TEXT};
+use names::{cut_last, decoded, has, has_part, hides_secret, is_name, is_padding, is_sensitive};
+
+pub use collection::Collection;
+pub(crate) use names::{cut, each};
 
 /// A host name has at most 253 bytes, and a port behind it.
 pub(crate) const MAX_HOST: usize = 260;
 /// What stands in the place of a value that does not leave.
 pub const FILTERED: &str = "[Filtered]";
 
-/// Parts of names whose values never leave, compared without case: Sentry's list, with `cookie` of
-/// its SDK for JavaScript and `symfony` of the one for Python, and with what signed URLs and
-/// certificates have. They also hit harmless names, which is meant to be so.
-const SENSITIVE: &str = "auth token secret password passwd pwd key jwt bearer sso saml csrf xsrf \
-    credential session sid identity cookie symfony passphrase signature cert";
 /// Further parts of the names of headers: a client's certificate as nginx and HAProxy pass it on.
 const SENSITIVE_HEADERS: &str = "x-ssl ssl-client";
-/// Further parts of the names of headers that tell of a person, unless `send_default_pii` is on.
+/// Further parts of the names of headers that tell of a person, unless `user_info` is on.
 const PERSONAL: &str =
     "forwarded -ip remote- via -user user- clientip client-ip socketip realip -addr \
     client-principal email -ua viewer-";
-/// Further parts of cookie names.
-const SENSITIVE_COOKIES: &str = ".sid sessid remember oidc pkce nonce __secure- __host- mfa 2fa";
+/// Further parts of the names of cookies, as Sentry's SDK for JavaScript has them.
+const SENSITIVE_COOKIES: &str = ".sid sessid remember oidc pkce nonce __secure- __host- awsalb \
+    awselb akamai __stripe cognito firebase supabase sb- mfa 2fa";
 /// Parts of the names of headers whose values are URLs or paths, with the same secrets in them.
 const URLS: &str = "referer location url -uri path redirect destination sourcemap content-base";
-/// How long the name of a parameter may be; what is longer is no name.
-const MAX_PARAMETER: usize = 64;
-/// How many times a value may be percent-encoded and still be understood.
-const MAX_ENCODED: usize = 3;
 
 /// How much is recorded of all headers of a message together, in bytes, with [`LINE`] more for each
-/// line. A span has no room for more.
+/// line, and for each name that the message chose. A span has no room for more.
 const MAX_CAPTURED: usize = 8 * 1_024;
 /// What a line costs besides its bytes.
 const LINE: usize = 40;
+/// How many headers of a message are recorded.
+const MAX_HEADERS: usize = 64;
+/// How long the name of a header may be that the message chose.
+const MAX_HEADER_NAME: usize = 128;
 
 /// What the operator wants to see.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataOptions {
-    /// Whether client addresses, user agents, query values and cookies leave.
-    pub send_default_pii: bool,
-    /// The request headers to record, in lower case.
+    /// Whether client addresses, user agents and headers that tell of a person leave.
+    pub user_info: bool,
+    /// Cookies, in `cookie` and `set-cookie`.
+    pub cookies: Collection,
+    /// The request's other headers.
+    pub request_headers: Collection,
+    /// The response's other headers.
+    pub response_headers: Collection,
+    /// The parameters of queries.
+    pub url_query_params: Collection,
+    /// The request headers to record whatever their collection is, in lower case.
     pub capture_request_headers: Vec<String>,
-    /// The response headers to record, in lower case.
+    /// The response headers to record whatever their collection is, in lower case.
     pub capture_response_headers: Vec<String>,
+}
+
+/// Nothing but the names of a query's parameters.
+impl Default for DataOptions {
+    fn default() -> Self {
+        Self {
+            user_info: false,
+            cookies: Collection::Off,
+            request_headers: Collection::Off,
+            response_headers: Collection::Off,
+            url_query_params: Collection::NAMES,
+            capture_request_headers: Vec::new(),
+            capture_response_headers: Vec::new(),
+        }
+    }
 }
 
 /// The lines of a header that are recorded, as long as there is room.
@@ -58,17 +80,24 @@ struct Captured<'r> {
 
 impl Captured<'_> {
     /// Adds a line, cut; `None` if there is no room for it.
+    #[inline(never)]
     fn add(&mut self, line: String) -> Option<()> {
         let line = shortened(line, MAX_TEXT).into_owned().into_boxed_str();
-        *self.room = self.room.checked_sub(line.len().saturating_add(LINE))?;
+        self.charge(line.len())?;
         self.lines.push(line.into_string());
+        Some(())
+    }
+
+    /// Takes room for a text; `None` if there is not so much.
+    fn charge(&mut self, len: usize) -> Option<()> {
+        *self.room = self.room.checked_sub(len.saturating_add(LINE))?;
         Some(())
     }
 }
 
 impl DataOptions {
-    /// A query without its `?`: every value is filtered, or, with `send_default_pii`, those with a
-    /// sensitive name. What has no name is a value. Some services take `;` for `&`.
+    /// A query without its `?`, with the values filtered that do not leave. What has no name is a
+    /// value. Some services take `;` for `&`.
     pub fn query(&self, query: &str) -> String {
         let mut filtered = String::with_capacity(query.len());
         self.write_query(query, &mut filtered);
@@ -92,8 +121,11 @@ impl DataOptions {
             filtered.push('=');
         }
         let may_leave = || {
-            let judged = if name.is_empty() { value } else { name };
-            self.send_default_pii && !is_sensitive(judged, "") && !hides_secret(value, b"=:")
+            // What is allowed is so by its name.
+            let is_judged =
+                name.is_empty() && !matches!(self.url_query_params, Collection::Allow(_));
+            let judged = if is_judged { value } else { name };
+            leaves(&self.url_query_params, judged, "") && !hides_secret(value, b"=:")
         };
         filtered.push_str(match value.is_empty() || may_leave() {
             true => value,
@@ -150,29 +182,85 @@ impl DataOptions {
         }
     }
 
-    /// The lines of the headers that are recorded, by name. What is not there is absent. They are
-    /// kept until the stream ends, so each is cut, and what is too much altogether is left out: the
-    /// caller chooses how long and how many they are.
-    pub fn capture(&self, names: &[String], headers: &Headers) -> Vec<(String, Vec<String>)> {
-        let mut room = MAX_CAPTURED;
-        names
-            .iter()
-            .map(|name| {
-                let mut captured = Captured {
-                    lines: Vec::new(),
-                    room: &mut room,
+    /// Whether anything of a response's headers is recorded.
+    pub fn reads_response(&self) -> bool {
+        let is_off = self.response_headers.is_off() && self.cookies.is_off();
+        !is_off || !self.capture_response_headers.is_empty()
+    }
+
+    /// The lines of the request's headers that are recorded, by name. What is not there is absent.
+    /// They are kept until the stream ends, so each is cut, and what is too much altogether is left
+    /// out: the caller chooses how long and how many they are.
+    pub fn capture_request(&self, headers: &Headers) -> Vec<(String, Vec<String>)> {
+        self.capture(
+            &self.capture_request_headers,
+            &self.request_headers,
+            headers,
+        )
+    }
+
+    /// The same of a response's headers.
+    pub fn capture_response(&self, headers: &Headers) -> Vec<(String, Vec<String>)> {
+        self.capture(
+            &self.capture_response_headers,
+            &self.response_headers,
+            headers,
+        )
+    }
+
+    #[inline(never)]
+    fn capture(
+        &self,
+        named: &[String],
+        collection: &Collection,
+        headers: &Headers,
+    ) -> Vec<(String, Vec<String>)> {
+        let mut names = named.to_vec();
+        if !collection.is_off() || !self.cookies.is_off() {
+            for (name, _) in headers.iter() {
+                // A name that begins with a colon is none of a header's.
+                let is_name = (1..=MAX_HEADER_NAME).contains(&name.len())
+                    && !name.starts_with(b":")
+                    && name.iter().all(u8::is_ascii_graphic);
+                let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+                let of = if is_cookie(&name) {
+                    &self.cookies
+                } else {
+                    collection
                 };
-                // Ends where there is no more room.
-                let _ = self.capture_lines(name, headers, &mut captured);
-                (name.clone(), captured.lines)
-            })
-            .filter(|(_, lines)| !lines.is_empty())
-            .collect()
+                if is_name && !of.is_off() && names.len() < MAX_HEADERS && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let mut room = MAX_CAPTURED;
+        let mut all = Vec::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let is_named = index < named.len();
+            // What the operator names is shown, unless it is denied.
+            let shows = match collection {
+                Collection::Off | Collection::Allow(_) if is_named => true,
+                collection => collection.has(&name),
+            };
+            let mut captured = Captured {
+                lines: Vec::new(),
+                room: &mut room,
+            };
+            // Ends where there is no more room.
+            if is_named || captured.charge(name.len()).is_some() {
+                let _ = self.capture_lines(&name, shows, headers, &mut captured);
+            }
+            if !captured.lines.is_empty() {
+                all.push((name, captured.lines));
+            }
+        }
+        all
     }
 
     fn capture_lines(
         &self,
         name: &str,
+        shows: bool,
         headers: &Headers,
         captured: &mut Captured<'_>,
     ) -> Option<()> {
@@ -181,12 +269,13 @@ impl DataOptions {
             let cut = line.get(..MAX_TEXT.saturating_mul(2));
             let line = String::from_utf8_lossy(cut.unwrap_or(line));
             match name {
-                "cookie" | "set-cookie" if !self.send_default_pii => {
+                "cookie" | "set-cookie" if self.cookies.is_off() => {
                     captured.add(FILTERED.to_owned())?;
                 }
-                "cookie" => cookies(line.split(';'), captured)?,
-                "set-cookie" => cookies(line.split(';').take(1), captured)?,
-                _ => captured.add(self.header(name, &line))?,
+                "cookie" => cookies(&line, usize::MAX, &self.cookies, captured)?,
+                "set-cookie" => cookies(&line, 1, &self.cookies, captured)?,
+                _ if shows => captured.add(self.header(name, &line))?,
+                _ => captured.add(FILTERED.to_owned())?,
             }
         }
         Some(())
@@ -196,7 +285,7 @@ impl DataOptions {
         // The names of WSGI have underscores.
         let dashed = name.replace('_', "-");
         let person = || has_part(&dashed, PERSONAL) || matches!(name, "from" | "ip");
-        if is_sensitive(&dashed, SENSITIVE_HEADERS) || (!self.send_default_pii && person()) {
+        if is_sensitive(&dashed, SENSITIVE_HEADERS) || (!self.user_info && person()) {
             return FILTERED.to_owned();
         }
         let mut filtered = String::with_capacity(value.len());
@@ -247,52 +336,12 @@ impl DataOptions {
         let (url, query) = cut(url, b"?");
         self.write_path(url, filtered);
         // Behind an authority that is none the rest of a password may be.
-        if !query.is_empty() && !filtered.ends_with("//[Filtered]") {
+        let is_off = self.url_query_params.is_off();
+        if !is_off && !query.is_empty() && !filtered.ends_with("//[Filtered]") {
             filtered.push('?');
             self.write_query(query.get(1..).unwrap_or_default(), filtered);
         }
     }
-}
-
-// The functions below are called from many places: inlined into each they are 2 kB more.
-
-/// Calls back with every part of a text and the separator behind it, which is empty at the end.
-/// Separators are ASCII characters.
-#[inline(never)]
-pub(crate) fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &str)) {
-    let mut rest = text;
-    loop {
-        let (before, behind) = cut(rest, separators);
-        let (separator, more) = behind.split_at_checked(1).unwrap_or_default();
-        part(before, separator);
-        if separator.is_empty() {
-            return;
-        }
-        rest = more;
-    }
-}
-
-/// A text up to the first of some ASCII characters, and from there on.
-#[inline(never)]
-pub(crate) fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {
-    let at = text.bytes().position(|byte| separators.contains(&byte));
-    text.split_at_checked(at.unwrap_or(text.len()))
-        .unwrap_or_default()
-}
-
-/// A text up to the last of some ASCII characters, and behind it, if it is there.
-#[inline(never)]
-fn cut_last<'t>(text: &'t str, separators: &[u8]) -> (&'t str, Option<&'t str>) {
-    let at = text.bytes().rposition(|byte| separators.contains(&byte));
-    match at.and_then(|at| text.split_at_checked(at)) {
-        Some((before, behind)) => (before, behind.get(1..)),
-        None => (text, None),
-    }
-}
-
-#[inline(never)]
-fn has(text: &str, bytes: &[u8]) -> bool {
-    text.bytes().any(|byte| bytes.contains(&byte))
 }
 
 /// What stands around the parts of a `refresh`.
@@ -310,21 +359,25 @@ fn refresh_len(value: &str) -> usize {
     value.len().saturating_sub(url.len())
 }
 
-/// Cookies as `name=value`; those without a name, and a header that has none at all, as
+/// The first cookies of a line as `name=value`; those without a name, and a header that has none at all, as
 /// `[Filtered]`.
-fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, captured: &mut Captured<'_>) -> Option<()> {
+fn cookies(
+    line: &str,
+    most: usize,
+    collection: &Collection,
+    captured: &mut Captured<'_>,
+) -> Option<()> {
     let known = captured.lines.len();
-    for cookie in cookies.map(str::trim) {
+    for cookie in line.split(';').take(most).map(str::trim) {
         let (name, value) = cookie.split_once('=').unwrap_or(("", cookie));
         match (name.trim(), value.trim()) {
             ("", "") => {}
             ("", _) => captured.add(FILTERED.to_owned())?,
-            (name, value)
-                if is_sensitive(name, SENSITIVE_COOKIES) || hides_secret(value, b"=:") =>
-            {
-                captured.add(format!("{name}={FILTERED}"))?;
+            (name, value) => {
+                let leaves = leaves(collection, name, SENSITIVE_COOKIES);
+                let leaves = leaves && !hides_secret(value, b"=:");
+                captured.add([name, "=", if leaves { value } else { FILTERED }].concat())?;
             }
-            (name, value) => captured.add(format!("{name}={value}"))?,
         }
     }
     match captured.lines.len() == known {
@@ -333,81 +386,18 @@ fn cookies<'v>(cookies: impl Iterator<Item = &'v str>, captured: &mut Captured<'
     }
 }
 
-/// Whether a name is one whose value must not leave; `more` are further parts of such names.
+fn is_cookie(name: &str) -> bool {
+    matches!(name, "cookie" | "set-cookie")
+}
+
+/// Whether the value with a name leaves; `more` are further parts of names that say that they are a
+/// secret.
 #[inline(never)]
-fn is_sensitive(name: &str, more: &str) -> bool {
-    let name = decoded(name).to_ascii_lowercase();
-    // Names that are too short to be looked for as parts.
-    matches!(name.as_str(), "sig" | "pass" | "pin" | "otp" | "hmac")
-        || has_part(&name, SENSITIVE)
-        || has_part(&name, more)
-}
-
-/// Whether one of some words is a part of a name.
-#[inline(never)]
-fn has_part(name: &str, words: &str) -> bool {
-    let mut has_part = false;
-    each(words, b" ", &mut |word, _| {
-        has_part |= !word.is_empty() && name.contains(word)
-    });
-    has_part
-}
-
-/// Whether a value has names of its own, and a sensitive one among them, or credentials: it is a
-/// URL, a form, a list or JSON. `ends` are the characters that end a name.
-#[inline(never)]
-fn hides_secret(value: &str, ends: &[u8]) -> bool {
-    if !has(value, b"=:%@<") {
-        return false;
-    }
-    let value = decoded(value);
-    if has(&value, b"{<") || value.contains("\":") {
-        return is_sensitive(&value, "");
-    }
-    let (mut is_secret, mut slashes) = (false, 0_u8);
-    each(&value, b"&;?#,/ ", &mut |part, separator| {
-        // The name is all in front of the last of them.
-        let (name, value) = cut_last(part, ends);
-        let name = value.map_or("", |_| name);
-        is_secret |= is_sensitive(name, "") || (slashes > 1 && has(part, b"@"));
-        slashes = match (part, separator) {
-            ("", "/") => slashes.saturating_add(1),
-            (_, "/") => 1,
-            _ => 0,
-        };
-    });
-    is_secret
-}
-
-/// Whether the text in front of `=` is a name, and not a value that has such a character in it.
-fn is_name(name: &str) -> bool {
-    let is_short = (1..=MAX_PARAMETER).contains(&name.len());
-    is_short && !has(&decoded(name), b"=&;?#/\"{<")
-}
-
-/// Whether what seems to be the end of a name is the padding of Base64. A single `=` is one only
-/// behind as many characters as Base64 has, and as few names do.
-fn is_padding(parameter: &str, value: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
-    let is_long = parameter.len() >= 16 && parameter.len().is_multiple_of(4);
-    match value {
-        "" => is_long && parameter.bytes().all(is_digit),
-        _ => value.bytes().all(|byte| byte == b'='),
-    }
-}
-
-/// A text without its percent-encoding, however often it was encoded.
-#[inline(never)]
-fn decoded(text: &str) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(text);
-    for _ in 0..MAX_ENCODED {
-        if !text.contains('%') {
-            break;
-        }
-        let next = percent_decode_str(&text).decode_utf8_lossy().into_owned();
-        text = Cow::Owned(next);
-    }
-    text
+fn leaves(collection: &Collection, name: &str, more: &str) -> bool {
+    // By default nothing does: no name has to be looked at.
+    !matches!(collection, Collection::Allow(parts) if parts.is_empty())
+        && collection.has(&decoded(name).to_ascii_lowercase())
+        && !is_sensitive(name, more)
 }
 
 /// An authority without `user:password@`.

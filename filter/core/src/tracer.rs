@@ -286,7 +286,7 @@ impl Tracer {
         let request = request?;
         match &request.span {
             Some(span) => {
-                let info = StreamInfo::read(span, self.config.data.send_default_pii, calls);
+                let info = StreamInfo::read(span, self.config.data.user_info, calls);
                 if let Some(watched) = request.watched {
                     self.capture_recorded(watched, span, &info, calls);
                 }
@@ -328,7 +328,7 @@ impl Tracer {
             let span = Some((span, info));
             return Some(self.redirects.wait(carried, span, bytes, ended_ns));
         }
-        let reads = !self.config.data.capture_response_headers.is_empty();
+        let reads = self.config.data.reads_response();
         let response = reads.then(response).flatten().unwrap_or_default();
         self.record(&span, &info, &response);
         None
@@ -392,8 +392,7 @@ impl Tracer {
     }
 
     fn record(&mut self, span: &OpenSpan, info: &StreamInfo, response: &Headers) {
-        let data = &self.config.data;
-        let response_headers = data.capture(&data.capture_response_headers, response);
+        let response_headers = self.config.data.capture_response(response);
         let name = span.name(info);
         let segment = span.finish(info, self.config.trace.naming, &name, &response_headers);
         let quantity = segment.quantity();

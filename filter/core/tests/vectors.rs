@@ -14,7 +14,9 @@ use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::route::is_receiver;
 use sentry_filter_core::sampling::SampleRate;
+use sentry_filter_core::span::Request;
 use sentry_filter_core::trace::propagation::Format;
+use serde_json::json;
 use vectors::{expand, none_of, Header};
 
 /// What a reader made of the lines of a header: what it writes, or its reason.
@@ -128,6 +130,49 @@ fn dsns() {
     none_of(&failures);
 }
 
+/// What is read of a request and its answer, before there is a span.
+#[test]
+fn collected() {
+    let mut failures = Vec::new();
+    for row in vectors::collected() {
+        let config = row.config().to_string();
+        let data = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default());
+        let data = data
+            .unwrap_or_else(|problems| panic!("{}: {problems:?}", row.name))
+            .data;
+        let headers = |lines: &[(String, Vec<u8>)]| {
+            let lines = lines
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), &value[..]));
+            Headers::from_pairs(lines)
+        };
+        let mut lines = vec![(":path".to_owned(), row.target().as_bytes().to_vec())];
+        lines.extend(row.lines());
+        let request = Request::read(&headers(&lines), &data);
+        let answer = data.capture_response(&headers(&row.answer_lines()));
+        assert!(answer.is_empty() || data.reads_response(), "{}", row.name);
+        failures.extend(row.check(|name| {
+            let header = |prefix: &str, lines: &[(String, Vec<String>)]| {
+                let name = name.strip_prefix(prefix)?;
+                Some(json!(lines.iter().find(|(known, _)| known == name)?.1))
+            };
+            let text = match name {
+                "url.path" => Some(&request.path),
+                "url.query" => request.query.as_ref(),
+                "user_agent.original" => request.user_agent.as_ref(),
+                // That of the door.
+                "client.address" => None,
+                _ => {
+                    return header("http.request.header.", &request.headers)
+                        .or_else(|| header("http.response.header.", &answer))
+                }
+            };
+            text.map(|text| json!(text))
+        }));
+    }
+    none_of(&failures);
+}
+
 #[test]
 fn receivers() {
     let mut failures = Vec::new();
@@ -229,6 +274,17 @@ fn summary() {
             .entry("dsn")
             .or_default()
             .add(&refused, row.why.is_some());
+    }
+    for row in vectors::collected() {
+        formats
+            .entry("data collection")
+            .or_default()
+            .add(&[], false);
+        assert!(
+            names.insert(("data collection", row.name.clone())),
+            "{} twice",
+            row.name
+        );
     }
     for row in vectors::receivers() {
         formats

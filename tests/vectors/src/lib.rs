@@ -6,6 +6,7 @@
 //! baggage.toml, context.toml and so on  [[request]]   lines, configuration: what the upstream sees
 //! cors.toml, response.toml              [[response]]  request and answer: what the client gets
 //! dsn.toml                              [[dsn]]       a text: its parts, or what is wrong
+//! data_collection.toml                  [[collected]] request and answer: what leaves of them
 //! receiver.toml                         [[receiver]]  a DSN, a request: whether it goes there
 //! rate_limits.toml                      [[answer]]    Sentry's answer: how long a category waits
 //! sample_rate.toml                      [[rate]]      a text: a rate, none, or refused
@@ -15,6 +16,7 @@
 //! a byte, `{8190 of v}` a repeated text, and `{64 x k#=v}` a list with a number in the place of
 //! `#`.
 
+mod collected;
 mod context;
 mod request;
 mod response;
@@ -24,6 +26,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use collected::Collected;
 pub use context::{is_id, Baggage, SentryTrace};
 pub use request::{Lines, Request, Seen, COUNTERS};
 pub use response::{Answered, EnvoyCors, Response, Stands};
@@ -155,6 +158,8 @@ struct Table {
     response: Vec<Response>,
     #[serde(default)]
     receiver: Vec<Receiver>,
+    #[serde(default)]
+    collected: Vec<Collected>,
 }
 
 /// The files with requests, by the name of the format.
@@ -205,6 +210,11 @@ pub fn dsns() -> Vec<Dsn> {
 /// Requests to the receiver of the spans, and others.
 pub fn receivers() -> Vec<Receiver> {
     read(include_str!("../receiver.toml")).receiver
+}
+
+/// What is collected of requests and their answers.
+pub fn collected() -> Vec<Collected> {
+    read(include_str!("../data_collection.toml")).collected
 }
 
 /// The answers.

@@ -37,6 +37,32 @@ fn the_client_gets_what_the_tables_say() {
     vectors::check_responses(|row| answer(gateways.of(&row.config()), row));
 }
 
+#[test]
+fn what_leaves_is_what_the_tables_say() {
+    let mut failures = Vec::new();
+    for row in vectors::collected() {
+        let mut config = row.config();
+        config["traces_sample_rate"] = 1.into();
+        let mut gateway = Gateway::start(&config.to_string());
+        let mut exchange = Exchange::get(row.target());
+        exchange.request = exchange.request.without(&["user-agent"]);
+        for (name, value) in row.lines() {
+            exchange = exchange.header(name, value);
+        }
+        for (name, value) in row.answer_lines() {
+            exchange = exchange.response_header(name, value);
+        }
+        gateway.serve(&exchange).assert_only_our_headers_changed();
+        let sent = gateway.flush();
+        let sent = sent.last().map(|callout| Envelope::parse(&callout.body));
+        let sent = sent.expect("a transaction");
+        gateway.answer_all(200);
+        let data = &sent.transaction()["contexts"]["trace"]["data"];
+        failures.extend(row.check(|name| data.get(name).cloned()));
+    }
+    vectors::none_of(&failures);
+}
+
 fn serve(gateway: &mut Gateway, row: &Request) -> Seen {
     let mut exchange = Exchange::method(row.method.as_deref().unwrap_or("GET"), "/orders");
     for (name, value) in row.lines() {

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use sentry_filter_codec::attributes::PrefetchedAttributes;
 use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::data::{DataOptions, FILTERED};
+use sentry_filter_core::data::{Collection, DataOptions, FILTERED};
 use sentry_filter_core::envelope::Format;
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::tracer::StreamState;
@@ -139,7 +139,7 @@ fn query(text: &str) {
     }
     assert_eq!(DataOptions::default().query(&filtered), filtered);
     let all = DataOptions {
-        send_default_pii: true,
+        url_query_params: Collection::On,
         ..DataOptions::default()
     };
     assert_eq!(all.query(&all.query(text)), all.query(text));

@@ -5,6 +5,9 @@
 
 use serde_json::{json, Value};
 
+/// How many headers of the operator's a POST may have.
+pub(super) const MAX_POSTED_HEADERS: usize = 16;
+
 /// One option, for its reader.
 #[derive(Debug)]
 pub struct Setting<K> {
@@ -71,6 +74,11 @@ pub struct List {
     /// What it is if it is not set; `None` is something that no list says.
     pub default: Option<&'static [&'static str]>,
 }
+
+/// What is collected of values that have names: `true`, `false`, or by parts of the names; whether
+/// the names alone if it is not set, instead of nothing.
+#[derive(Debug)]
+pub struct Collected(pub bool);
 
 /// A section with options of its own, or with keys that the operator chooses.
 #[derive(Debug)]
@@ -220,6 +228,44 @@ impl List {
     }
 }
 
+impl Collected {
+    /// The lists of the modes that have one.
+    pub const PARTS: [Setting<List>; 2] = [Self::parts("allow"), Self::parts("deny")];
+    /// The most bytes of a part of a name.
+    pub const MAX_PART: usize = 64;
+    /// How many of them there may be.
+    const MAX_PARTS: usize = 64;
+
+    const fn parts(key: &'static str) -> Setting<List> {
+        let kind = List {
+            most: Some(Self::MAX_PARTS),
+            default: None,
+        };
+        Setting { key, kind }
+    }
+
+    pub(super) const fn values(&self) -> Values {
+        const PART: Values = Text {
+            max_bytes: Some(Collected::MAX_PART),
+            ..Text::ANY
+        }
+        .like(r"^\S+$");
+        const PARTS: Values = Values::List(&PART, Some(Collected::MAX_PARTS));
+        Values::OneOf(&[
+            Values::Flag,
+            Values::Object("allow", &PARTS),
+            Values::Object("deny", &PARTS),
+        ])
+    }
+
+    pub(super) fn default(&self) -> Option<Value> {
+        Some(match self.0 {
+            true => json!({"allow": []}),
+            false => json!(false),
+        })
+    }
+}
+
 impl Group {
     /// Its options.
     pub(super) const fn of(&self, rows: &'static [Row]) -> Values {
@@ -233,7 +279,7 @@ impl Group {
 
     /// Names of headers, with such values.
     pub(super) const fn headers(&self, values: &'static Values) -> Values {
-        Values::Headers(values, super::options::MAX_POSTED_HEADERS)
+        Values::Headers(values, MAX_POSTED_HEADERS)
     }
 
     /// Keys that the operator chooses, with such values.

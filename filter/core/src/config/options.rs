@@ -4,7 +4,8 @@
 //! [`FilterConfig`]: super::FilterConfig
 
 use super::option::{
-    AboveZero, Flag, Group, Integer, List, OptionalFlag, Row, Setting, Share, Text, Values, Words,
+    AboveZero, Collected, Flag, Group, Integer, List, OptionalFlag, Row, Setting, Share, Text,
+    Values, Words,
 };
 use crate::envelope::Format;
 use crate::failure::Origin;
@@ -16,8 +17,6 @@ use crate::rules::{IncomingSampled, IncomingTrace};
 const MAX_HEADERS: usize = 32;
 /// How many codes and ranges there may be; there are not more codes.
 const MAX_STATUS_CODES: usize = 500;
-/// How many headers of the operator's a POST may have.
-pub(super) const MAX_POSTED_HEADERS: usize = 16;
 /// How long the value of each may be, in bytes: longer than any token that is sent in a header.
 pub(super) const MAX_POSTED_VALUE: usize = 4_096;
 /// How many bytes may wait at most. A VM has about 1 GiB (V8 in Envoy 1.40 refuses more), for all
@@ -153,14 +152,17 @@ options! {
     /// section, none.
     CAPTURE_FAILURES: Group = "capture_failures", Group => optional(capture_failures::ALL);
 
-    /// Let client addresses, user agents, values of queries, and cookies that are recorded
-    /// [leave the gateway](privacy.md), too.
-    SEND_DEFAULT_PII: Flag = "send_default_pii", Flag(false);
+    /// [What is collected](privacy.md) of what may tell of a person, by category.
+    DATA_COLLECTION: Group = "data_collection", Group => of(data_collection::ALL);
 
-    /// Names of request headers to record.
+    /// The older word for it: `true` is every category on, `false` the defaults of
+    /// `data_collection`. Not beside it. Unset: `false`.
+    SEND_DEFAULT_PII: OptionalFlag = "send_default_pii", OptionalFlag;
+
+    /// Names of request headers to record, [whatever is collected else](privacy.md#headers).
     CAPTURE_REQUEST_HEADERS: List = "capture_request_headers", List { most: Some(MAX_HEADERS), default: Some(&[]) } => of(&HEADER_NAME);
 
-    /// Names of response headers to record.
+    /// Names of response headers to record, likewise.
     CAPTURE_RESPONSE_HEADERS: List = "capture_response_headers", List { most: Some(MAX_HEADERS), default: Some(&[]) } => of(&HEADER_NAME);
 
     /// Tell Sentry [what was lost](delivery.md#client-reports), with the next envelope.
@@ -176,6 +178,44 @@ options! {
 
     /// How spans get to Sentry.
     TRANSPORT: Group = "transport", Group => of(transport::ALL);
+}
+
+/// What is collected of what may tell of a person.
+pub mod data_collection {
+    use super::*;
+
+    options! {
+        /// The options of `data_collection`.
+        ALL;
+
+        /// Who the client is: its address, its user agent, and headers that tell of it.
+        USER_INFO: Flag = "user_info", Flag(false);
+
+        /// Cookies of requests and responses, by the names of the cookies.
+        COOKIES: Collected = "cookies", Collected(false);
+
+        /// All other headers.
+        HTTP_HEADERS: Group = "http_headers", Group => of(http_headers::ALL);
+
+        /// The parameters of queries, by name. With `false` no query leaves; by default their names do.
+        URL_QUERY_PARAMS: Collected = "url_query_params", Collected(true);
+    }
+}
+
+/// What is collected of headers.
+pub mod http_headers {
+    use super::*;
+
+    options! {
+        /// The options of `data_collection.http_headers`.
+        ALL;
+
+        /// Headers of requests but for `cookie`, by name.
+        REQUEST: Collected = "request", Collected(false);
+
+        /// Headers of responses but for `set-cookie`, by name.
+        RESPONSE: Collected = "response", Collected(false);
+    }
 }
 
 /// What outside callers may decide.

@@ -7,8 +7,9 @@
 
 use serde_json::Value;
 
+use super::option::MAX_POSTED_HEADERS as MAX_HEADERS;
 use super::option::{Group, Setting};
-use super::options::{MAX_POSTED_HEADERS as MAX_HEADERS, MAX_POSTED_VALUE as MAX_VALUE};
+use super::options::MAX_POSTED_VALUE as MAX_VALUE;
 use super::reader::Section;
 use super::spans::is_token;
 use crate::export::callout::HeaderLines;

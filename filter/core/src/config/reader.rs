@@ -339,8 +339,9 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// The value of a key, if it is there.
     #[cold]
-    fn take(&mut self, key: &'static str) -> Option<Value> {
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         let mut found = self.values.extract_if(.., |(found, _)| found == key);
         let (_, value) = found.next()?;

@@ -4,10 +4,92 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::option::{List, Setting};
+use super::option::{Collected, List, Setting};
+use super::options::{self, data_collection, http_headers};
 use super::reader::Section;
+use crate::data::{Collection, DataOptions};
 
 impl Section<'_> {
+    /// What may leave.
+    #[inline(never)]
+    pub(super) fn data(&mut self) -> DataOptions {
+        let mut section = self.section(&options::DATA_COLLECTION);
+        let mut data = DataOptions {
+            user_info: section.flag(&data_collection::USER_INFO),
+            cookies: section.collection(&data_collection::COOKIES),
+            ..DataOptions::default()
+        };
+        let mut headers = section.section(&data_collection::HTTP_HEADERS);
+        data.request_headers = headers.collection(&http_headers::REQUEST);
+        data.response_headers = headers.collection(&http_headers::RESPONSE);
+        headers.finish();
+        data.url_query_params = section.collection(&data_collection::URL_QUERY_PARAMS);
+        section.finish();
+        let (newer, older) = (&options::DATA_COLLECTION, &options::SEND_DEFAULT_PII);
+        let is_everything = self.optional_flag(older) == Some(true);
+        if self.has_read(newer.key) && self.has_read(older.key) {
+            let (newer, older) = (newer.key, older.key);
+            let message = format!("expected only one of {older} and {newer}, found both; {newer} is the newer one and says more");
+            self.problem(self.path(older), message);
+        }
+        if is_everything {
+            data = DataOptions {
+                user_info: true,
+                cookies: Collection::On,
+                request_headers: Collection::On,
+                response_headers: Collection::On,
+                url_query_params: Collection::On,
+                ..data
+            };
+        }
+        data.capture_request_headers = self.header_names(&options::CAPTURE_REQUEST_HEADERS);
+        data.capture_response_headers = self.header_names(&options::CAPTURE_RESPONSE_HEADERS);
+        data
+    }
+
+    #[inline(never)]
+    fn collection(&mut self, option: &Setting<Collected>) -> Collection {
+        const EXPECTED: &str = r#"expected true, false, {"allow": [names]} or {"deny": [names]}"#;
+        let path = self.path(option.key);
+        match self.take(option.key) {
+            None if option.kind.0 => Collection::NAMES,
+            None => Collection::Off,
+            Some(Value::Bool(true)) => Collection::On,
+            Some(Value::Bool(false)) => Collection::Off,
+            Some(Value::Object(values)) => {
+                let mut section = self.element(&path, values);
+                let [allow, deny] = Collected::PARTS;
+                let parts = (section.parts(&allow), section.parts(&deny));
+                let is_one = section.has_read(allow.key) != section.has_read(deny.key);
+                section.finish();
+                if !is_one {
+                    self.problem(path, format!("{EXPECTED}, found an object"));
+                }
+                match parts {
+                    (Some(parts), _) => Collection::Allow(parts),
+                    (None, parts) => Collection::Deny(parts.unwrap_or_default()),
+                }
+            }
+            Some(other) => {
+                self.wrong(path, EXPECTED, &other);
+                Collection::Off
+            }
+        }
+    }
+
+    /// Parts of names, in lower case, with a space behind each.
+    #[inline(never)]
+    fn parts(&mut self, option: &Setting<List>) -> Option<String> {
+        let mut parts = String::new();
+        for (path, value) in self.list(option)? {
+            match value.as_str().filter(|part| is_part(part)) {
+                Some(part) => parts.extend([&part.to_ascii_lowercase(), " "]),
+                None => self.wrong(path, "expected a part of a name", &value),
+            }
+        }
+        Some(parts)
+    }
+
     /// Status codes, and ranges of them that include both ends: `[404, [500, 599]]`.
     pub(super) fn status_codes(
         &mut self,
@@ -57,6 +139,12 @@ impl Section<'_> {
         }
         names
     }
+}
+
+/// Whether it can be a part of a name, which has no white space in it.
+fn is_part(part: &str) -> bool {
+    let is_long = part.len() > Collected::MAX_PART;
+    !part.is_empty() && !is_long && !part.contains(char::is_whitespace)
 }
 
 /// Whether it is a token of RFC 9110, §5.6.2.

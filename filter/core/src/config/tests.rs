@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::Collection;
 use crate::envelope::Format;
 use crate::export::callout::HeaderLines;
 use crate::pattern::{Pattern, Template};
@@ -146,7 +147,11 @@ fn every_key_is_read() {
         },
         trace_ignore_status_codes: vec![404..=404, 500..=599],
         data: DataOptions {
-            send_default_pii: true,
+            user_info: true,
+            cookies: Collection::On,
+            request_headers: Collection::On,
+            response_headers: Collection::On,
+            url_query_params: Collection::On,
             capture_request_headers: vec!["accept".to_owned()],
             capture_response_headers: vec!["x-cache".to_owned()],
         },
@@ -231,7 +236,7 @@ fn all_problems_are_named_at_once_and_no_dsn_is_repeated() {
             "tracesSampleRate: unknown key; expected one of dsn, environment, release, server_name, org_id, traces_sample_rate, \
              strict_trace_continuation, incoming, max_traces_per_second, continue_traceparent, propagate_traceparent, \
              trace_propagation_targets, rules, cors, response_headers, server_timing, \
-             request_start_header, clear_route_cache, upstream_spans, trace_ignore_status_codes, capture_failures, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
+             request_start_header, clear_route_cache, upstream_spans, trace_ignore_status_codes, capture_failures, data_collection, send_default_pii, capture_request_headers, capture_response_headers, client_reports, debug, max_live_bytes, transport",
         ]
     );
 }
@@ -263,6 +268,57 @@ fn problems_of_what_leaves_have_their_place() {
             "capture_response_headers: expected a list, found the text \"all\"".to_owned(),
             "transport.format: expected \"transaction\" or \"span_v2\" or \"otlp\", found the text \"json\"".to_owned(),
         ]
+    );
+}
+
+#[test]
+fn what_is_collected_is_said_once_and_in_one_of_its_modes() {
+    const MODES: &str = r#"expected true, false, {"allow": [names]} or {"deny": [names]}"#;
+    const BOTH: &str =
+        "send_default_pii: expected only one of send_default_pii and data_collection, \
+        found both; data_collection is the newer one and says more";
+    let rows = [
+        (
+            r#"{"data_collection": {"userInfo": 1, "cookies": "all", "url_query_params": {"allow": ["", "a"], "deny": []},
+                "http_headers": {"request": {"deny": "x"}, "response": {"only": []}}}}"#,
+            vec![
+                format!("data_collection.cookies: {MODES}, found the text \"all\""),
+                "data_collection.http_headers.request.deny: expected a list, found the text \"x\"".to_owned(),
+                "data_collection.http_headers.response.only: unknown key; expected one of allow, deny".to_owned(),
+                format!("data_collection.http_headers.response: {MODES}, found an object"),
+                "data_collection.url_query_params.allow[0]: expected a part of a name, found the text \"\"".to_owned(),
+                format!("data_collection.url_query_params: {MODES}, found an object"),
+                "data_collection.userInfo: unknown key; expected one of user_info, cookies, http_headers, url_query_params".to_owned(),
+            ],
+        ),
+        (
+            r#"{"data_collection": {"cookies": {"deny": ["a", " ", 7]}, "user_info": "yes"}, "send_default_pii": 1}"#,
+            vec![
+                "data_collection.user_info: expected true or false, found the text \"yes\"".to_owned(),
+                "data_collection.cookies.deny[1]: expected a part of a name, found the text \" \"".to_owned(),
+                "data_collection.cookies.deny[2]: expected a part of a name, found 7".to_owned(),
+                "send_default_pii: expected true or false, found 1".to_owned(),
+                BOTH.to_owned(),
+            ],
+        ),
+        (r#"{"data_collection": {}, "send_default_pii": false}"#, vec![BOTH.to_owned()]),
+    ];
+    for (json, expected) in rows {
+        assert_eq!(parse(json).unwrap_err(), expected, "{json}");
+    }
+    let data = parse(
+        r#"{"data_collection": {"user_info": true, "cookies": {"allow": ["Theme"]}, "http_headers": {"response": {"deny": []}}}}"#,
+    );
+    let expected = DataOptions {
+        user_info: true,
+        cookies: Collection::Allow("theme ".to_owned()),
+        response_headers: Collection::Deny(String::new()),
+        ..DataOptions::default()
+    };
+    assert_eq!(data.unwrap().data, expected);
+    assert_eq!(
+        parse(r#"{"send_default_pii": false}"#).unwrap().data,
+        DataOptions::default()
     );
 }
 

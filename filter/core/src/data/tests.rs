@@ -1,9 +1,25 @@
 use super::*;
 
-fn config(send_default_pii: bool) -> DataOptions {
+mod modes;
+
+/// Without what may tell of a person, or with it; of headers those that are named.
+fn config(is_on: bool) -> DataOptions {
+    let without = DataOptions::default();
+    match is_on {
+        true => DataOptions {
+            user_info: true,
+            cookies: Collection::On,
+            url_query_params: Collection::On,
+            ..without
+        },
+        false => without,
+    }
+}
+
+fn named(names: &[&str], data: DataOptions) -> DataOptions {
     DataOptions {
-        send_default_pii,
-        ..DataOptions::default()
+        capture_request_headers: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..data
     }
 }
 
@@ -45,7 +61,7 @@ fn headers_are_recorded_by_the_rules_of_their_names() {
         (b"x-raw", b"\xff"),
     ];
     let headers = Headers::from_pairs(pairs);
-    let names: Vec<String> = [
+    let names = [
         "accept",
         "authorization",
         "x-forwarded-for",
@@ -54,10 +70,8 @@ fn headers_are_recorded_by_the_rules_of_their_names() {
         "set-cookie",
         "x-raw",
         "x-none",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let captured = |pii| config(pii).capture(&names, &headers);
+    ];
+    let captured = |pii| named(&names, config(pii)).capture_request(&headers);
     let expected: [(&str, &[&str], &[&str]); 7] = [
         ("accept", &["text/html", "*/*"], &["text/html", "*/*"]),
         ("authorization", &[FILTERED], &[FILTERED]),
@@ -87,8 +101,7 @@ fn headers_are_recorded_by_the_rules_of_their_names() {
 #[test]
 fn cookies_that_say_nothing_are_one_filtered_line() {
     let headers = Headers::from_pairs([(b"cookie".as_slice(), b" ; =; ".as_slice())]);
-    let names = ["cookie".to_owned()];
-    let captured = config(true).capture(&names, &headers);
+    let captured = config(true).capture_request(&headers);
     assert_eq!(captured, [("cookie".to_owned(), vec![FILTERED.to_owned()])]);
 }
 
@@ -376,7 +389,7 @@ fn the_value_of_a_cookie_may_hold_others() {
         b"cookie".as_slice(),
         b"a=1, session=2; b={\"token\":1}; c=x%3D1; SymfonySession=3; d=%26key%3D1".as_slice(),
     )]);
-    let captured = config(true).capture(&["cookie".to_owned()], &headers);
+    let captured = config(true).capture_request(&headers);
     let expected = ["a", "b", "", "SymfonySession", "d"].map(|name| match name {
         "" => "c=x%3D1".to_owned(),
         name => format!("{name}={FILTERED}"),

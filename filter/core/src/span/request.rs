@@ -119,15 +119,15 @@ impl Request {
                 path => shortened(data.path(path), MAX_TEXT).into_owned(),
             },
             query: query
-                .filter(|query| !query.is_empty())
+                .filter(|query| !query.is_empty() && !data.url_query_params.is_off())
                 .map(|query| shortened(data.query(query), MAX_TEXT).into_owned()),
             user_agent: data
-                .send_default_pii
+                .user_info
                 .then(|| text(USER_AGENT, MAX_TEXT))
                 .flatten()
                 .map(Cow::into_owned),
             is_grpc: is_grpc(headers),
-            headers: data.capture(&data.capture_request_headers, headers),
+            headers: data.capture_request(headers),
             full_url: None,
             url_len: 0,
         };

@@ -15,6 +15,7 @@ const CORS: &str = include_str!("../../../../docs/cors.md");
 const DELIVERY: &str = include_str!("../../../../docs/delivery.md");
 const FAILURES: &str = include_str!("../../../../docs/failures.md");
 const METRICS: &str = include_str!("../../../../docs/metrics.md");
+const PRIVACY: &str = include_str!("../../../../docs/privacy.md");
 const PROPAGATION: &str = include_str!("../../../../docs/propagation.md");
 const SPANS: &str = include_str!("../../../../docs/spans.md");
 
@@ -75,7 +76,7 @@ fn the_readme_fits_on_a_few_screens() {
 #[test]
 fn the_json_examples_are_accepted() {
     let mut examples = 0;
-    for page in [CONFIGURATION, SPANS, DELIVERY, FAILURES] {
+    for page in [CONFIGURATION, PRIVACY, SPANS, DELIVERY, FAILURES] {
         for block in page.split("```json\n").skip(1) {
             let (example, _) = block.split_once("```").expect("the end of an example");
             let config = FilterConfig::parse(example.as_bytes(), &EnvDefaults::default());
@@ -83,13 +84,13 @@ fn the_json_examples_are_accepted() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 4);
+    assert_eq!(examples, 5);
 }
 
 #[test]
 fn every_key_of_the_configuration_is_in_its_table() {
     let unknown = FilterConfig::parse(
-        br#"{"x": 1, "cors": {"x": 1}, "capture_failures": {"x": 1}, "transport": {"x": 1}, "rules": [{"x": 1}]}"#,
+        br#"{"x": 1, "cors": {"x": 1}, "capture_failures": {"x": 1}, "transport": {"x": 1}, "data_collection": {"x": 1, "http_headers": {"x": 1}}, "rules": [{"x": 1}]}"#,
         &EnvDefaults::default(),
     );
     for problem in unknown.expect_err("unknown keys") {
@@ -103,12 +104,27 @@ fn every_key_of_the_configuration_is_in_its_table() {
         };
         let table = chapter(CONFIGURATION, heading);
         for key in keys.split(", ").filter(|key| {
-            !["cors", "incoming", "capture_failures", "transport", "match"].contains(key)
+            ![
+                "cors",
+                "incoming",
+                "capture_failures",
+                "transport",
+                "match",
+                "data_collection",
+                "http_headers",
+            ]
+            .contains(key)
         }) {
-            let prefix = ["cors.", "capture_failures.", "transport."]
-                .into_iter()
-                .find(|section| problem.path.starts_with(section))
-                .unwrap_or_default();
+            let prefix = [
+                "cors.",
+                "capture_failures.",
+                "transport.",
+                "data_collection.http_headers.",
+                "data_collection.",
+            ]
+            .into_iter()
+            .find(|section| problem.path.starts_with(section))
+            .unwrap_or_default();
             let row = format!("\n| `{prefix}{key}` |");
             assert!(table.contains(&row), "{prefix}{key}");
         }
