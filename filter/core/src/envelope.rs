@@ -21,8 +21,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::ser::Formatter;
 
 use crate::date::date;
+use crate::decimal;
 use crate::dsn::Dsn;
 use crate::id::{EventId, TraceId};
 use crate::quantity::Quantity;
@@ -387,7 +389,22 @@ const MAX_ITEM_HEADER: usize = 128;
 
 /// Writes a value as JSON behind what is in a buffer. `None` if it cannot be written.
 fn write_json(value: &impl Serialize, buffer: &mut Vec<u8>) -> Option<()> {
-    serde_json::to_writer(Page(buffer), value).ok()
+    let mut serializer = serde_json::Serializer::with_formatter(Page(buffer), Plain);
+    value.serialize(&mut serializer).ok()
+}
+
+/// JSON without white space, and with numbers as [`decimal::text`] has them.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_f64<W: Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let mut text = decimal::text(value);
+        // A reader may tell whole numbers from others.
+        if !text.contains('.') {
+            text.push_str(".0");
+        }
+        writer.write_all(text.as_bytes())
+    }
 }
 
 /// Where JSON is written. Half of what serde_json writes is single bytes, which are not worth the

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::id::TraceId;
-use crate::decimal::{number, Decimal};
+use crate::decimal::{number, text, Decimal};
 
 /// How many steps a [`SampleRand`] can have: six digits after the point.
 const STEPS: u32 = 1_000_000;
@@ -30,12 +30,10 @@ impl SampleRate {
 
     /// The rate as a text.
     pub fn text(self) -> Cow<'static, str> {
-        // The standard library's writer of floats is 18 KB that nothing else needs. The one of
-        // serde_json writes 1 as `1.0`, and 1e-7 as JavaScript does.
-        match serde_json::Number::from_f64(self.0) {
-            Some(number) if self.0.fract() != 0.0 => number.to_string().into(),
-            _ if self.0 < 1.0 => "0".into(),
-            _ => "1".into(),
+        match self.0 {
+            rate if rate >= 1.0 => "1".into(),
+            rate if rate <= 0.0 => "0".into(),
+            rate => text(rate).into(),
         }
     }
 }
@@ -162,7 +160,7 @@ mod tests {
         let written = |rate| SampleRate::new(rate).unwrap().to_string();
         assert_eq!(
             [written(-0.0), written(1.0), written(0.000_000_1)],
-            ["0", "1", "1e-7"]
+            ["0", "1", "0.0000001"]
         );
     }
 }

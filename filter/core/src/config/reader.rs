@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::option::{Flag, Group, Integer, List, OptionalFlag, Setting, Share, Text, Words};
 use super::{protobuf_struct, Problem};
-use crate::decimal::number;
+use crate::decimal::{self, number};
 use crate::sampling::SampleRate;
 
 /// How much of a text is repeated in a message, in characters.
@@ -358,7 +358,11 @@ impl<'p> Section<'p> {
     pub(super) fn wrong(&mut self, path: String, expected: &str, found: &Value) {
         let found = match found {
             Value::String(text) => format!("the text {:?}", shorten(text)),
-            Value::Number(number) => number.to_string(),
+            Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+                (Some(whole), _) => whole.to_string(),
+                (None, Some(number)) => decimal::text(number),
+                (None, None) => kind(found).to_owned(),
+            },
             Value::Bool(flag) => flag.to_string(),
             other => kind(other).to_owned(),
         };
