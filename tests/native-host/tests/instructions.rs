@@ -137,38 +137,38 @@ fn no_path_executes_more_than_it_did() {
     let transaction = with("1.0", "").replace("otlp", "transaction");
     // Instructions and allocations of a request, from its headers to its share of a POST.
     let expected = [
-        ("forwarded", with("0.0", ""), arrives(0), 17_699, 22),
-        ("nothing sampled", with("0.0", ""), Vec::new(), 7_225, 11),
+        ("forwarded", with("0.0", ""), arrives(0), 17_792, 22),
+        ("nothing sampled", with("0.0", ""), Vec::new(), 7_282, 11),
         (
             "nothing sampled, 20 rules",
             with("0.0", &rules),
             Vec::new(),
-            8_380,
+            8_430,
             17,
         ),
         (
             "nothing sampled, another origin",
             with("0.0", ""),
             origin,
-            11_052,
+            11_106,
             15,
         ),
         (
             "nothing sampled, client told nothing",
             with("0.0", r#""response_headers": [],"#),
             Vec::new(),
-            6_689,
+            6_739,
             9,
         ),
-        ("recorded, otlp", with("1.0", ""), Vec::new(), 27_897, 37),
+        ("recorded, otlp", with("1.0", ""), Vec::new(), 31_054, 38),
         (
             "continued and recorded, otlp",
             with("1.0", ""),
             arrives(1),
-            37_104,
+            39_643,
             45,
         ),
-        ("recorded, transaction", transaction, Vec::new(), 57_908, 52),
+        ("recorded, transaction", transaction, Vec::new(), 61_569, 51),
     ];
     let mut wrong = Vec::new();
     for (what, configuration, headers, instructions, allocations) in expected {

@@ -203,6 +203,7 @@ fn lost() -> ClientReport {
     let one = Quantity {
         segments: 1,
         spans: 2,
+        ..Quantity::default()
     };
     report.add("queue_overflow", one, Format::Transaction);
     report.add("network_error", one, Format::Transaction);
