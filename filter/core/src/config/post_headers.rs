@@ -114,7 +114,7 @@ mod tests {
             ),
             (r#"{"a": "hüsh"}"#.to_owned(), "headers.a: expected a text"),
             (
-                r#"{"a": "hush\u0085"}"#.to_owned(),
+                r#"{"a": "hu\u0085sh"}"#.to_owned(),
                 "headers.a: expected a text",
             ),
             (
