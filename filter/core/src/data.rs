@@ -9,7 +9,7 @@ use crate::text::{shortened, MAX_TEXT};
 use names::{cut_last, decoded, has, has_part, hides_secret, is_name, is_padding, is_sensitive};
 
 pub use collection::Collection;
-pub(crate) use names::{cut, each};
+pub(crate) use names::{cut, each, has_word};
 
 /// A host name has at most 253 bytes, and a port behind it.
 pub(crate) const MAX_HOST: usize = 260;

@@ -199,15 +199,20 @@ impl Exporter {
     /// Under which names workers share limits, each with its category: those with the same receiver
     /// and key, and the same kind of data.
     pub fn limit_keys(&self) -> Vec<(Category, String)> {
-        let categories = self.transport.as_ref().map(Transport::categories);
-        let keys = categories.into_iter().flatten().filter_map(|category| {
-            let dsn = self.config.trace.dsn.as_ref()?;
-            let name = self.config.transport.format.category_of(*category);
-            let (key, authority) = (dsn.public_key(), dsn.authority());
-            let key = format!("sentry-filter limit 2 {name} {key} {authority}");
-            Some((*category, key))
-        });
-        keys.collect()
+        let mut keys = Vec::new();
+        if let (Some(transport), Some(dsn)) = (&self.transport, &self.config.trace.dsn) {
+            for category in transport.categories() {
+                let name = self.config.transport.format.category_of(*category);
+                let parts = [
+                    "sentry-filter limit 2",
+                    name,
+                    dsn.public_key(),
+                    dsn.authority(),
+                ];
+                keys.push((*category, parts.join(" ")));
+            }
+        }
+        keys
     }
 
     /// Whether spans are sent: there is a DSN, and the host can make callouts.

@@ -245,10 +245,11 @@ impl Configured {
                     self.worker.handle(event, now_ns);
                 }
                 Command::ShareLimit(category, limit) => {
-                    let key = self.limit_keys.iter().find(|(known, _)| *known == category);
-                    if let Some((_, key)) = key.cloned() {
-                        self.accept(limit.publish(&mut SharedData(&key)));
+                    let keys = std::mem::take(&mut self.limit_keys);
+                    for (_, key) in keys.iter().filter(|(known, _)| *known == category) {
+                        self.accept(limit.publish(&mut SharedData(key)));
                     }
+                    self.limit_keys = keys;
                 }
                 Command::ChangeMetric(index, change) => {
                     if let Some(Some(id)) = self.metrics.get(index).copied() {
@@ -265,14 +266,16 @@ impl Configured {
 
     /// What another worker was told by the receiver counts for this one, too.
     fn learn_limit(&mut self) {
-        for (category, key) in self.limit_keys.clone() {
-            let number = SharedData(&key).get();
+        let keys = std::mem::take(&mut self.limit_keys);
+        for (category, key) in &keys {
+            let number = SharedData(key).get();
             if let Some((number, _)) = self.accept(number).flatten() {
                 let now_ns = self.now_ns();
-                let event = Event::SharedLimit(category, number);
+                let event = Event::SharedLimit(*category, number);
                 self.worker.handle(event, now_ns);
             }
         }
+        self.limit_keys = keys;
     }
 
     fn now_ns(&mut self) -> u64 {

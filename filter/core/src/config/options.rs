@@ -65,7 +65,7 @@ const POSTED_VALUE: Values = Text {
     max_bytes: Some(MAX_POSTED_VALUE),
     ..Text::ANY
 }
-.like(r"^[ \t]*[^\x00-\x20\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\x9f])?[ \t]*$");
+.like(r"^\s*[!-~]([ -~]*[!-~])?\s*$");
 const RULE: Values = Values::Group(rule::ALL);
 
 options! {

@@ -124,28 +124,16 @@ impl<'p> Section<'p> {
     /// A section inside this one; an empty one if it is absent or no object.
     #[cold]
     pub(super) fn section(&mut self, option: &Setting<Group>) -> Section<'_> {
-        self.section_or(option.key, |section, found| {
-            section.wrong(section.path(option.key), "expected an object", &found);
-        })
-    }
-
-    /// The same where no message may repeat what stands in its place.
-    pub(super) fn secret_section(&mut self, option: &Setting<Group>) -> Section<'_> {
-        self.section_or(option.key, |section, found| {
-            let message = format!("expected an object, found {}", kind(&found));
-            section.problem(section.path(option.key), message);
-        })
-    }
-
-    fn section_or(
-        &mut self,
-        key: &'static str,
-        refuse: impl FnOnce(&mut Self, Value),
-    ) -> Section<'_> {
+        let key = option.key;
         let values = match self.take(key) {
             Some(Value::Object(values)) => values,
             Some(other) => {
-                refuse(self, other);
+                // A text may be a secret that belongs into the section.
+                let found = match other {
+                    Value::String(_) => Value::from("…"),
+                    other => other,
+                };
+                self.wrong(self.path(key), "expected an object", &found);
                 Map::new()
             }
             None => Map::new(),

@@ -32,6 +32,13 @@ pub(crate) fn each(text: &str, separators: &[u8], part: &mut dyn FnMut(&str, &st
     }
 }
 
+/// Whether a word is one of those between commas and spaces.
+pub(crate) fn has_word(words: &str, wanted: &str) -> bool {
+    let mut has = false;
+    each(words, b", ", &mut |word, _| has |= word == wanted);
+    has
+}
+
 /// A text up to the first of some ASCII characters, and from there on.
 #[inline(never)]
 pub(crate) fn cut<'t>(text: &'t str, separators: &[u8]) -> (&'t str, &'t str) {

@@ -8,7 +8,7 @@
 //! URX UpstreamRetryLimit… service         a service answered, once more than was tried
 //! ```
 
-use crate::data::{cut, each};
+use crate::data::{cut, has_word};
 use crate::span::StreamInfo;
 
 /// What Envoy says of a response that came from the upstream.
@@ -121,11 +121,4 @@ pub fn of(end: &StreamInfo, code: u16) -> Kind {
         name: None,
         is_gateways: explanation.is_some() && code >= 500,
     })
-}
-
-/// Whether a word is one of those between commas.
-fn has_word(words: &str, wanted: &str) -> bool {
-    let mut has = false;
-    each(words, b",", &mut |word, _| has |= word == wanted);
-    has
 }
