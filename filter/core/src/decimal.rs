@@ -50,7 +50,9 @@ pub fn number(text: &str) -> Option<f64> {
 pub fn json_number(text: &str) -> Option<f64> {
     let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
     text.bytes().all(is_part).then_some(())?;
-    serde_json::from_str::<serde_json::Value>(text).ok()?.as_f64()
+    serde_json::from_str::<serde_json::Value>(text)
+        .ok()?
+        .as_f64()
 }
 
 /// A finite number as JSON has it, in its plainest form and without an exponent: with six decimals

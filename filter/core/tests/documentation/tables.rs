@@ -128,26 +128,24 @@ fn the_modes_of_each_category_are_shown_as_they_are() {
             .map(|(name, lines)| format!("`{name}: {}`", lines.join("; ")));
         shown.collect::<Vec<_>>()
     };
-    let leaves =
-        |collection: Option<String>,
-         look: &dyn Fn(&Request, &[(String, Vec<String>)]) -> Vec<String>| {
-            let config = match collection {
-                Some(collection) => format!(r#"{{"data_collection": {collection}}}"#),
-                None => "{}".to_owned(),
-            };
-            let data = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default())
-                .expect("a configuration")
-                .data;
-            let found = look(
-                &Request::read(&request, &data),
-                &data.capture_response(&answer),
-            );
-            match found.is_empty() {
-                true => "nothing".to_owned(),
-                false => found.join(", "),
-            }
-        };
     type Look<'l> = &'l dyn Fn(&Request, &[(String, Vec<String>)]) -> Vec<String>;
+    let leaves = |collection: Option<String>, look: Look<'_>| {
+        let config = match collection {
+            Some(collection) => format!(r#"{{"data_collection": {collection}}}"#),
+            None => "{}".to_owned(),
+        };
+        let data = FilterConfig::parse(config.as_bytes(), &EnvDefaults::default())
+            .expect("a configuration")
+            .data;
+        let found = look(
+            &Request::read(&request, &data),
+            &data.capture_response(&answer),
+        );
+        match found.is_empty() {
+            true => "nothing".to_owned(),
+            false => found.join(", "),
+        }
+    };
     let rows: [(&str, &str, &[&str], Look<'_>); 5] = [
         (
             "user_info",
