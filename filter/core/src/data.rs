@@ -33,6 +33,9 @@ const URLS: &str = "referer location url -uri path redirect destination sourcema
 const MAX_CAPTURED: usize = 8 * 1_024;
 /// What a line costs besides its bytes.
 const LINE: usize = 40;
+/// In how many lines of a message those are looked for that nobody has named: Envoy takes 100
+/// unless its operator says otherwise, and each name is looked for in all of them.
+const MAX_LINES: usize = 256;
 /// How many headers of a message are recorded.
 const MAX_HEADERS: usize = 64;
 /// How long the name of a header may be that the message chose.
@@ -217,7 +220,10 @@ impl DataOptions {
     ) -> Vec<(String, Vec<String>)> {
         let mut names = named.to_vec();
         if !collection.is_off() || !self.cookies.is_off() {
-            for (name, _) in headers.iter() {
+            for (name, _) in headers.iter().take(MAX_LINES) {
+                if names.len() >= MAX_HEADERS {
+                    break;
+                }
                 // A name that begins with a colon is none of a header's.
                 let is_name = (1..=MAX_HEADER_NAME).contains(&name.len())
                     && !name.starts_with(b":")
@@ -228,7 +234,7 @@ impl DataOptions {
                 } else {
                     collection
                 };
-                if is_name && !of.is_off() && names.len() < MAX_HEADERS && !names.contains(&name) {
+                if is_name && !of.is_off() && !names.contains(&name) {
                     names.push(name);
                 }
             }
@@ -248,7 +254,11 @@ impl DataOptions {
             };
             // Ends where there is no more room.
             if is_named || captured.charge(name.len()).is_some() {
-                let _ = self.capture_lines(&name, shows, headers, &mut captured);
+                let lines = if is_named { usize::MAX } else { MAX_LINES };
+                let lines = headers.iter().take(lines);
+                let lines = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
+                let lines = lines.map(|(_, value)| value);
+                let _ = self.capture_lines(&name, shows, lines, &mut captured);
             }
             if !captured.lines.is_empty() {
                 all.push((name, captured.lines));
@@ -257,14 +267,14 @@ impl DataOptions {
         all
     }
 
-    fn capture_lines(
+    fn capture_lines<'h>(
         &self,
         name: &str,
         shows: bool,
-        headers: &Headers,
+        lines: impl Iterator<Item = &'h [u8]>,
         captured: &mut Captured<'_>,
     ) -> Option<()> {
-        for line in headers.values(name) {
+        for line in lines {
             // Twice as much as leaves: what is filtered may become shorter.
             let cut = line.get(..MAX_TEXT.saturating_mul(2));
             let line = String::from_utf8_lossy(cut.unwrap_or(line));
