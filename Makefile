@@ -87,7 +87,9 @@ run: python $(MODULE) envoy scene $(if $(filter otlp,$(FORMAT)),oracles) ## the 
 
 test: ## everything that CI runs
 	@$(MAKE) --no-print-directory --output-sync=recurse -j2 check prepare
-	@$(MAKE) --no-print-directory test-crates test-native test-instructions test-second-host test-matrix test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene
+	@$(MAKE) --no-print-directory test-crates test-native test-instructions
+	@$(MAKE) --no-print-directory --output-sync=recurse -j2 test-second-host test-matrix
+	@$(MAKE) --no-print-directory test-image test-rack-cors test-chaos test-attack test-monitoring test-browser test-scene
 
 # What tests need: mostly fetched, so that it goes beside what compiles.
 prepare: wasm native envoy scene oracles services
