@@ -204,7 +204,7 @@ lint: target ## clippy
 	$(CARGO) clippy --locked --release --target $(TARGET) -p sentry-filter -- --deny warnings
 
 circles: ## no file imports another one that imports it
-	$(CARGO) test --quiet --locked $(TESTED) --test imports
+	$(CARGO) test --quiet --locked $(TESTED) --test circles
 
 docs: ## build the documentation
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --no-deps --document-private-items -p sentry-filter-core -p sentry-filter-codec -p sentry-filter-cli

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::{
-    bootstrap::{cluster_at, Bootstrap, Route},
+    bootstrap::{cluster_at, http2_cluster_at, Bootstrap, Route},
     stats::Account,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::{
     ended::{only, told},
-    envoy::cluster_at,
+    envoy::{cluster_at, http2_cluster_at},
     eventually,
     peers::{curl, talk, Peer},
     Gateway, Reply, Request, Route, Step,
@@ -178,13 +178,7 @@ async fn in_the_queue_for_a_connection() {
 #[tokio::test]
 async fn a_call_of_grpc_before_any_answer() {
     let peer = Peer::serve("grpc_peer.py").await;
-    let mut cluster = cluster_at("grpc", Some(peer.address()));
-    cluster["typed_extension_protocol_options"] = json!({
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
-        },
-    });
+    let cluster = http2_cluster_at("grpc", peer.address());
     let action = json!({"route": {"cluster": "grpc", "timeout": "0s"}});
     let gateway = Gateway::builder()
         .await

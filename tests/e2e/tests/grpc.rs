@@ -4,20 +4,14 @@
 mod snapshot;
 
 use e2e::{
-    envoy::cluster_at,
+    envoy::http2_cluster_at,
     peers::{talk, Peer},
     Gateway, Route,
 };
 use serde_json::json;
 
 async fn gateway(peer: &Peer) -> Gateway {
-    let mut cluster = cluster_at("grpc", Some(peer.address()));
-    cluster["typed_extension_protocol_options"] = json!({
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
-        },
-    });
+    let cluster = http2_cluster_at("grpc", peer.address());
     let route = Route::new("grpc", "/shop\\.v1\\.Cart/.*")
         .action(json!({"route": {"cluster": "grpc", "timeout": "0s"}}));
     Gateway::builder()

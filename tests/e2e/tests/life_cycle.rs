@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{
     door,
-    envoy::{cluster_at, Bootstrap},
+    envoy::{cluster_at, http2_cluster_at, Bootstrap},
     eventually, Account, Answer, Door, Gateway, GatewayBuilder, Request, Step, Upstream, SPANS,
 };
 use serde_json::{json, Value};
@@ -282,13 +282,7 @@ async fn what_waits_when_the_vm_goes_is_posted_and_counted_as_lost() {
         return; // A dynamic module has no VM.
     }
     let builder = Gateway::builder().await;
-    let mut cluster = cluster_at("receiver", Some(builder.sentry_address()));
-    let kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    cluster["typed_extension_protocol_options"] = json!({
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": kind, "explicit_http_config": {"http2_protocol_options": {}},
-        },
-    });
+    let cluster = http2_cluster_at("receiver", builder.sentry_address());
     let transport = json!({"cluster": "receiver", "max_in_flight": 2, "timeout_ms": 60_000});
     let builder = builder.config(json!({"transport": transport}));
     let mut gateway = with_files(builder.cluster(cluster)).await;

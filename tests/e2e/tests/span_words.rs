@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::{
     ended::told,
-    envoy::cluster_at,
+    envoy::http2_cluster_at,
     http2::{open, Service},
     peers::talk,
     Gateway, Reply, Request, Route, Step,
@@ -94,13 +94,7 @@ async fn grpc_codes_that_grpc_does_not_have_are_unknown() {
             format!("grpc-{index}"),
             format!("/shop.v1.Cart/Call{index}"),
         );
-        let mut cluster = cluster_at(&name, Some(service.address()));
-        cluster["typed_extension_protocol_options"] = json!({
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            },
-        });
+        let cluster = http2_cluster_at(&name, service.address());
         let action = json!({"route": {"cluster": name, "timeout": "0s"}});
         let route = Route::new(&name, &path).action(action);
         builder = builder.cluster(cluster).route(route);

@@ -348,3 +348,15 @@ pub fn cluster_at(name: &str, address: Option<SocketAddr>) -> Value {
     let assignment = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
     json!({"name": name, "connect_timeout": "1s", "load_assignment": assignment})
 }
+
+/// A cluster of one host that speaks HTTP/2, in JSON.
+pub fn http2_cluster_at(name: &str, address: SocketAddr) -> Value {
+    let mut cluster = cluster_at(name, Some(address));
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        },
+    });
+    cluster
+}

@@ -207,6 +207,16 @@ fn what_is_kept_of_a_strangers_headers_is_bounded() {
         .chain([last()]);
     let (count, bytes, _) = kept(lines.collect());
     assert!(count == 2 && bytes <= MAX_CAPTURED, "{bytes}");
+    // Envoy's own bound is 100 lines.
+    let late = (0..MAX_LINES)
+        .map(|_| ("x-one".to_owned(), "1".to_owned()))
+        .chain([("x-late".to_owned(), "1".to_owned()), last()]);
+    let (count, _, first) = kept(late.collect());
+    assert_eq!(
+        (count, &*first),
+        (2, "x-last"),
+        "what is asked for is found"
+    );
     let odd = [
         ("n".repeat(129), "1"),
         (":x".to_owned(), "1"),
