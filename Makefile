@@ -42,7 +42,7 @@ SO := $(TARGET_DIR)/native/libsentry_filter.so
 FAILPOINTS_SO := $(TARGET_DIR)/native/failpoints/libsentry_filter.so
 # What is asked through the second door, too: where it could differ.
 # What is asked of the dynamic module in Envoy by `make test`, and what else by `make test-native-all`.
-NATIVE_TESTS := $(addprefix --test ,failures propagation formats stream_ends vectors life_cycle transport internal_redirects rules responses trust data_collection)
+NATIVE_TESTS := $(addprefix --test ,failures propagation formats stream_ends vectors life_cycle transport internal_redirects rules responses trust data_collection projects)
 MORE_NATIVE_TESTS := $(addprefix --test ,redirects_unrecorded rules_as_boundary grpc configuration clients_that_leave timeouts spans span_words \
 	span_options trace_options tunnels websocket protocols custom_response hostile_headers refused_by_envoy native_tracing receiver kubernetes_files)
 

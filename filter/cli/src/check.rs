@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::data::FILTERED;
+use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::failure::Origin;
+use sentry_filter_core::project::Project;
 use serde::Serialize;
 use serde_json::{json, Value};
 
@@ -217,7 +219,10 @@ fn warnings(
         let message = format!("{path} seems to ask for a port: hosts are matched without it");
         warnings.push(Finding::warning(message, found.line_of(&path)));
     }
-    if config.trace.dsn.is_some() && config.trace.traces_sample_rate.is_none() && !comes_later {
+    if !config.trace.projects.is_empty()
+        && config.trace.traces_sample_rate.is_none()
+        && !comes_later
+    {
         let message = "traces_sample_rate is not set: traces are started and passed on without a decision, and nothing is recorded where no rule sets a rate";
         warnings.push(Finding::warning(message, found.line));
     }
@@ -226,19 +231,23 @@ fn warnings(
 
 /// What never has a span.
 fn not_traced(config: &FilterConfig) -> Vec<String> {
-    let Some(dsn) = &config.trace.dsn else {
+    if config.trace.projects.is_empty() {
         return Vec::new();
-    };
-    let host = dsn.authority();
-    let mut left_out = vec![
-        "requests with the method OPTIONS".to_owned(),
-        format!(
+    }
+    let mut left_out = vec!["requests with the method OPTIONS".to_owned()];
+    for (_, Project { dsn, .. }) in config.trace.projects.iter() {
+        let host = dsn.authority();
+        let of_receiver = format!(
             "requests to {host}{}… (the DSN's own receiver; the rest of {host} is traced)",
             dsn.api_path()
-        ),
-    ];
-    if let Some(path) = &config.transport.path {
-        left_out.push(format!("requests to {host}{path} (transport.path)"));
+        );
+        let of_path = config.transport.path.as_ref();
+        let of_path = of_path.map(|path| format!("requests to {host}{path} (transport.path)"));
+        for line in [Some(of_receiver), of_path].into_iter().flatten() {
+            if !left_out.contains(&line) {
+                left_out.push(line);
+            }
+        }
     }
     left_out
 }
@@ -266,18 +275,27 @@ fn effective(found: &Found, config: &FilterConfig, rate: Option<&str>) -> Value 
             _ => effective[key] = value.clone(),
         }
     }
-    effective["dsn"] = json!(config.trace.dsn.as_ref().map(ToString::to_string));
+    effective["dsn"] = json!(config.trace.dsn().map(ToString::to_string));
     effective["environment"] = json!(&*config.resource.environment);
     effective["release"] = json!(config.resource.release.as_deref());
     effective["server_name"] = json!(config.resource.server_name);
-    effective["org_id"] = json!(config.trace.org_id.as_deref());
+    if let Some(own) = config.trace.own_project() {
+        effective["org_id"] = json!(own.org_id.as_deref());
+    }
+    // Without their secrets.
+    for rule in effective["rules"].as_array_mut().into_iter().flatten() {
+        let dsn = rule["dsn"].as_str().and_then(|dsn| Dsn::parse(dsn).ok());
+        if let (Some(dsn), Some(rule)) = (dsn, rule.as_object_mut()) {
+            rule.insert("dsn".to_owned(), json!(dsn.to_string()));
+        }
+    }
     if effective["traces_sample_rate"].is_null() {
         effective["traces_sample_rate"] =
             json!(rate.and_then(|rate| rate.trim().parse::<f64>().ok()));
     }
     let transport = &config.transport;
     let path = transport.path.clone();
-    let path = path.or_else(|| Some(transport.format.path(config.trace.dsn.as_ref()?)));
+    let path = path.or_else(|| Some(transport.format.path(config.trace.dsn()?)));
     effective["transport"]["path"] = json!(path);
     effective["capture_failures"] = match &config.capture_failures {
         Some(failures) => json!({

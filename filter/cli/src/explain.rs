@@ -245,11 +245,10 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
         trace::decide(&headers, &config.trace, Limits::NONE, None, calls)
     });
     let outcome = Worker::alone(config.clone()).on_request(&headers, &mut FixedHost::new(request));
-    let may_start = config
-        .trace
-        .dsn
-        .as_ref()
-        .map(|dsn| route::may_start(&headers, dsn, config.transport.path.as_deref()));
+    let path = config.transport.path.as_deref();
+    let mut projects = config.trace.projects.iter();
+    let may_start = (!config.trace.projects.is_empty())
+        .then(|| projects.all(|(_, project)| route::may_start(&headers, &project.dsn, path)));
     Explanation {
         trace: origin(&decision, may_start),
         refused: refused(&decision),

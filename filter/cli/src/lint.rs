@@ -54,7 +54,7 @@ pub fn lint(
 ) -> Vec<Finding> {
     let mut all = Vec::new();
     no_dsn(found, config, variables, &mut all);
-    let Some(dsn) = &config.trace.dsn else {
+    let Some(dsn) = config.trace.dsn() else {
         return all;
     };
     let target = Target::new(dsn.scheme(), dsn.authority());
@@ -93,7 +93,7 @@ fn no_dsn(
             .any(|rule| rule.traces_sample_rate.is_some());
     let comes_later = found.host_variables.iter().any(|name| name == "SENTRY_DSN")
         && !variables.contains_key("SENTRY_DSN");
-    if config.trace.dsn.is_none() && has_rate && !comes_later {
+    if config.trace.projects.is_empty() && has_rate && !comes_later {
         let message = "traces_sample_rate is set, and there is no dsn, nor a variable SENTRY_DSN: nothing is started, recorded or sent";
         all.push(Finding::warning(
             message,

@@ -69,7 +69,7 @@ pub fn authorities(pem: Option<&[u8]>) -> Result<RootCerts, String> {
 
 /// Posts a test span, to a receiver whose certificate one of the authorities has signed.
 pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
-    let Some(dsn) = config.trace.dsn.clone() else {
+    let Some(dsn) = config.trace.dsn().cloned() else {
         return Test::failed(String::new(), "there is no DSN to send to".to_owned());
     };
     let now_ns = now_ns();

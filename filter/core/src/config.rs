@@ -6,6 +6,7 @@ mod labels;
 pub mod option;
 pub mod options;
 mod post_headers;
+mod projects;
 mod protobuf_struct;
 mod reader;
 mod rules;
@@ -19,15 +20,16 @@ use log::Level;
 
 use crate::cors::CorsOptions;
 use crate::data::DataOptions;
-use crate::dsn::{normalize_org_id, Dsn};
+use crate::dsn::normalize_org_id;
 use crate::envelope::Resource;
 use crate::export::transport::TransportOptions;
 use crate::failure::FailureOptions;
+use crate::project::{ByProject, Project, ProjectId, Projects};
 use crate::response::{ResponseHeaders, ResponseOptions};
 use crate::route_metadata::RouteMetadata;
 use crate::rules::{IncomingSampled, IncomingTrace};
 use crate::sampling::SampleRate;
-use crate::trace::dsc::Labels;
+use crate::trace::labels::LabelsByProject;
 use crate::trace::propagation::{Format, Formats};
 use crate::trace::TraceOptions;
 use option::{List, Setting, Share, Text};
@@ -43,8 +45,9 @@ pub struct FilterConfig {
     pub response: ResponseOptions,
     /// What may leave the gateway.
     pub data: DataOptions,
-    /// What everything that is sent says of its sender.
+    /// What everything that is sent says of its sender, but for the project that it goes to.
     pub resource: Resource,
+    resources: ByProject<Resource>,
     /// How spans get to Sentry.
     pub transport: TransportOptions,
     /// The status codes whose spans are not sent.
@@ -143,20 +146,19 @@ impl FilterConfig {
                 return None;
             }
         };
-        match &config.trace.dsn {
-            Some(dsn) => log(
+        for (_, Project { dsn, cluster, .. }) in config.trace.projects.iter() {
+            log(
                 Level::Info,
-                format_args!(
-                    "sentry: spans go to {dsn} through cluster {:?}",
-                    config.transport.cluster
-                ),
-            ),
-            None => log(
+                format_args!("sentry: spans go to {dsn} through cluster {cluster:?}"),
+            );
+        }
+        if config.trace.projects.is_empty() {
+            log(
                 Level::Info,
                 format_args!(
                     "sentry: no DSN, trace headers are validated and forwarded, nothing is recorded"
                 ),
-            ),
+            );
         }
         Some(config)
     }
@@ -192,6 +194,18 @@ impl FilterConfig {
         }
     }
 
+    /// What everything that is sent to a project says of its sender.
+    pub fn resource_of(&self, project: ProjectId) -> Option<&Resource> {
+        self.resources.get_or_make(project, || Resource {
+            dsn: self
+                .trace
+                .projects
+                .get(project)
+                .map(|it| Arc::clone(&it.dsn)),
+            ..self.resource.clone()
+        })
+    }
+
     fn read(mut root: Section<'_>, env: &EnvDefaults) -> Self {
         let EnvDefaults {
             dsn,
@@ -219,7 +233,10 @@ impl FilterConfig {
         let propagates_w3c = root.flag(&options::PROPAGATE_TRACEPARENT);
         let propagated = Formats::SENTRY.and(Format::Traceparent, propagates_w3c);
         let trace_propagation_targets = root.targets(&options::TRACE_PROPAGATION_TARGETS);
-        let rules = root.rules(&options::RULES);
+        let cluster = root.peek(&options::TRANSPORT, &options::transport::CLUSTER);
+        let projects = Projects::new(dsn, cluster, org_id.as_deref());
+        let projects = Arc::new(projects);
+        let rules = root.rules(&options::RULES, &projects);
         let mut cors = root.section(&options::CORS);
         let allow_headers = cors.flag(&options::cors::ALLOW_HEADERS);
         let expose_headers = cors.flag(&options::cors::EXPOSE_HEADERS);
@@ -239,22 +256,13 @@ impl FilterConfig {
         let transport = transport_options(root.section(&options::TRANSPORT), client_reports);
         root.finish();
 
-        let org_id = org_id.or_else(|| dsn.as_ref()?.org_id().map(str::to_owned));
         let environment: Arc<str> = environment.map_or_else(|| "production".into(), Arc::from);
         let release: Option<Arc<str>> = release.map(Arc::from);
-        let org_id: Option<Arc<str>> = org_id.map(Arc::from);
-        let dsn = dsn.map(Arc::new);
-        let labels = dsn.as_deref().map(|dsn| {
-            let (release, org_id) = (release.as_ref(), org_id.as_ref());
-            let rate = traces_sample_rate;
-            Labels::new(dsn.public_key(), &environment, release, org_id, rate)
-        });
         Self {
             trace: TraceOptions {
-                dsn: dsn.clone(),
+                projects,
                 receiver_path: transport.path.clone(),
-                labels,
-                org_id,
+                labels: LabelsByProject::new(&environment, release.as_ref(), traces_sample_rate),
                 traces_sample_rate,
                 strict_trace_continuation,
                 incoming_trace: incoming_trace.unwrap_or(IncomingTrace::Continue),
@@ -280,8 +288,9 @@ impl FilterConfig {
                 },
             },
             data,
+            resources: ByProject::default(),
             resource: Resource {
-                dsn,
+                dsn: None,
                 environment,
                 release,
                 server_name,
@@ -324,29 +333,6 @@ fn transport_options(mut section: Section<'_>, client_reports: bool) -> Transpor
 /// Readers of the texts that mean something; they stand here because they know the types of this
 /// crate.
 impl Section<'_> {
-    fn dsn(&mut self, option: &Setting<Text>, variable: Option<&str>) -> Option<Dsn> {
-        let key = option.key;
-        let (path, text) = match self.secret_text(option) {
-            Some(text) => (self.path(key), text),
-            None if self.has_read(key) => return None,
-            None => (
-                "environment variable SENTRY_DSN".to_owned(),
-                variable?.to_owned(),
-            ),
-        };
-        if text.trim().is_empty() {
-            return None;
-        }
-        Dsn::parse(&text)
-            .map_err(|error| {
-                self.problem(
-                    path,
-                    format!("expected a DSN such as https://<public key>@o1.ingest.sentry.io/<project id>, found {error}"),
-                );
-            })
-            .ok()
-    }
-
     fn rate(&mut self, option: &Setting<Share>, variable: Option<&str>) -> Option<SampleRate> {
         if let Some(rate) = self.share(option) {
             return Some(rate);
@@ -374,7 +360,7 @@ impl Section<'_> {
         org_id
     }
 
-    fn cluster(&mut self, option: &Setting<Text>) -> String {
+    pub(super) fn cluster(&mut self, option: &Setting<Text>) -> String {
         let Some(text) = self.text(option) else {
             return option.kind.default.unwrap_or_default().to_owned();
         };

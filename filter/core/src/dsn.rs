@@ -98,6 +98,7 @@ impl Dsn {
     ///
     /// # Errors
     /// The first part, from left to right, that is missing or unusable.
+    #[cold]
     pub fn parse(text: &str) -> Result<Self, ParseDsnError> {
         let text = text.trim();
         let (scheme, rest) = text.split_once("://").ok_or(ParseDsnError::Scheme)?;

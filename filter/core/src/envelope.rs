@@ -27,6 +27,7 @@ use crate::date::date;
 use crate::decimal;
 use crate::dsn::Dsn;
 use crate::id::{EventId, TraceId};
+use crate::project::ProjectId;
 use crate::quantity::Quantity;
 use crate::route::Naming;
 use crate::span::catalogue::ProtocolAttribute as A;
@@ -99,6 +100,8 @@ impl Category {
 /// What one segment, or one error event, adds to a POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedSegment {
+    /// The project that it goes to.
+    project: ProjectId,
     /// Its trace.
     trace_id: TraceId,
     /// The envelope's header without its closing brace; empty where the format has none.
@@ -214,6 +217,7 @@ impl Format {
             Self::Otlp => otlp::write(segment, spans),
         }
         let segment = EncodedSegment {
+            project: segment.context.project,
             trace_id: segment.context.trace_id,
             header: header.clone(),
             spans: spans.clone(),
@@ -271,6 +275,11 @@ impl EncodedSegment {
     /// The trace that it is part of.
     pub fn trace_id(&self) -> TraceId {
         self.trace_id
+    }
+
+    /// The project that it goes to.
+    pub fn project(&self) -> ProjectId {
+        self.project
     }
 
     /// How much is lost if it is.

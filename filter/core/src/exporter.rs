@@ -10,6 +10,7 @@
 //! is nothing.
 
 mod accounting;
+mod destination;
 mod ending;
 mod posting;
 
@@ -22,18 +23,16 @@ use log::Level;
 
 use crate::clock::Clock;
 use crate::config::FilterConfig;
-use crate::envelope::client_report::ClientReport;
-use crate::envelope::{Category, EncodedSegment};
+use crate::envelope::{BatchScope, Category, EncodedSegment};
 use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, DiscardReason};
-use crate::export::failure::FailureLog;
 use crate::export::metrics::{Metric, Metrics};
 use crate::export::queue::{Generations, Queue};
 use crate::export::shared_limit::SharedLimit;
-use crate::export::transport::Transport;
 use crate::host::HostError;
+use crate::project::ProjectId;
 use crate::tracer::Recorded;
-use ending::Ending;
+use destination::{Destination, Ending};
 
 /// How often there is a tick at least, in milliseconds, so that what waits for a long flush
 /// interval leaves when the traffic stops.
@@ -57,7 +56,7 @@ pub enum Event<'a> {
     /// A callout was answered, or has failed: then the response has no headers.
     Response(u32, CalloutResponse<'a>),
     /// Another worker has told a limit of the receiver's: the number of a [`SharedLimit`].
-    SharedLimit(Category, u64),
+    SharedLimit(LimitKey, u64),
     /// The host refused so many calls.
     CallsRefused(u32),
     /// The host has no timer.
@@ -80,7 +79,7 @@ pub enum Command {
     Post(Callout),
     /// Tell the other workers of a limit, unless one of them knows of a longer one: see
     /// [`SharedLimit::publish`].
-    ShareLimit(Category, SharedLimit),
+    ShareLimit(LimitKey, SharedLimit),
     /// Change the metric with this index in [`Metric::all`].
     ChangeMetric(usize, i64),
     /// Write a line into the log.
@@ -89,24 +88,33 @@ pub enum Command {
     Finished,
 }
 
-/// The queue of one configuration, and its way to Sentry: one for each worker where workers share
+/// What a limit is about.
+pub type LimitKey = (ProjectId, Category);
+
+/// The queues of one configuration, and their way to Sentry: one for each worker where workers share
 /// nothing, else one for all of them.
 #[derive(Debug)]
 pub struct Exporter {
     config: Arc<FilterConfig>,
-    queue: Queue,
+    /// The projects that are sent to so far.
+    destinations: Vec<Destination>,
+    /// Whose turn it is to post.
+    turn: usize,
+    generations: Generations,
+    /// Its place among them.
+    generation: u32,
+    /// What its queues hold together, in bytes.
+    max_queue_bytes: usize,
     /// How many POSTs may be under way at once.
     max_in_flight: usize,
     /// How many workers it has.
     workers: i64,
-    /// Absent without a DSN, and on a host that cannot send.
-    transport: Option<Transport>,
+    /// Whether the host can send.
+    can_send: bool,
+    /// Under which names workers share limits.
+    limit_names: Vec<(LimitKey, Arc<str>)>,
     /// What every duration here is measured on.
     clock: Clock,
-    /// Discards not yet reported in a client report.
-    report: ClientReport,
-    /// When a report goes out although nothing else is sent.
-    report_due_ns: u64,
     /// When the last stream with a span ended; 0 if none has.
     ended_ns: u64,
     /// When the last tick came; 0 if none has.
@@ -117,8 +125,6 @@ pub struct Exporter {
     is_quiet: bool,
     /// How it ends, once it does.
     ending: Option<Ending>,
-    /// What other workers have told last.
-    shared_limits: [Option<SharedLimit>; Category::ALL.len()],
     /// Whether this worker counts among those that wait for the receiver.
     is_limited: bool,
     metrics: Metrics,
@@ -132,8 +138,6 @@ pub struct Exporter {
     is_awaited: bool,
     /// Whether the log has a line about refused calls.
     has_logged_refused: bool,
-    /// What was said about POSTs that fail.
-    failures: FailureLog,
     /// The next lines for the log.
     log: VecDeque<(Level, Cow<'static, str>)>,
 }
@@ -142,35 +146,36 @@ impl Exporter {
     /// An exporter with nothing in it, whose queue shares the bounds of `generations`: what older
     /// generations of the configuration hold counts towards them. `seed` is a random number.
     pub fn new(config: Arc<FilterConfig>, generations: &Generations, seed: u64) -> Self {
-        let dsn = config.trace.dsn.as_ref();
-        let sends_errors = config.capture_failures.is_some();
-        let transport = dsn.map(|dsn| Transport::new(dsn, &config.transport, sends_errors));
-        let max_bytes = config.transport.max_queue_bytes;
-        Self {
-            queue: Queue::new(max_bytes, generations.clone()),
+        let mut exporter = Self {
+            destinations: Vec::new(),
+            turn: 0,
+            generation: generations.next(),
+            generations: generations.clone(),
+            max_queue_bytes: config.transport.max_queue_bytes,
             max_in_flight: config.transport.max_in_flight,
             workers: 1,
-            transport,
+            can_send: true,
+            limit_names: Vec::new(),
             clock: Clock::default(),
-            report: ClientReport::default(),
-            report_due_ns: 0,
             ended_ns: 0,
             ticked_ns: 0,
             flushed_ns: 0,
             is_quiet: true,
             ending: None,
-            shared_limits: [None; Category::ALL.len()],
             is_limited: false,
-            config,
             metrics: Metrics::default(),
             random: seed,
             flushes: false,
             tells_metrics: false,
             is_awaited: false,
             has_logged_refused: false,
-            failures: FailureLog::default(),
             log: VecDeque::new(),
+            config: Arc::clone(&config),
+        };
+        for (id, _) in config.trace.projects.iter() {
+            exporter.destination(id);
         }
+        exporter
     }
 
     /// The same for so many workers, each of which has the bounds that the configuration names.
@@ -178,14 +183,16 @@ impl Exporter {
         let transport = &self.config.transport;
         self.workers = i64::try_from(workers).unwrap_or(i64::MAX);
         self.max_in_flight = transport.max_in_flight.saturating_mul(workers);
-        self.queue
-            .set_max_bytes(transport.max_queue_bytes.saturating_mul(workers));
+        self.max_queue_bytes = transport.max_queue_bytes.saturating_mul(workers);
+        for destination in &mut self.destinations {
+            destination.queue.set_max_bytes(self.max_queue_bytes);
+        }
         self
     }
 
     /// The generations whose bounds it shares.
     pub fn generations(&self) -> &Generations {
-        self.queue.generations()
+        &self.generations
     }
 
     /// How often it wants a tick, in milliseconds.
@@ -196,33 +203,54 @@ impl Exporter {
         }
     }
 
-    /// Under which names workers share limits, each with its category: those with the same receiver
-    /// and key, and the same kind of data.
-    pub fn limit_keys(&self) -> Vec<(Category, String)> {
-        let mut keys = Vec::new();
-        if let (Some(transport), Some(dsn)) = (&self.transport, &self.config.trace.dsn) {
-            for category in transport.categories() {
-                let name = self.config.transport.format.category_of(*category);
-                let parts = [
-                    "sentry-filter limit 2",
-                    name,
-                    dsn.public_key(),
-                    dsn.authority(),
-                ];
-                keys.push((*category, parts.join(" ")));
-            }
-        }
-        keys
+    /// Under which names workers share limits, each with what it is about: those with the same
+    /// receiver and key, and the same kind of data. More of them come with projects of routes.
+    pub fn limit_names(&self) -> &[(LimitKey, Arc<str>)] {
+        &self.limit_names
     }
 
-    /// Whether spans are sent: there is a DSN, and the host can make callouts.
+    /// Whether the host can make callouts.
     pub fn can_send(&self) -> bool {
-        self.transport.is_some()
+        self.can_send
     }
 
     /// Whether nothing waits and nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.transport.as_ref().is_none_or(Transport::is_idle)
+        self.destinations.iter().all(Destination::is_idle)
+    }
+
+    /// What there is of a project, which begins with the first time that it is asked for. `None` on
+    /// a host that cannot send.
+    fn destination(&mut self, id: ProjectId) -> Option<&mut Destination> {
+        let mut known = self.destinations.iter();
+        let place = known.position(|known| known.id == id);
+        let place = place.or_else(|| self.begin(id))?;
+        self.destinations.get_mut(place)
+    }
+
+    /// Begins to send to a project.
+    #[cold]
+    fn begin(&mut self, id: ProjectId) -> Option<usize> {
+        let config = Arc::clone(&self.config);
+        let project = config.trace.projects.get(id).filter(|_| self.can_send)?;
+        let generations = self.generations.clone();
+        let queue = Queue::in_generation(self.generation, self.max_queue_bytes, generations);
+        let mut new = Destination::new(id, project, Arc::clone(&config), queue);
+        if let Some(ending) = self.ending {
+            new.end(ending);
+        }
+        for category in new.transport.categories() {
+            let parts = [
+                "sentry-filter limit 2",
+                config.transport.format.category_of(*category),
+                project.dsn.public_key(),
+                project.dsn.authority(),
+            ];
+            let name = ((id, *category), parts.join(" ").into());
+            self.limit_names.push(name);
+        }
+        self.destinations.push(new);
+        self.destinations.len().checked_sub(1)
     }
 
     /// Makes [`Self::poll`] post what waits, without a tick.
@@ -242,15 +270,29 @@ impl Exporter {
 
     /// The next change of a metric, with its index in [`Metric::all`].
     pub fn next_change(&mut self) -> Option<(usize, i64)> {
-        self.metrics.next_change()
+        let change = self.metrics.next_change();
+        change.or_else(|| {
+            self.gather();
+            self.metrics.next_change()
+        })
+    }
+
+    /// Takes what was counted and said of each project.
+    fn gather(&mut self) {
+        for destination in &mut self.destinations {
+            self.metrics.absorb(&mut destination.metrics);
+            self.log.extend(std::mem::take(&mut destination.log));
+        }
     }
 
     /// Takes what a tracer has recorded and counted.
     pub fn collect(&mut self, recorded: &mut Recorded) {
         self.collect_segments(recorded);
         self.metrics.absorb(&mut recorded.metrics);
-        if let Some(report) = recorded.report.take() {
-            self.report.merge(report);
+        for (project, report) in std::mem::take(&mut recorded.reports) {
+            if let Some(destination) = self.destination(project) {
+                destination.report.merge(report);
+            }
         }
         self.on_refused(std::mem::take(&mut recorded.refused));
     }
@@ -266,19 +308,27 @@ impl Exporter {
         self.flushes |= self.is_full_batch();
     }
 
-    /// Takes a segment whose stream ended at `ended_ns` by the host's clock. One that the receiver
-    /// has asked to be spared is discarded, not queued, as Sentry's SDKs do.
+    /// Takes a segment whose stream ended at `ended_ns` by the host's clock.
     #[inline(never)]
     fn accept(&mut self, segment: EncodedSegment, ended_ns: u64) {
-        self.ended_ns = self.clock.at(ended_ns);
-        let quantity = segment.quantity();
-        if self.is_closed(segment.category(), self.ended_ns) {
-            return self.discard(DiscardReason::RatelimitBackoff, quantity);
-        }
-        self.change([Metric::SpansQueued, Metric::EventsQueued], quantity, 1);
+        let now_ns = self.clock.at(ended_ns);
+        self.ended_ns = now_ns;
         self.is_quiet = false;
-        let lost = self.queue.push(segment);
-        self.discard_queued(DiscardReason::QueueOverflow, lost);
+        let Some(destination) = self.destination(segment.project()) else {
+            let lost = segment.quantity();
+            let reason = DiscardReason::NetworkError;
+            self.metrics
+                .add(Metric::SpansDiscarded(reason), lost.spans.into());
+            self.metrics
+                .add(Metric::EventsDiscarded(reason), lost.events.into());
+            return;
+        };
+        destination.accept(segment, now_ns);
+        if self.destinations.len() > 1 {
+            self.destinations
+                .iter_mut()
+                .for_each(Destination::settle_lost);
+        }
     }
 
     /// Something has happened. `host_ns` is the time in nanoseconds since the epoch, 0 if the host
@@ -305,9 +355,7 @@ impl Exporter {
                 self.flushes |= self.follows_responses();
                 self.tells_metrics = true;
             }
-            Event::SharedLimit(category, number) => {
-                self.on_shared_limit(category, number, host_ns);
-            }
+            Event::SharedLimit(key, number) => self.on_shared_limit(key, number, host_ns),
             Event::CallsRefused(count) => self.on_refused(count),
             Event::NoTimer => self.degrade(NO_TIMER),
             Event::Shutdown => self.end(Ending::Waits { until_ns: 0 }),
@@ -328,8 +376,11 @@ impl Exporter {
             }
             self.flushes = false;
         }
-        if let Some((category, limit)) = self.limit_to_share(host_ns) {
-            return Some(Command::ShareLimit(category, limit));
+        for destination in &mut self.destinations {
+            if let Some((category, limit)) = destination.limit_to_share(host_ns) {
+                return Some(Command::ShareLimit((destination.id, category), limit));
+            }
+            self.log.extend(std::mem::take(&mut destination.log));
         }
         if let Some((level, line)) = self.log.pop_front() {
             return Some(Command::Log(level, line));
@@ -353,21 +404,158 @@ impl Exporter {
         let now_ns = self.clock.advance(host_ns);
         let step_ns = now_ns.saturating_sub(std::mem::replace(&mut self.ticked_ns, now_ns));
         let is_late = LATE_NS.contains(&step_ns) && step_ns < now_ns;
-        let lost = match &mut self.transport {
-            Some(transport) => {
-                if is_late {
-                    transport.delay_expiry(step_ns);
-                }
-                transport.expire(now_ns)
+        let mut is_limited = false;
+        for destination in &mut self.destinations {
+            if is_late {
+                destination.transport.delay_expiry(step_ns);
             }
-            None => Vec::new(),
-        };
-        self.complete_all(lost);
-        self.say_works(now_ns);
-        self.give_up_late(now_ns);
+            let lost = destination.transport.expire(now_ns);
+            destination.complete_all(lost, now_ns);
+            destination.settle_lost();
+            destination.say_works(now_ns);
+            destination.give_up_late(now_ns);
+            is_limited |= destination.is_limited_at(now_ns);
+        }
         // The main thread's VM, which never sees a stream, is no worker.
         let is_worker = self.ended_ns > 0 && self.ending.is_none();
-        self.set_limited(is_worker && self.is_limited_at(now_ns));
+        self.set_limited(is_worker && is_limited);
+    }
+
+    fn set_limited(&mut self, is_limited: bool) {
+        let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
+        let change = change.saturating_mul(self.workers);
+        self.metrics.add(Metric::WorkersRateLimited, change);
+        self.is_limited = is_limited;
+    }
+
+    fn on_refused(&mut self, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.metrics.add(Metric::HostCallsRefused, count.into());
+        if !std::mem::replace(&mut self.has_logged_refused, true) {
+            self.log.push_back((Level::Warn, CALLS_REFUSED.into()));
+        }
+    }
+
+    /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last
+    /// stream's end.
+    pub(crate) fn is_full_batch(&self) -> bool {
+        let (max_in_flight, ended_ns) = (self.max_in_flight, self.ended_ns);
+        let mut destinations = self.destinations.iter();
+        destinations.any(|one| one.is_full_batch() && one.is_ready(max_in_flight, ended_ns))
+    }
+
+    /// Whether what waits goes on its way as soon as a response has made room. What goes together
+    /// waits for a tick or a full batch instead: a receiver that answers quickly would otherwise
+    /// get many small POSTs, which cost more than the spans in them.
+    pub(crate) fn follows_responses(&self) -> bool {
+        let scope = self.config.transport.format.batch_scope();
+        self.ending.is_some() || scope != BatchScope::Any || self.is_full_batch()
+    }
+
+    /// The next thing to post, if anything waits and there is room for it: of one project after the
+    /// other.
+    pub(crate) fn next_callout(&mut self, host_ns: u64) -> Option<Callout> {
+        let now_ns = self.clock.advance(host_ns);
+        let max_in_flight = self.max_in_flight;
+        let count = self.destinations.len();
+        for _ in 0..count {
+            let place = self.turn.checked_rem(count)?;
+            self.turn = place.wrapping_add(1);
+            let destination = self.destinations.get_mut(place)?;
+            if destination.is_ready(max_in_flight, now_ns) {
+                if let Some(callout) = destination.next_callout(now_ns, host_ns) {
+                    return Some(callout);
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn on_posted(&mut self, callout: Callout, token: u32, host_ns: u64) {
+        let now_ns = self.clock.advance(host_ns);
+        let id = callout.project;
+        for other in self.destinations.iter_mut().filter(|other| other.id != id) {
+            let replaced = other.transport.replaced(token).into_iter().collect();
+            other.complete_all(replaced, now_ns);
+        }
+        if let Some(destination) = self.destination(id) {
+            destination.on_posted(callout, token, now_ns);
+        }
+    }
+
+    fn on_not_posted(&mut self, callout: Callout, error: HostError, host_ns: u64) {
+        let now_ns = self.clock.advance(host_ns);
+        self.on_refused(1);
+        let random = self.next_random();
+        if let Some(destination) = self.destination(callout.project) {
+            destination.on_not_posted(callout, error, now_ns, random);
+        }
+    }
+
+    pub(crate) fn on_response(
+        &mut self,
+        token: u32,
+        response: &mut CalloutResponse<'_>,
+        host_ns: u64,
+    ) {
+        let now_ns = self.clock.advance(host_ns);
+        let random = self.next_random();
+        let mut destinations = self.destinations.iter_mut();
+        let destination = destinations.find(|one| one.transport.awaits(token));
+        if let Some(destination) = destination {
+            destination.on_response(token, response, host_ns, now_ns, random);
+        }
+    }
+
+    pub(crate) fn on_shared_limit(&mut self, key: LimitKey, number: u64, host_ns: u64) {
+        let now_ns = self.clock.advance(host_ns);
+        let (project, category) = key;
+        if let Some(destination) = self.destination(project) {
+            destination.on_shared_limit(category, number, host_ns, now_ns);
+        }
+    }
+
+    #[cold]
+    fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        self.set_limited(false);
+        for destination in &mut self.destinations {
+            destination.end(ending);
+        }
+        self.flushes = true;
+        self.tells_metrics = true;
+    }
+
+    #[cold]
+    pub(crate) fn abandon(&mut self) {
+        let now_ns = self.clock.last();
+        for destination in &mut self.destinations {
+            destination.abandon(now_ns);
+        }
+        self.set_limited(false);
+    }
+
+    /// A host without callouts, or without a timer to make them by, is one for trace headers only.
+    #[cold]
+    pub(crate) fn degrade(&mut self, line: &'static str) {
+        if self.can_send && !self.destinations.is_empty() {
+            self.abandon();
+            self.gather();
+            self.destinations.clear();
+            self.log.push_back((Level::Warn, line.into()));
+        }
+        self.can_send = false;
+    }
+
+    /// SplitMix64: numbers that differ from worker to worker are all that is asked of it.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ mixed.wrapping_shr(30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed.wrapping_shr(27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed.wrapping_shr(31)
     }
 
     /// Whether the last tick is one for a flush: the flush interval is over, or nothing was queued
@@ -387,6 +575,7 @@ impl Exporter {
     }
 }
 
+const CALLS_REFUSED: &str = "sentry: a host call failed; its value is treated as missing (logged once, see host_calls_refused)";
 const NO_CALLOUTS: &str = "sentry: the host has no callouts: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded";
 const NO_TIMER: &str = "sentry: the host has no timer: nothing is started, recorded or sent; trace headers are validated, repaired and forwarded";
 

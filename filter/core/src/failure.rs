@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::id::EventId;
+use crate::project::ProjectId;
 use crate::span::{Request, SpanStatus, StreamInfo};
 use crate::text::{shortened, MAX_NAME};
 use crate::trace::SpanContext;
@@ -61,6 +62,8 @@ impl FailureOptions {
 /// What is kept of a request whose failure would be captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watched {
+    /// The project that it belongs to.
+    pub project: ProjectId,
     /// Whether it is a gRPC call.
     pub is_grpc: bool,
     /// Whether a rule says that nothing is recorded of it.

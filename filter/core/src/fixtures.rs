@@ -3,10 +3,11 @@
 use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};
 use crate::data::DataOptions;
-use crate::envelope::{EncodeBuffers, EncodedSegment, Format};
+use crate::envelope::{EncodeBuffers, EncodedSegment, Format, Resource};
 use crate::headers::Headers;
 use crate::host::{Entropy, HostCalls, HostError, RequestHost};
 use crate::id::{SpanId, TraceId};
+use crate::project::ProjectId;
 use crate::route::Naming;
 use crate::route_metadata::RouteMetadata;
 use crate::span::{OpenSpan, Request, Segment, StreamInfo, UpstreamInfo};
@@ -144,10 +145,16 @@ pub fn config(more: &str) -> FilterConfig {
     FilterConfig::parse(json.as_bytes(), &EnvDefaults::default()).unwrap()
 }
 
+/// What is said of its sender in the project of [`config`].
+pub fn resource(config: &FilterConfig) -> &Resource {
+    config.resource_of(ProjectId::FIRST).unwrap()
+}
+
 /// A span whose request is under way.
 pub fn open_span(path: &str) -> OpenSpan {
     let trace_id = "771a43a4192642f0b136d5159a501700";
     let context = SpanContext {
+        project: ProjectId::FIRST,
         trace_id: TraceId::from_hex(trace_id.as_bytes()).unwrap(),
         span_id: SpanId::from_hex(b"7c51afd529da4a2a").unwrap(),
         parent_span_id: SpanId::from_hex(b"1121201211212012").ok(),
@@ -228,6 +235,6 @@ pub fn finished_as(naming: Naming, span: OpenSpan, end: StreamInfo) -> Segment<'
 /// Encodes a segment on a buffers of its own.
 pub fn encoded(segment: &Segment<'_>, format: Format, config: &FilterConfig) -> EncodedSegment {
     format
-        .encode(segment, &config.resource, &mut EncodeBuffers::default())
+        .encode(segment, resource(config), &mut EncodeBuffers::default())
         .unwrap()
 }

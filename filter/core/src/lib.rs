@@ -64,6 +64,7 @@ pub mod id;
 pub mod live;
 pub mod method;
 pub mod pattern;
+pub mod project;
 pub mod protobuf;
 pub mod quantity;
 mod reading;

@@ -16,7 +16,7 @@ use std::fmt;
 use regex_automata::nfa::thompson::{BuildError, NFA};
 use regex_automata::util::primitives::PatternID;
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
-use regex_syntax::ParserBuilder;
+use regex_syntax::{Error, ParserBuilder};
 
 pub use bits::Bits;
 pub use cache::MAX_TEXT;
@@ -37,6 +37,17 @@ pub struct Pattern {
     groups: Vec<Option<String>>,
 }
 
+/// What is wrong with a pattern. The error's own text is a drawing of the pattern over several
+/// lines, and to draw it would be a hundredth of the module.
+fn kind(error: &Error) -> String {
+    let kind: &dyn fmt::Display = match error {
+        Error::Parse(error) => error.kind(),
+        Error::Translate(error) => error.kind(),
+        _ => &"no regular expression",
+    };
+    format!("error: {kind}")
+}
+
 impl Pattern {
     /// Reads a pattern.
     ///
@@ -55,20 +66,16 @@ impl Pattern {
     }
 
     fn parse(text: &str, ignores_case: bool) -> Result<Self, String> {
-        let last_line = |error: &dyn fmt::Display| {
-            let message = error.to_string();
-            message.lines().last().unwrap_or_default().trim().to_owned()
-        };
         let hir = ParserBuilder::new()
             .unicode(false)
             .utf8(false)
             .case_insensitive(ignores_case)
             .build()
             .parse(text)
-            .map_err(|error| last_line(&error))?;
+            .map_err(|error| kind(&error))?;
         let nfa = compile(&[&hir], MAX_SIZE).map_err(|error| match error.size_limit() {
             Some(limit) => format!("it needs more than {limit} bytes"),
-            None => last_line(&error),
+            None => error.to_string(),
         })?;
         let groups = nfa.group_info().pattern_names(PatternID::ZERO);
         Ok(Self {

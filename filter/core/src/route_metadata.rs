@@ -2,6 +2,7 @@
 //! `metadata.filter_metadata.sentry`. They come before all rules.
 
 use crate::decimal::number;
+use crate::project::ProjectName;
 use crate::route::{Source, TransactionName};
 use crate::sampling::SampleRate;
 
@@ -14,11 +15,19 @@ pub struct RouteMetadata {
     pub transaction: Option<TransactionName>,
     /// Whether no span is recorded.
     pub ignore: Option<bool>,
+    /// The project that spans go to.
+    pub project: Option<ProjectName>,
 }
 
 impl RouteMetadata {
     /// The keys that it may have.
-    pub const KEYS: [&'static str; 3] = ["traces_sample_rate", "transaction", "ignore"];
+    pub const KEYS: [&'static str; 5] = [
+        "traces_sample_rate",
+        "transaction",
+        "ignore",
+        "dsn",
+        "transport.cluster",
+    ];
 
     /// The transaction's name that a text gives.
     pub(crate) fn transaction(name: &str) -> Option<TransactionName> {
@@ -28,7 +37,7 @@ impl RouteMetadata {
     /// Reads it, by what gives the value of a key. A value of another type is ignored, but a number
     /// and a boolean may be texts: Envoy's YAML reader makes a text of every number with a point.
     pub fn read(mut value: impl FnMut(&'static str) -> Option<MetadataValue>) -> Self {
-        let [rate, transaction, ignore] = Self::KEYS.map(&mut value);
+        let [rate, transaction, ignore, dsn, cluster] = Self::KEYS.map(&mut value);
         Self {
             traces_sample_rate: match rate {
                 Some(MetadataValue::Number(rate)) => SampleRate::new(rate),
@@ -48,6 +57,7 @@ impl RouteMetadata {
                 },
                 _ => None,
             },
+            project: ProjectName::new(dsn.and_then(text), cluster.and_then(text)),
         }
     }
 }
@@ -61,6 +71,13 @@ pub enum MetadataValue {
     Number(f64),
     /// A boolean.
     Flag(bool),
+}
+
+fn text(value: MetadataValue) -> Option<String> {
+    match value {
+        MetadataValue::Text(text) => Some(text),
+        MetadataValue::Number(_) | MetadataValue::Flag(_) => None,
+    }
 }
 
 /// A text that says something.

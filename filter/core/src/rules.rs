@@ -13,6 +13,7 @@ use crate::data::DataOptions;
 use crate::headers::Headers;
 use crate::host::HostCalls;
 use crate::pattern::{Pattern, Template};
+use crate::project::ProjectId;
 use crate::route::{Source, TransactionName};
 use crate::sampling::SampleRate;
 
@@ -72,6 +73,8 @@ pub struct Rule {
     pub propagate: Option<bool>,
     /// Whether documents tell the browser their trace.
     pub server_timing: Option<bool>,
+    /// The project that spans go to; none with an empty DSN.
+    pub project: Option<Option<ProjectId>>,
 }
 
 impl Match {
@@ -116,12 +119,19 @@ pub struct Settings {
     pub propagate: Option<bool>,
     /// Whether documents tell the browser their trace.
     pub server_timing: Option<bool>,
+    /// The project that spans go to; none with an empty DSN.
+    pub project: Option<Option<ProjectId>>,
+    /// The projects that it could be for all that is known, if that is more than one: as above, and
+    /// `None` where no rule names one.
+    pub possible_projects: Vec<Option<Option<ProjectId>>>,
 }
 
 impl Settings {
     /// What the rules say about a request.
     pub fn new(rules: &RuleSet, headers: &Headers, calls: &mut HostCalls<'_>) -> Self {
         let mut settings = Self::default();
+        // Whether a rule matches for certain that names a project.
+        let mut is_certain = false;
         rules.each_match(
             headers,
             &mut |attribute| calls.text(attribute),
@@ -135,6 +145,7 @@ impl Settings {
                     incoming_sampled,
                     propagate,
                     server_timing,
+                    project,
                 } = rule;
                 let trusts_less = |is_less: bool| match is_less {
                     true => verdict.is_possible,
@@ -147,6 +158,10 @@ impl Settings {
                 settings.incoming_trace = settings.incoming_trace.or(trace);
                 settings.incoming_sampled = settings.incoming_sampled.or(sampled);
                 settings.propagate = settings.propagate.or(propagate);
+                if project.is_some() && !is_certain && verdict.is_possible {
+                    is_certain = verdict.is_certain;
+                    settings.add_possible(*project);
+                }
                 if !verdict.is_usual {
                     return;
                 }
@@ -156,9 +171,19 @@ impl Settings {
                 settings.traces_sample_rate = settings.traces_sample_rate.or(*traces_sample_rate);
                 settings.ignore = settings.ignore.or(*ignore);
                 settings.server_timing = settings.server_timing.or(*server_timing);
+                settings.project = settings.project.or(*project);
             },
         );
+        if !is_certain && !settings.possible_projects.is_empty() {
+            settings.add_possible(None);
+        }
         settings
+    }
+
+    fn add_possible(&mut self, project: Option<Option<ProjectId>>) {
+        if !self.possible_projects.contains(&project) {
+            self.possible_projects.push(project);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod traceparent;
 pub mod tracestate;
 
 mod injector;
+pub mod labels;
 mod sampler;
 
 use std::fmt;
@@ -25,14 +26,16 @@ use crate::headers::{HeaderMutation, Headers, BAGGAGE};
 use crate::host::HostCalls;
 use crate::id::{SpanId, TraceId};
 use crate::live::HeapBytes;
+use crate::project::{Project, ProjectError, ProjectId, Projects};
 use crate::route::{self, Naming, Targets, TransactionName};
 use crate::rules::{IncomingSampled, IncomingTrace, RuleSet, Settings};
 use crate::sampling::SampleRate;
 use baggage::Baggage;
 use continuation::RestartReason;
-use dsc::{Dsc, Labels};
+use dsc::Dsc;
 use header::HeaderError;
 use injector::Injector;
+use labels::LabelsByProject;
 use propagation::{ByFormat, Format, Formats};
 use redirect::Carried;
 use sampler::{Limit, Sampler};
@@ -43,14 +46,12 @@ use throttle::Throttle;
 /// What decides about traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceOptions {
-    /// Where spans go; without it the filter only validates, repairs and forwards.
-    pub dsn: Option<Arc<Dsn>>,
+    /// Where spans go; without any the filter only validates, repairs and forwards.
+    pub projects: Arc<Projects>,
     /// The path that spans are posted to, if it is not the DSN's: `transport.path`.
     pub receiver_path: Option<String>,
-    /// What all traces that begin here have in common; `None` without a DSN.
-    pub labels: Option<Labels>,
-    /// The organisation: the option, else the DSN's host.
-    pub org_id: Option<Arc<str>>,
+    /// What all traces have in common that begin here.
+    pub labels: LabelsByProject,
     /// The share of new traces that is sampled; `None` is deferred mode, which is not the same
     /// as 0.
     pub traces_sample_rate: Option<SampleRate>,
@@ -83,6 +84,16 @@ pub struct TraceOptions {
 }
 
 impl TraceOptions {
+    /// Where spans go that no rule and no route has another project for.
+    pub fn own_project(&self) -> Option<&Project> {
+        self.projects.get(self.projects.own()?)
+    }
+
+    /// Its DSN.
+    pub fn dsn(&self) -> Option<&Dsn> {
+        self.own_project().map(|project| &*project.dsn)
+    }
+
     /// The formats that are looked at. Those that are written are, too: they have to agree.
     fn reads(&self) -> Formats {
         self.continued.union(self.propagated)
@@ -118,8 +129,10 @@ pub struct TraceDecision {
     pub unsampled: bool,
     /// Why the trace is sampled or not; `None` where there is none, and after an internal redirect.
     pub sampling: Option<SamplingDecision>,
-    /// Whether it is a request that may have a span at all: not `OPTIONS`, not one to the receiver.
-    pub takes_part: bool,
+    /// The project of a request that may have a span at all: not `OPTIONS`, not one to a receiver.
+    pub project: Option<ProjectId>,
+    /// Why the project that a route names cannot be used.
+    pub wrong_project: Option<ProjectError>,
     /// What rules say about recording it.
     pub is_ignored: Option<bool>,
     /// What was wrong with the headers that arrived.
@@ -157,6 +170,8 @@ pub struct HeaderRejections {
 /// The ids of a span that is recorded, and the DSC of its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpanContext {
+    /// The project that the span goes to.
+    pub project: ProjectId,
     /// The trace.
     pub trace_id: TraceId,
     /// The gateway's span.
@@ -187,6 +202,7 @@ impl SpanContext {
 impl HeapBytes for SpanContext {
     fn heap_bytes(&self) -> usize {
         let Self {
+            project: _,
             trace_id: _,
             span_id: _,
             parent_span_id: _,
@@ -256,9 +272,13 @@ pub fn decide(
         .map(|(_, context)| context)
         .find(|context| options.continued.contain(context.format));
     let settings = Settings::new(&options.rules, headers, calls);
-    let starts = options.dsn.as_deref().filter(|dsn| {
-        limits.can_send && route::may_start(headers, dsn, options.receiver_path.as_deref())
-    });
+    let path = options.receiver_path.as_deref();
+    let may_start = |dsn: &Dsn| route::may_start(headers, dsn, path);
+    let may_start = limits.can_send
+        && options
+            .projects
+            .iter()
+            .all(|(_, project)| may_start(&project.dsn));
     let targets = options.trace_propagation_targets.as_ref();
     let is_target =
         settings.propagate != Some(false) && targets.is_none_or(|targets| targets.include(headers));
@@ -282,10 +302,12 @@ pub fn decide(
         ignores_sampled,
         headers,
         baggage: &baggage,
-        starts,
+        may_start,
         limits,
         calls,
         metadata: None,
+        project: None,
+        wrong_project: None,
         why: None,
     };
     let decided = match before {
@@ -295,7 +317,11 @@ pub fn decide(
             rejections.refused.get(Format::SentryTrace).is_some(),
         ),
     };
-    let why = sampler.why;
+    let project = match before {
+        Some(before) => before.carried.project,
+        None => sampler.starts().map(|(id, _)| id),
+    };
+    let (why, wrong_project) = (sampler.why, sampler.wrong_project);
     let injector = Injector {
         headers,
         baggage: &baggage,
@@ -338,6 +364,7 @@ pub fn decide(
                 members
             }),
             server_timing,
+            project,
         },
         is_untrusted: restarts || ignores_sampled,
         span: decided.span,
@@ -346,13 +373,14 @@ pub fn decide(
         left_out: decided.limit == Some(Limit::LiveBytes),
         over_budget: decided.limit == Some(Limit::LiveBytes)
             || (!has_room && (tells_members || withholds)),
-        unsampled: starts.is_some()
+        unsampled: project.is_some()
             && decided.limit.is_none()
             && decided
                 .context
                 .is_some_and(|context| context.sampled == Some(false)),
         sampling: why,
-        takes_part: starts.is_some(),
+        project,
+        wrong_project,
         is_ignored,
         rejections,
         mutations,

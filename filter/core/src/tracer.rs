@@ -27,6 +27,7 @@ use crate::failure::Watched;
 use crate::headers::{HeaderAddition, HeaderMutation, Headers, X_REQUEST_START};
 use crate::host::{Entropy, HostCalls, RequestHost};
 use crate::live::{HeapBytes, LiveBudget};
+use crate::project::{ProjectError, ProjectId};
 use crate::quantity::Quantity;
 use crate::response::{PendingResponse, ResponseReader};
 use crate::span::{request::is_grpc, OpenSpan, Request, StreamInfo};
@@ -47,6 +48,8 @@ pub struct RequestOutcome {
     pub request: LiveRequest,
     /// The context that the request has from here on, for the filter state.
     pub context: Option<SentryTrace>,
+    /// A warning for the log.
+    pub warning: Option<&'static str>,
     /// A line for the log, if `debug` is on.
     pub log: Option<String>,
 }
@@ -73,11 +76,17 @@ pub struct Tracer {
     failures: Budget,
     entropy: Entropy,
     buffers: EncodeBuffers,
-    /// Whether what is recorded can be sent: there is a DSN, and the host can make callouts.
+    /// Whether what is recorded can be sent: the host can make callouts.
     can_send: bool,
+    /// Whether the log has a line about a route's DSN that is none, and one about a project too
+    /// many.
+    has_said: (bool, bool),
     /// What the exporter has not taken yet.
     recorded: Recorded,
 }
+
+const WRONG_DSN: &str = "sentry: the metadata of a route has a dsn that is none: its requests are not recorded (logged once a worker)";
+const TOO_MANY_PROJECTS: &str = "sentry: the metadata of a route names a 17th project: its requests are not recorded (logged once a worker)";
 
 impl Tracer {
     /// A tracer that has seen nothing.
@@ -90,7 +99,8 @@ impl Tracer {
             failures: Budget::default(),
             entropy: Entropy::default(),
             buffers: EncodeBuffers::default(),
-            can_send: config.trace.dsn.is_some(),
+            can_send: true,
+            has_said: (false, false),
             recorded: Recorded::default(),
             config,
         }
@@ -134,11 +144,16 @@ impl Tracer {
         if is_first {
             self.count(&decision);
         }
+        let warning = decision
+            .wrong_project
+            .and_then(|error| self.wrong_project(error));
         let log = self.config.debug.then(|| format!("sentry: {decision}"));
         let response = PendingResponse::new(headers, &decision, self.config.response).map(Box::new);
         // One that is none of the receiver's, of a trace that is known.
-        let watches = decision.takes_part && self.config.capture_failures.is_some();
-        let watched = watches.then(|| Watched {
+        let captures = self.config.capture_failures.is_some();
+        let project = decision.project.filter(|_| captures);
+        let watched = project.map(|project| Watched {
+            project,
             is_grpc: is_grpc(headers),
             is_ignored: decision.is_ignored,
         });
@@ -179,8 +194,19 @@ impl Tracer {
             mutations,
             request,
             context,
+            warning,
             log,
         }
+    }
+
+    /// Says once of each kind why the requests of a route are not recorded.
+    #[cold]
+    fn wrong_project(&mut self, error: ProjectError) -> Option<&'static str> {
+        let (said, line) = match error {
+            ProjectError::Dsn(_) => (&mut self.has_said.0, WRONG_DSN),
+            ProjectError::TooMany => (&mut self.has_said.1, TOO_MANY_PROJECTS),
+        };
+        (!std::mem::replace(said, true)).then_some(line)
     }
 
     /// The request that Envoy has turned into this one, if it has.
@@ -395,7 +421,7 @@ impl Tracer {
         let response_headers = self.config.data.capture_response(response);
         let name = span.name(info);
         let segment = span.finish(info, self.config.trace.naming, &name, &response_headers);
-        let quantity = segment.quantity();
+        let (project, quantity) = (segment.context.project, segment.quantity());
         self.recorded.ended_ns = segment.server.times.end_ns;
         self.recorded
             .metrics
@@ -403,22 +429,20 @@ impl Tracer {
         let code = segment.response_code;
         let mut ignored = self.config.trace_ignore_status_codes.iter();
         if code.is_some_and(|code| ignored.any(|codes| codes.contains(&code))) {
-            return self.discard(DiscardReason::Ignored, quantity);
+            return self.discard(project, DiscardReason::Ignored, quantity);
         }
         let Self {
             config, buffers, ..
         } = self;
-        match config
-            .transport
-            .format
-            .encode(&segment, &config.resource, buffers)
-        {
+        let format = config.transport.format;
+        let resource = config.resource_of(project);
+        match resource.and_then(|resource| format.encode(&segment, resource, buffers)) {
             Some(segment) => {
                 let max_bytes = config.transport.max_queue_bytes;
                 let lost = self.recorded.push(segment, max_bytes);
-                self.discard(DiscardReason::QueueOverflow, lost);
+                self.discard(project, DiscardReason::QueueOverflow, lost);
             }
-            None => self.discard(DiscardReason::InternalSdkError, quantity),
+            None => self.discard(project, DiscardReason::InternalSdkError, quantity),
         }
     }
 
@@ -439,10 +463,12 @@ impl Tracer {
             spans: 1,
             events: 0,
         };
-        if decision.throttled || decision.unsampled {
-            self.report_discarded("sample_rate", one);
-        } else if decision.left_out {
-            self.report_discarded("backpressure", one);
+        if let Some(project) = decision.project {
+            if decision.throttled || decision.unsampled {
+                self.report_discarded(project, "sample_rate", one);
+            } else if decision.left_out {
+                self.report_discarded(project, "backpressure", one);
+            }
         }
         let metrics = &mut self.recorded.metrics;
         let HeaderRejections {
@@ -462,18 +488,17 @@ impl Tracer {
         self.recorded.refused = self.recorded.refused.saturating_add(count);
     }
 
-    fn discard(&mut self, reason: DiscardReason, lost: Quantity) {
+    fn discard(&mut self, project: ProjectId, reason: DiscardReason, lost: Quantity) {
         let metrics = &mut self.recorded.metrics;
         metrics.add(Metric::SpansDiscarded(reason), lost.spans.into());
         metrics.add(Metric::EventsDiscarded(reason), lost.events.into());
-        self.report_discarded(reason.report_reason(), lost);
+        self.report_discarded(project, reason.report_reason(), lost);
     }
 
-    fn report_discarded(&mut self, reason: &'static str, lost: Quantity) {
+    fn report_discarded(&mut self, project: ProjectId, reason: &'static str, lost: Quantity) {
         if self.config.transport.client_reports {
-            self.recorded
-                .report
-                .add(reason, lost, self.config.transport.format);
+            let format = self.config.transport.format;
+            self.recorded.report(project, reason, lost, format);
         }
     }
 }

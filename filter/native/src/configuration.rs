@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use log::Level;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
-use sentry_filter_core::envelope::Category;
 use sentry_filter_core::export::callout::Callout;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::{Metric, MetricKind};
@@ -40,7 +39,6 @@ pub struct Configuration {
     inbox: Inbox,
     /// Never locked but for as long as the main thread works with it.
     exporter: Mutex<Exporter>,
-    limit_keys: Vec<(Category, String)>,
     /// Envoy's side of it, until it is destroyed.
     handle: Mutex<Option<ConfigHandle>>,
     metrics: MetricIds,
@@ -113,7 +111,7 @@ impl Configuration {
         let config = FilterConfig::load(text, &env_defaults(), &mut log)?;
         let only_validates = host::only_validates();
         let boot = boot::current();
-        if boot.is_none() && config.trace.dsn.is_some() && !only_validates {
+        if boot.is_none() && !config.trace.projects.is_empty() && !only_validates {
             boot::say_missing();
         }
         let configuration = Self::start(handle, name, config, boot, only_validates);
@@ -153,14 +151,12 @@ impl Configuration {
         };
         let metrics: MetricIds = Metric::all().map(define).collect();
         let refused = metrics.iter().filter(|metric| metric.is_none()).count();
-        let limit_keys = exporter.limit_keys();
         let configuration = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             workers,
             main,
             inbox: Inbox::default(),
             exporter: Mutex::new(exporter),
-            limit_keys,
             handle: Mutex::new(Some(handle)),
             metrics,
             boot,
@@ -265,9 +261,9 @@ impl Configuration {
         match incoming {
             Incoming::Tick => {
                 self.collect(exporter, |tracer| tracer.on_tick(now_ns));
-                for (category, key) in &self.limit_keys {
-                    if let Some(number) = limits::known(key) {
-                        exporter.handle(Event::SharedLimit(*category, number), now_ns);
+                for (key, name) in exporter.limit_names().to_vec() {
+                    if let Some(number) = limits::known(&name) {
+                        exporter.handle(Event::SharedLimit(key, number), now_ns);
                     }
                 }
                 exporter.handle(Event::Tick, now_ns);
@@ -299,10 +295,10 @@ impl Configuration {
                     let event = self.post(callout);
                     exporter.handle(event, host::now_ns());
                 }
-                Command::ShareLimit(category, limit) => {
-                    let key = self.limit_keys.iter().find(|(known, _)| *known == category);
-                    if let Some((_, key)) = key {
-                        limits::share(key, limit);
+                Command::ShareLimit(key, limit) => {
+                    let mut names = exporter.limit_names().iter();
+                    if let Some((_, name)) = names.find(|(known, _)| *known == key) {
+                        limits::share(name, limit);
                     }
                 }
                 Command::ChangeMetric(index, change) => {

@@ -87,6 +87,9 @@ impl Stream {
                 refused.count(handle.set_filter_state(name, value.as_bytes()));
             }
         }
+        if let Some(line) = outcome.warning {
+            host::log(level::WARN, line);
+        }
         if let Some(line) = &outcome.log {
             host::log(level::INFO, line);
         }

@@ -278,6 +278,7 @@ fn call_by_name(name: &str, argument: &[u8]) -> Result<Option<Vec<u8>>, HostErro
 /// Makes a callout and returns the token that its response will have.
 pub fn dispatch(callout: &Callout) -> Result<u32, HostError> {
     let Callout {
+        project: _,
         cluster,
         headers,
         body,

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use log::{error, log};
 use sentry_filter_codec::attributes::{self, PrefetchedAttributes};
 use sentry_filter_core::config::FilterConfig;
-use sentry_filter_core::envelope::Category;
 use sentry_filter_core::export::delivery::CalloutResponse;
 use sentry_filter_core::export::metrics::Metric;
 use sentry_filter_core::export::shared_limit::SharedNumber;
@@ -40,8 +39,6 @@ pub struct Configured {
     /// The host's numbers of the metrics, in the order of `Metric::all`; absent where the host
     /// refused one.
     metrics: Vec<Option<u32>>,
-    /// The names of the limits that workers share.
-    limit_keys: Vec<(Category, String)>,
     /// The host's number of the root context.
     root_id: u32,
 }
@@ -161,7 +158,7 @@ impl Configured {
         configuration: Vec<u8>,
         others: impl Iterator<Item = &'w Worker>,
     ) -> Self {
-        let has_dsn = config.trace.dsn.is_some();
+        let has_dsn = !config.trace.projects.is_empty();
         let property = |path| host::property(path).ok().flatten();
         let identity = Identity {
             plugin: [attributes::PLUGIN_NAME, attributes::PLUGIN_ROOT_ID].map(property),
@@ -176,13 +173,12 @@ impl Configured {
         });
         let mut worker = Worker::new(config, identity, others, seed);
         let exporter = worker.exporter();
-        let (limit_keys, tick_period_ms) = (exporter.limit_keys(), exporter.tick_period_ms());
+        let tick_period_ms = exporter.tick_period_ms();
         let mut configured = Self {
             worker,
             expression: None,
             redirect_state: format!("sentry.redirect.{name:016x}"),
             metrics: Vec::new(),
-            limit_keys,
             root_id,
         };
         if has_dsn {
@@ -244,12 +240,11 @@ impl Configured {
                     };
                     self.worker.handle(event, now_ns);
                 }
-                Command::ShareLimit(category, limit) => {
-                    let keys = std::mem::take(&mut self.limit_keys);
-                    for (_, key) in keys.iter().filter(|(known, _)| *known == category) {
-                        self.accept(limit.publish(&mut SharedData(key)));
+                Command::ShareLimit(key, limit) => {
+                    let names = self.worker.exporter().limit_names().to_vec();
+                    for (_, name) in names.iter().filter(|(known, _)| *known == key) {
+                        self.accept(limit.publish(&mut SharedData(name)));
                     }
-                    self.limit_keys = keys;
                 }
                 Command::ChangeMetric(index, change) => {
                     if let Some(Some(id)) = self.metrics.get(index).copied() {
@@ -266,16 +261,13 @@ impl Configured {
 
     /// What another worker was told by the receiver counts for this one, too.
     fn learn_limit(&mut self) {
-        let keys = std::mem::take(&mut self.limit_keys);
-        for (category, key) in &keys {
-            let number = SharedData(key).get();
+        for (key, name) in self.worker.exporter().limit_names().to_vec() {
+            let number = SharedData(&name).get();
             if let Some((number, _)) = self.accept(number).flatten() {
                 let now_ns = self.now_ns();
-                let event = Event::SharedLimit(*category, number);
-                self.worker.handle(event, now_ns);
+                self.worker.handle(Event::SharedLimit(key, number), now_ns);
             }
         }
-        self.limit_keys = keys;
     }
 
     fn now_ns(&mut self) -> u64 {

@@ -74,6 +74,9 @@ impl Configured {
         };
         let mut host = StreamHost::new(&self.redirect_state);
         let outcome = self.worker.on_request(&headers, &mut host);
+        if let Some(line) = outcome.warning {
+            warn!("{line}");
+        }
         if let Some(line) = &outcome.log {
             info!("{line}");
         }

@@ -137,38 +137,38 @@ fn no_path_executes_more_than_it_did() {
     let transaction = with("1.0", "").replace("otlp", "transaction");
     // Instructions and allocations of a request, from its headers to its share of a POST.
     let expected = [
-        ("forwarded", with("0.0", ""), arrives(0), 17_757, 21),
-        ("nothing sampled", with("0.0", ""), Vec::new(), 7_262, 10),
+        ("forwarded", with("0.0", ""), arrives(0), 18_151, 21),
+        ("nothing sampled", with("0.0", ""), Vec::new(), 7_467, 10),
         (
             "nothing sampled, 20 rules",
             with("0.0", &rules),
             Vec::new(),
-            8_423,
+            8_632,
             16,
         ),
         (
             "nothing sampled, another origin",
             with("0.0", ""),
             origin,
-            11_084,
+            11_288,
             14,
         ),
         (
             "nothing sampled, client told nothing",
             with("0.0", r#""response_headers": [],"#),
             Vec::new(),
-            6_732,
+            6_937,
             8,
         ),
-        ("recorded, otlp", with("1.0", ""), Vec::new(), 31_054, 38),
+        ("recorded, otlp", with("1.0", ""), Vec::new(), 31_356, 38),
         (
             "continued and recorded, otlp",
             with("1.0", ""),
             arrives(1),
-            39_643,
+            39_999,
             45,
         ),
-        ("recorded, transaction", transaction, Vec::new(), 61_850, 54),
+        ("recorded, transaction", transaction, Vec::new(), 63_913, 55),
     ];
     let mut wrong = Vec::new();
     for (what, configuration, headers, instructions, allocations) in expected {

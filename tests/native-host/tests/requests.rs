@@ -137,7 +137,7 @@ fn a_wrong_configuration_is_refused_with_every_problem() {
     for (text, problem) in [
         (r#"{"ignore": 1}"#, "ignore"),
         (r#"{"transaction": "a\nb"}"#, "transaction"),
-        (r#"{"dsn": ""}"#, "dsn"),
+        (r#"{"dsn": "https://host/1"}"#, "dsn"),
         ("[]", "expected a JSON object"),
     ] {
         let mut stream = Stream::new(config, 0);

@@ -42,12 +42,12 @@ fn a_request_that_is_only_forwarded_reads_its_headers_and_tells_its_trace() {
         .header("sentry-trace", format!("{TRACE}-0"))
         .header("baggage", BAGGAGE);
     assert_calls(
-        7,
+        8,
         "forwarded, not sampled",
         &steady(config::UNSAMPLED, &forwarded),
     );
     assert_calls(
-        3,
+        4,
         "forwarded, not sampled, the client learns nothing",
         &steady(&silent(config::UNSAMPLED), &forwarded),
     );

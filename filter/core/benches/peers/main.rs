@@ -22,9 +22,10 @@ use sentry_core::TracePropagationContext;
 use sentry_filter_core::config::{EnvDefaults, FilterConfig};
 use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::envelope::client_report::ClientReport;
-use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format};
+use sentry_filter_core::envelope::{EncodeBuffers, EncodedSegment, Format, Resource};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{Entropy, HostCalls};
+use sentry_filter_core::project::ProjectId;
 use sentry_filter_core::quantity::Quantity;
 use sentry_filter_core::route::{Naming, TransactionName};
 use sentry_filter_core::span::{OpenSpan, StreamInfo, UpstreamInfo};
@@ -175,7 +176,9 @@ impl Recorded {
         let segment = self
             .span
             .finish(&self.end, Naming::Transactions, &self.name, &[]);
-        let segment = self.format.encode(&segment, &self.config.resource, buffers);
+        let segment = self
+            .format
+            .encode(&segment, resource(&self.config), buffers);
         segment.expect("what can be written")
     }
 
@@ -183,7 +186,7 @@ impl Recorded {
     fn post(&self, buffers: &mut EncodeBuffers) -> Vec<u8> {
         let segments = [self.encode(buffers)];
         self.format
-            .body(&segments, None, &self.config.resource, NOW_NS)
+            .body(&segments, None, resource(&self.config), NOW_NS)
     }
 
     /// The same, as OpenTelemetry's types.
@@ -210,8 +213,13 @@ fn lost() -> ClientReport {
     report
 }
 
+fn resource(config: &FilterConfig) -> &Resource {
+    let own = config.resource_of(ProjectId::FIRST);
+    own.expect("a DSN")
+}
+
 fn report_post(report: &ClientReport, config: &FilterConfig) -> Vec<u8> {
-    Format::Transaction.body(&[], Some(report), &config.resource, NOW_NS)
+    Format::Transaction.body(&[], Some(report), resource(config), NOW_NS)
 }
 
 fn report_as_envelope() -> Envelope {

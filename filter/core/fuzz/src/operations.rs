@@ -17,6 +17,7 @@ use sentry_filter_core::export::shared_limit::SharedLimit;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::HostError;
+use sentry_filter_core::project::ProjectId;
 use sentry_filter_core::span::{StreamInfo, UpstreamInfo};
 use sentry_filter_core::trace::sentry_trace::SentryTrace;
 use sentry_filter_core::tracer::LiveRequest;
@@ -131,7 +132,10 @@ impl Driven {
                         0 => SharedLimit::new(self.now_ns, jump(limit) / 1_000_000_000).number(),
                         _ => jump(limit),
                     };
-                    self.handle(Event::SharedLimit(Category::Spans, limit));
+                    self.handle(Event::SharedLimit(
+                        (ProjectId::FIRST, Category::Spans),
+                        limit,
+                    ));
                 }
                 self.handle(Event::Tick);
                 while let Some(callout) = self.next_callout() {

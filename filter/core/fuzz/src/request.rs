@@ -210,7 +210,7 @@ impl Request<'_> {
         if let Some(span) = self.span {
             self.names_its_span(span, context.as_ref());
         }
-        if self.config.trace.dsn.is_none() && !self.restarts() {
+        if self.config.trace.projects.is_empty() && !self.restarts() {
             self.only_forwards(context.as_ref());
         }
     }
@@ -234,7 +234,7 @@ impl Request<'_> {
                 HeaderMutation::Remove { .. } => assert!(arrived.count() > 0, "no {name}"),
             }
         }
-        if self.config.trace.dsn.is_none() {
+        if self.config.trace.projects.is_empty() {
             assert!(self.span.is_none(), "a span for nobody");
         }
     }

@@ -66,6 +66,8 @@ const POSTED_VALUE: Values = Text {
     ..Text::ANY
 }
 .like(r"^\s*[!-~]([ -~]*[!-~])?\s*$");
+/// A DSN, or none.
+const PROJECT: &str = r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$";
 const RULE: Values = Values::Group(rule::ALL);
 
 options! {
@@ -74,7 +76,7 @@ options! {
 
     /// Where spans go. Without one the filter validates, repairs and forwards headers, and starts,
     /// records and sends nothing. Unset: `SENTRY_DSN`.
-    DSN: Text = "dsn", Text::ANY => like(r"^\s*([Hh][Tt][Tt][Pp][Ss]?://.+@.+)?\s*$");
+    DSN: Text = "dsn", Text::ANY => like(PROJECT);
 
     /// The environment of spans and new traces, without slash, backslash, space or control
     /// character, and not `.`, `..` or `None`. Unset: `SENTRY_ENVIRONMENT`, else `production`.
@@ -289,6 +291,26 @@ pub mod rule {
 
         /// Whether page loads are told their trace, instead of the top level's.
         SERVER_TIMING: OptionalFlag = "server_timing", OptionalFlag;
+
+        /// Another project that spans and failures go to, instead of the top level's. An empty
+        /// text: nothing is recorded.
+        DSN: Text = "dsn", Text::ANY => like(PROJECT);
+
+        /// The way to that project: `cluster`, as at the top level.
+        TRANSPORT: Group = "transport", Group => of(rule_transport::ALL);
+    }
+}
+
+/// The way to a project of a rule.
+pub mod rule_transport {
+    use super::*;
+
+    options! {
+        /// The options of a rule's `transport`.
+        ALL;
+
+        /// The Envoy cluster that takes its callouts, instead of the top level's.
+        CLUSTER: Text = "cluster", Text { is_filled: true, ..Text::ANY };
     }
 }
 

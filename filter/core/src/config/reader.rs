@@ -142,6 +142,15 @@ impl<'p> Section<'p> {
         Section::new(prefix, values, self.is_struct, self.problems)
     }
 
+    /// A text of a section that is yet to be read, or its default.
+    #[cold]
+    pub(super) fn peek(&self, section: &Setting<Group>, option: &Setting<Text>) -> &str {
+        let mut values = self.values.iter();
+        let section = values.find(|(key, _)| key == section.key);
+        let text = section.and_then(|(_, values)| values.get(option.key)?.as_str());
+        text.or(option.kind.default).unwrap_or_default()
+    }
+
     /// The values of a list, each with its path; none if it is absent or no list. Too many are
     /// noted.
     #[cold]

@@ -6,6 +6,7 @@ use super::option::{AboveZero, Group, List, Setting, Text};
 use super::options::{matching, rule, rule_incoming};
 use super::reader::Section;
 use crate::pattern::{Pattern, Template};
+use crate::project::Projects;
 use crate::route::{Target, Targets};
 use crate::route_metadata::RouteMetadata;
 use crate::rules::{Match, Rule, RuleSet};
@@ -57,16 +58,16 @@ impl Section<'_> {
     }
 
     /// The rules.
-    pub(super) fn rules(&mut self, option: &Setting<List>) -> RuleSet {
+    pub(super) fn rules(&mut self, option: &Setting<List>, projects: &Projects) -> RuleSet {
         let list = self.list(option).unwrap_or_default().into_iter();
-        let list = list.filter_map(|(path, value)| self.rule(path, value));
+        let list = list.filter_map(|(path, value)| self.rule(path, value, projects));
         let rules = RuleSet::new(list.collect());
         rules
             .map_err(|error| self.too_large(option.key, &error))
             .unwrap_or_default()
     }
 
-    fn rule(&mut self, path: String, value: Value) -> Option<Rule> {
+    fn rule(&mut self, path: String, value: Value, projects: &Projects) -> Option<Rule> {
         let Value::Object(values) = value else {
             self.wrong(path, "expected an object", &value);
             return None;
@@ -82,6 +83,7 @@ impl Section<'_> {
         incoming.finish();
         let propagate = section.optional_flag(&rule::PROPAGATE);
         let server_timing = section.optional_flag(&rule::SERVER_TIMING);
+        let project = section.project(projects);
         section.finish();
         Some(Rule {
             matching,
@@ -92,6 +94,7 @@ impl Section<'_> {
             incoming_sampled,
             propagate,
             server_timing,
+            project,
         })
     }
 
@@ -108,11 +111,13 @@ impl Section<'_> {
             found
         });
         let ignore = self.optional_flag(&rule::IGNORE);
+        let project = self.route_project();
         self.finish();
         RouteMetadata {
             traces_sample_rate,
             transaction,
             ignore,
+            project,
         }
     }
 

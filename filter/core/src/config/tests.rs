@@ -1,8 +1,10 @@
 use super::*;
 use crate::data::Collection;
+use crate::dsn::Dsn;
 use crate::envelope::Format;
 use crate::export::callout::HeaderLines;
 use crate::pattern::{Pattern, Template};
+use crate::project::ProjectName;
 use crate::route::{Target, Targets};
 use crate::rules::{Match, Rule, RuleSet};
 
@@ -18,7 +20,7 @@ fn parse_in(json: &str, env: &EnvDefaults) -> Result<FilterConfig, Vec<String>> 
 #[test]
 fn an_empty_object_only_forwards() {
     let config = parse("{}").unwrap();
-    assert_eq!(config.trace.dsn, None);
+    assert_eq!(config.trace.dsn(), None);
     assert_eq!(config.trace.traces_sample_rate, None);
     assert_eq!(&*config.resource.environment, "production");
     assert!(config.response.cors.allow_headers && config.response.cors.expose_headers);
@@ -66,7 +68,8 @@ fn every_key_is_read() {
             "propagate_traceparent": true, "trace_propagation_targets": ["/api", {"regex": "^https:"}],
             "rules": [{"match": {"method": "GET", "host": "a", "path": "^/(.*)/", "route": "b", "cluster": "c", "header": {"X-Team": "web"}},
                        "traces_sample_rate": 1, "transaction": "/$1", "ignore": true, "propagate": false,
-                       "incoming": {"trace": "continue", "sampled": "inherit"}, "server_timing": false}],
+                       "incoming": {"trace": "continue", "sampled": "inherit"}, "server_timing": false,
+                       "dsn": "https://other@o8.ingest.sentry.io/43", "transport": {"cluster": "eu"}}],
             "cors": {"allow_headers": false, "expose_headers": true}, "response_headers": ["baggage", "traceparent"], "server_timing": true,
             "request_start_header": true, "clear_route_cache": true, "upstream_spans": false, "trace_ignore_status_codes": [404.0, [500, 599]], "send_default_pii": true,
             "capture_request_headers": ["Accept", "accept"], "capture_response_headers": ["x-cache"],
@@ -75,21 +78,20 @@ fn every_key_is_read() {
                           "max_queue_bytes": 2048, "max_in_flight": 3}}"#,
     )
     .unwrap();
-    let dsn = Dsn::parse("https://key@o7.ingest.sentry.io/42").map(Arc::new);
+    let dsn = |text: &str| Some(text.to_owned());
+    let own = Dsn::parse("https://key@o7.ingest.sentry.io/42").ok();
+    let projects = Projects::new(own, "relay", Some("12"));
+    let other = ProjectName::new(dsn("https://other@o8.ingest.sentry.io/43"), dsn("eu")).unwrap();
+    let other = projects.find(&other).unwrap();
     let expected = FilterConfig {
         trace: TraceOptions {
-            dsn: dsn.clone().ok(),
+            projects: Arc::new(projects),
             receiver_path: Some("/x".to_owned()),
-            labels: dsn.as_deref().ok().map(|dsn| {
-                Labels::new(
-                    dsn.public_key(),
-                    &"staging".into(),
-                    Some(&"1.2".into()),
-                    Some(&"12".into()),
-                    SampleRate::new(0.5),
-                )
-            }),
-            org_id: Some("12".into()),
+            labels: LabelsByProject::new(
+                &"staging".into(),
+                Some(&"1.2".into()),
+                SampleRate::new(0.5),
+            ),
             traces_sample_rate: SampleRate::new(0.5),
             strict_trace_continuation: true,
             incoming_trace: IncomingTrace::Restart,
@@ -118,6 +120,7 @@ fn every_key_is_read() {
                 incoming_sampled: Some(IncomingSampled::Inherit),
                 propagate: Some(false),
                 server_timing: Some(false),
+                project: Some(other),
             }])
             .unwrap(),
             server_timing: true,
@@ -139,8 +142,9 @@ fn every_key_is_read() {
                 exposed: Formats::ALL,
             },
         },
+        resources: ByProject::default(),
         resource: Resource {
-            dsn: dsn.ok(),
+            dsn: None,
             environment: "staging".into(),
             release: Some("1.2".into()),
             server_name: Some("edge".to_owned()),
@@ -186,17 +190,19 @@ fn the_environment_fills_what_is_not_configured() {
         quotes_numbers: false,
     };
     let config = parse_in("{}", &env).unwrap();
-    assert_eq!(&**config.trace.dsn.unwrap().public_key(), "env");
+    assert_eq!(&**config.trace.dsn().unwrap().public_key(), "env");
     assert_eq!(&*config.resource.environment, "from-env");
     assert_eq!(config.resource.release.as_deref(), Some("2.0"));
     assert_eq!(config.resource.server_name, some("node-1"));
-    assert_eq!(config.trace.org_id.as_deref(), Some("7"));
+    let own = config.trace.own_project().unwrap();
+    assert_eq!(own.org_id.as_deref(), Some("7"));
     assert_eq!(config.trace.traces_sample_rate, SampleRate::new(0.25));
 
     let own = r#"{"dsn": "", "environment": "own", "release": "3", "server_name": "n", "traces_sample_rate": 0}"#;
     let config = parse_in(own, &env).unwrap();
     assert_eq!(
-        config.trace.dsn, None,
+        config.trace.dsn(),
+        None,
         "an empty DSN switches the export off"
     );
     assert_eq!(&*config.resource.environment, "own");
@@ -344,7 +350,7 @@ fn problems_of_rules_and_targets_have_their_place() {
             "rules[0].match.header.y: expected a regular expression, found \"[\": error: unclosed character class",
             "rules[0].match.paths: unknown key; expected one of method, host, path, route, cluster, header",
             "rules[0].transaction: expected references to groups of match.path, found $2, which it does not have",
-            "rules[0].rate: unknown key; expected one of match, traces_sample_rate, transaction, ignore, incoming, propagate, server_timing",
+            "rules[0].rate: unknown key; expected one of match, traces_sample_rate, transaction, ignore, incoming, propagate, server_timing, dsn, transport",
             "rules[1]: expected an object, found 7",
             "rules[2].match: expected an object, found 1",
             "rules[2].transaction: expected a name, found an empty text",
@@ -434,17 +440,30 @@ fn the_settings_of_a_route_are_those_of_its_metadata() {
     assert_eq!(all.transaction.unwrap().name, "/a/{id}");
     assert!(all.traces_sample_rate.is_some());
     assert_eq!(parse("{}").unwrap(), RouteMetadata::default());
+    for json in [
+        r#"{"dsn": "https://a@b/1", "transport": {"cluster": "eu"}}"#,
+        r#"{"dsn": "https://a@b/1", "transport.cluster": "eu"}"#,
+    ] {
+        let some = |text: &str| Some(text.to_owned());
+        let name = ProjectName::new(some("https://a@b/1"), some("eu"));
+        assert_eq!(parse(json).unwrap().project, name);
+    }
     for (wrong, paths) in [
         ("[]", vec!["plugin configuration"]),
         (
-            r#"{"traces_sample_rate": 2, "dsn": ""}"#,
-            vec!["traces_sample_rate", "dsn"],
+            r#"{"traces_sample_rate": 2, "debug": true}"#,
+            vec!["traces_sample_rate", "debug"],
         ),
         (
             r#"{"transaction": "a\nb", "ignore": 1}"#,
             vec!["transaction", "ignore"],
         ),
         (r#"{"transaction": ""}"#, vec!["transaction"]),
+        (r#"{"dsn": "https://hush@host"}"#, vec!["dsn"]),
+        (
+            r#"{"transport": {"cluster": ""}}"#,
+            vec!["transport.cluster"],
+        ),
     ] {
         let problems = parse(wrong).unwrap_err();
         let found: Vec<_> = problems.iter().map(|problem| &problem.path).collect();

@@ -89,7 +89,7 @@ mod tests {
                     let headers = Headers::from_pairs(
                         lines.map(|(name, value)| (name.as_bytes(), value.as_bytes())),
                     );
-                    let (dsn, path) = (config.trace.dsn.as_ref(), config.transport.path.as_deref());
+                    let (dsn, path) = (config.trace.dsn(), config.transport.path.as_deref());
                     assert!(route::is_receiver(&headers, dsn.unwrap(), path), "{json}");
                     count += 1;
                 }

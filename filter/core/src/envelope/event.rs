@@ -30,6 +30,7 @@ pub fn encode(
     write_header(resource, Some(failure.event_id), trace, header)?;
     write(failure, resource, spans);
     let event = EncodedSegment {
+        project: context.project,
         trace_id: context.trace_id,
         header: header.clone(),
         spans: spans.clone(),

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{json, Value as Json};
 
 use super::*;
-use crate::fixtures::{config, encoded, finished_as, open_span, segment_of, stream_end};
+use crate::fixtures::{config, encoded, finished_as, open_span, resource, segment_of, stream_end};
 use crate::trace::sentry_trace::SentryTrace;
 
 const NOW_NS: u64 = 1_787_306_500_000_000_000;
@@ -20,7 +20,7 @@ fn body(format: Format, segments: &[Segment]) -> Vec<u8> {
         .iter()
         .map(|segment| encoded(segment, format, &config))
         .collect();
-    format.body(&segments, None, &config.resource, NOW_NS)
+    format.body(&segments, None, resource(&config), NOW_NS)
 }
 
 /// An envelope's lines: header, item header, payload.
@@ -199,7 +199,7 @@ fn a_context_that_was_not_continued_is_a_link_in_every_format() {
 #[test]
 fn formats_differ_in_where_they_go_and_how_they_are_limited() {
     let config = config("");
-    let dsn = config.trace.dsn.as_ref().unwrap();
+    let dsn = config.trace.dsn().unwrap();
     let rows: BTreeMap<_, _> = Format::ALL
         .map(|format| (format.as_str(), (format.path(dsn), format.category())))
         .into_iter()
@@ -221,7 +221,7 @@ fn formats_differ_in_where_they_go_and_how_they_are_limited() {
 #[test]
 fn a_body_of_nothing_is_none_that_panics() {
     for format in Format::ALL {
-        let _ = format.body(&[], None, &config("").resource, NOW_NS);
+        let _ = format.body(&[], None, resource(&config("")), NOW_NS);
     }
     let empty = segment_of("", |end| *end = Default::default());
     for format in Format::ALL {

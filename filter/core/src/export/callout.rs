@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::EncodedSegment;
+use crate::project::ProjectId;
 use crate::quantity::Quantity;
 
 /// One POST to Sentry.
 #[derive(Debug)]
 pub struct Callout {
+    /// The project that it is for.
+    pub project: ProjectId,
     /// The Envoy cluster that takes it.
     pub cluster: Arc<str>,
     /// Pseudo headers and headers.

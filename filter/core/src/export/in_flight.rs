@@ -45,6 +45,11 @@ impl InFlight {
         self.0.len()
     }
 
+    /// Whether there is one with a token.
+    pub(super) fn has(&self, token: u32) -> bool {
+        self.0.iter().any(|waiting| waiting.token == token)
+    }
+
     /// Adds one. One with the same token will not be answered any more, and is returned.
     pub(super) fn add(
         &mut self,

@@ -249,6 +249,8 @@ pub struct Metrics {
     changes: [i64; Metric::COUNT],
     /// Where [`Self::next_change`] goes on.
     at: usize,
+    /// Whether there may be a change.
+    has_changed: bool,
 }
 
 impl Default for Metrics {
@@ -256,6 +258,7 @@ impl Default for Metrics {
         Self {
             changes: [0; Metric::COUNT],
             at: 0,
+            has_changed: false,
         }
     }
 }
@@ -270,11 +273,16 @@ impl Metrics {
     pub fn add(&mut self, metric: Metric, change: i64) {
         if let Some(sum) = self.changes.get_mut(metric.index()) {
             *sum = sum.saturating_add(change);
+            self.has_changed = true;
         }
     }
 
     /// Adds what another part of the same worker has counted, and leaves that empty.
     pub fn absorb(&mut self, others: &mut Self) {
+        if !std::mem::take(&mut others.has_changed) {
+            return;
+        }
+        self.has_changed = true;
         for (sum, change) in self.changes.iter_mut().zip(&mut others.changes) {
             *sum = sum.saturating_add(std::mem::take(change));
         }
@@ -283,9 +291,12 @@ impl Metrics {
     /// Takes one change, with the index of its metric in [`Metric::all`]; `None` if there is none
     /// left.
     pub fn next_change(&mut self) -> Option<(usize, i64)> {
+        if !self.has_changed {
+            return None;
+        }
         let rest = self.changes.get_mut(self.at..).unwrap_or_default();
         let Some(next) = rest.iter_mut().position(|change| *change != 0) else {
-            self.at = 0;
+            (self.at, self.has_changed) = (0, false);
             return None;
         };
         let index = self.at.saturating_add(next);

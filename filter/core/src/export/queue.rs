@@ -7,6 +7,7 @@
 
 mod lane;
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::envelope::{BatchScope, EncodedSegment};
@@ -50,9 +51,16 @@ impl Queue {
     /// An empty queue, that of the newest generation. It holds at most `max_bytes` bytes, and so do
     /// all of them together.
     pub fn new(max_bytes: usize, generations: Generations) -> Self {
+        let generation = generations.next();
+        Self::in_generation(generation, max_bytes, generations)
+    }
+
+    /// Another one of a generation: each project has its own.
+    pub fn in_generation(generation: u32, max_bytes: usize, generations: Generations) -> Self {
         let lane = generations.with(|lanes| {
-            let id = lanes.last().map_or(0, |lane| lane.id.wrapping_add(1));
-            lanes.push(Lane::new(id));
+            let id = lanes.iter().map(|lane| lane.id).max();
+            let id = id.map_or(0, |id| id.wrapping_add(1));
+            lanes.push(Lane::new(id, generation));
             id
         });
         Self {
@@ -73,7 +81,8 @@ impl Queue {
     }
 
     /// Adds the newest segment and returns how much had to go for it: the oldest traces, with all
-    /// that waits of them. If there is no room even then, it is itself what goes.
+    /// that waits of them, of older generations first, then of the project of which most waits: see
+    /// [`Self::take_lost`]. If there is no room even then, it is itself what goes.
     #[must_use]
     pub fn push(&mut self, segment: EncodedSegment) -> Quantity {
         let (id, max_bytes) = (self.lane, self.max_bytes);
@@ -89,10 +98,21 @@ impl Queue {
             if excess > 0 {
                 excess = excess.max(max_bytes.div_euclid(ROOM));
             }
+            let own = lanes.iter().find(|lane| lane.id == id);
+            let own = own.map(|lane| lane.generation);
             let mut lost = Quantity::default();
-            for lane in lanes.iter_mut() {
+            while excess > 0 {
+                let full = lanes.iter_mut().filter(|lane| lane.bytes > 0);
+                let first = full.min_by_key(|lane| (lane.generation, Reverse(lane.bytes)));
+                let Some(lane) = first else {
+                    break;
+                };
                 let before = lane.bytes;
-                lost = lost.plus(lane.make_room(excess));
+                let gone = lane.make_room(excess);
+                match lane.id != id && Some(lane.generation) == own {
+                    true => lane.lost = lane.lost.plus(gone),
+                    false => lost = lost.plus(gone),
+                }
                 excess = excess.saturating_sub(before.saturating_sub(lane.bytes));
             }
             match lanes.iter_mut().find(|lane| lane.id == id) {
@@ -103,6 +123,12 @@ impl Queue {
                 None => lost.plus(segment.quantity()),
             }
         })
+    }
+
+    /// What had to go for the segments of other projects, since the last time.
+    #[must_use]
+    pub fn take_lost(&mut self) -> Quantity {
+        self.with(|lane| std::mem::take(&mut lane.lost))
     }
 
     /// Puts back what was taken and could not be sent, as the oldest.
@@ -149,17 +175,24 @@ impl Queue {
     /// Whether another POST may be made where so many may be under way at once. All generations
     /// together have so many, and the newest one is let in as long as it has fewer itself: the
     /// POSTs of an old one, whose receiver may hang, must not keep the new one from sending, and
-    /// twice as many are the most.
+    /// twice as many are the most. For the same reason a project of the newest one may have one POST
+    /// under way whatever the others have.
     pub fn has_slot(&self, max_posts: usize) -> bool {
         let id = self.lane;
         self.generations.with(|lanes| {
-            let posts = lanes.iter().map(|lane| lane.posts);
-            let all = posts.fold(0, usize::saturating_add);
-            match lanes.last() {
-                Some(newest) if newest.id == id => {
-                    newest.posts < max_posts && all < max_posts.saturating_mul(2)
+            let sum = |sum: usize, lane: &Lane| sum.saturating_add(lane.posts);
+            let all = lanes.iter().fold(0, sum);
+            let newest = lanes.iter().map(|lane| lane.generation).max();
+            let own = lanes.iter().find(|lane| lane.id == id);
+            match own.filter(|own| Some(own.generation) == newest) {
+                Some(own) => {
+                    let of_newest = lanes.iter().filter(|lane| Some(lane.generation) == newest);
+                    let posts = of_newest.clone().fold(0, sum);
+                    let is_alone = of_newest.count() == 1;
+                    (posts < max_posts && all < max_posts.saturating_mul(2))
+                        || (!is_alone && own.posts == 0)
                 }
-                _ => all < max_posts,
+                None => all < max_posts,
             }
         })
     }
@@ -182,6 +215,12 @@ impl Drop for Queue {
 }
 
 impl Generations {
+    /// The name of a generation that begins.
+    pub fn next(&self) -> u32 {
+        let newest = self.with(|lanes| lanes.iter().map(|lane| lane.generation).max());
+        newest.map_or(0, |newest| newest.wrapping_add(1))
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Lane>) -> T) -> T {
         // Whoever panicked with the lock has left the lanes as they were: nothing here panics.
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -12,6 +12,7 @@ use super::rate_limit::limit_s;
 use crate::dsn::Dsn;
 use crate::envelope::client_report::ClientReport;
 use crate::envelope::{Category, EncodedSegment, Format, SDK_NAME, SDK_VERSION};
+use crate::project::{Project, ProjectId};
 use crate::quantity::Quantity;
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -19,7 +20,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// The `transport` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportOptions {
-    /// The Envoy cluster that takes the callouts.
+    /// The Envoy cluster that takes the callouts of projects that name no other.
     pub cluster: String,
     /// In which form spans are sent.
     pub format: Format,
@@ -39,9 +40,10 @@ pub struct TransportOptions {
     pub client_reports: bool,
 }
 
-/// Makes callouts and reads their responses.
+/// Makes the callouts of a project and reads their responses.
 #[derive(Debug)]
 pub struct Transport {
+    project: ProjectId,
     cluster: Arc<str>,
     headers: Arc<HeaderLines>,
     /// Those of an envelope, in whatever format spans go.
@@ -67,7 +69,13 @@ struct Limit {
 
 impl Transport {
     /// A transport to the receiver that a DSN names.
-    pub fn new(dsn: &Dsn, options: &TransportOptions, sends_errors: bool) -> Self {
+    pub fn new(
+        id: ProjectId,
+        project: &Project,
+        options: &TransportOptions,
+        sends_errors: bool,
+    ) -> Self {
+        let dsn = &*project.dsn;
         let format = options.format;
         let path = options.path.clone().unwrap_or_else(|| format.path(dsn));
         let headers = headers(dsn, path, format.content_type(), &options.headers);
@@ -83,7 +91,8 @@ impl Transport {
             false => &[Category::Spans],
         };
         Self {
-            cluster: Arc::from(options.cluster.as_str()),
+            project: id,
+            cluster: Arc::clone(&project.cluster),
             headers,
             envelope_headers,
             timeout_ms: options.timeout_ms,
@@ -144,6 +153,7 @@ impl Transport {
         body: Vec<u8>,
     ) -> Callout {
         Callout {
+            project: self.project,
             cluster: Arc::clone(&self.cluster),
             headers: Arc::clone(match segments.first() {
                 Some(segment) if !segment.is_event() => &self.headers,
@@ -160,6 +170,17 @@ impl Transport {
     /// be answered any more, and is returned.
     pub fn posted(&mut self, token: u32, callout: Callout, now_ns: u64) -> Vec<CompletedCallout> {
         self.in_flight.add(token, callout, now_ns)
+    }
+
+    /// Whether the response to that callout is waited for.
+    pub fn awaits(&self, token: u32) -> bool {
+        self.in_flight.has(token)
+    }
+
+    /// One that will not be answered any more, since the host has given its name to another
+    /// project's.
+    pub fn replaced(&mut self, token: u32) -> Option<CompletedCallout> {
+        self.in_flight.take(token)
     }
 
     /// What failed before says nothing about the next try.

@@ -2,33 +2,29 @@
 
 use log::Level;
 
-use super::Exporter;
+use super::destination::Destination;
 use crate::envelope::EncodedSegment;
 use crate::export::delivery::{Delivery, DiscardReason};
 use crate::export::failure::Failure;
 use crate::export::in_flight::CompletedCallout;
 use crate::export::metrics::Metric;
-use crate::export::transport::Transport;
+use crate::project::Project;
 use crate::quantity::Quantity;
 
-const CALLS_REFUSED: &str = "sentry: a host call failed; its value is treated as missing (logged once, see host_calls_refused)";
-
-impl Exporter {
-    pub(super) fn complete_all(&mut self, completed: Vec<CompletedCallout>) {
+impl Destination {
+    pub(super) fn complete_all(&mut self, completed: Vec<CompletedCallout>, now_ns: u64) {
         for completed in completed {
-            self.complete(completed);
+            self.complete(completed, now_ns);
         }
         self.note_posts();
     }
 
     /// Tells the other generations how many POSTs are under way.
     pub(super) fn note_posts(&mut self) {
-        let posts = self.transport.as_ref().map_or(0, Transport::in_flight);
-        self.queue.set_posts(posts);
+        self.queue.set_posts(self.transport.in_flight());
     }
 
-    pub(super) fn complete(&mut self, completed: CompletedCallout) {
-        let now_ns = self.clock.last();
+    pub(super) fn complete(&mut self, completed: CompletedCallout, now_ns: u64) {
         let failure = completed.failure;
         match (failure, completed.delivery) {
             (Some(_), _) => self.failures.failed(now_ns),
@@ -43,19 +39,28 @@ impl Exporter {
     }
 
     /// Once, when it begins.
+    #[cold]
     pub(super) fn say_failure(&mut self, failure: Failure, now_ns: u64) {
         let is_otlp =
             self.config.transport.path.is_none() && !self.config.transport.format.carries_reports();
         if let Some(line) = self.failures.line(failure, is_otlp, now_ns) {
-            self.log.push_back((Level::Warn, line.into()));
+            self.say(line);
         }
     }
 
     /// Once, when it is over.
     pub(super) fn say_works(&mut self, now_ns: u64) {
         if let Some(line) = self.failures.works_line(now_ns) {
-            self.log.push_back((Level::Warn, line.into()));
+            self.say(line);
         }
+    }
+
+    #[cold]
+    fn say(&mut self, mut line: String) {
+        if let Some(Project { dsn, .. }) = self.name() {
+            line.push_str(&format!("; this is about {dsn}"));
+        }
+        self.log.push((Level::Warn, line.into()));
     }
 
     pub(super) fn settle(&mut self, completed: CompletedCallout) {
@@ -144,22 +149,5 @@ impl Exporter {
             let change = i64::from(count).saturating_mul(sign);
             self.metrics.add(metric, change);
         }
-    }
-
-    pub(super) fn on_refused(&mut self, count: u32) {
-        if count == 0 {
-            return;
-        }
-        self.metrics.add(Metric::HostCallsRefused, count.into());
-        if !std::mem::replace(&mut self.has_logged_refused, true) {
-            self.log.push_back((Level::Warn, CALLS_REFUSED.into()));
-        }
-    }
-
-    pub(super) fn set_limited(&mut self, is_limited: bool) {
-        let change = i64::from(is_limited).saturating_sub(self.is_limited.into());
-        let change = change.saturating_mul(self.workers);
-        self.metrics.add(Metric::WorkersRateLimited, change);
-        self.is_limited = is_limited;
     }
 }

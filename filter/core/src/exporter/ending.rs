@@ -1,34 +1,15 @@
-//! How a configuration ends, and a host that cannot send.
+//! How a configuration ends.
 
-use log::Level;
-
-use super::Exporter;
+use super::destination::{Destination, Ending};
 use crate::export::delivery::DiscardReason;
 
 /// How long an old configuration may still send what waits.
 const MAX_ENDING_NS: u64 = 60_000_000_000;
 
-/// How a configuration ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// What it holds is sent, and the responses are awaited.
-    Waits {
-        /// When what has not left by then is given up; 0 until the first tick.
-        until_ns: u64,
-    },
-    /// Nobody will be there for a response.
-    Last,
-}
-
-impl Exporter {
+impl Destination {
     pub(super) fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
-        self.set_limited(false);
-        if let Some(transport) = &mut self.transport {
-            transport.forget_failures();
-        }
-        self.flushes = true;
-        self.tells_metrics = true;
+        self.transport.forget_failures();
     }
 
     /// What an old configuration could not send in its time is discarded.
@@ -42,22 +23,9 @@ impl Exporter {
         }
     }
 
-    pub(crate) fn abandon(&mut self) {
+    pub(super) fn abandon(&mut self, now_ns: u64) {
         self.discard_waiting(DiscardReason::NetworkError);
-        let lost = match &mut self.transport {
-            Some(transport) => transport.abandon(),
-            None => Vec::new(),
-        };
-        self.complete_all(lost);
-        self.set_limited(false);
-    }
-
-    /// A host without callouts, or without a timer to make them by, is one for trace headers only.
-    pub(crate) fn degrade(&mut self, line: &'static str) {
-        if self.can_send() {
-            self.abandon();
-            self.transport = None;
-            self.log.push_back((Level::Warn, line.into()));
-        }
+        let lost = self.transport.abandon();
+        self.complete_all(lost, now_ns);
     }
 }

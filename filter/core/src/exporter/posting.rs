@@ -1,14 +1,12 @@
 //! What is posted when, and what comes back.
 
-use super::ending::Ending;
-use super::Exporter;
-use crate::envelope::{BatchScope, Category, EncodedSegment};
+use super::destination::{Destination, Ending};
+use crate::envelope::{Category, EncodedSegment};
 use crate::export::callout::Callout;
 use crate::export::delivery::{CalloutResponse, Delivery, DiscardReason};
 use crate::export::failure::Failure;
 use crate::export::metrics::Metric;
 use crate::export::shared_limit::SharedLimit;
-use crate::export::transport::Transport;
 use crate::host::HostError;
 
 /// How long a report waits for something to ride on.
@@ -17,39 +15,23 @@ const REPORT_INTERVAL_NS: u64 = 60_000_000_000;
 /// `transport.max_in_flight` can be.
 const MAX_LAST_POSTS: usize = 1_024;
 
-impl Exporter {
-    /// Whether enough waits to be sent without waiting for a tick, and could be sent as of the last
-    /// stream's end.
-    pub(crate) fn is_full_batch(&self) -> bool {
-        let scope = self.config.transport.format.batch_scope();
-        self.queue.is_full_batch(scope) && self.is_ready(self.ended_ns)
+impl Destination {
+    /// Whether enough waits to be sent without waiting for a tick.
+    pub(super) fn is_full_batch(&self) -> bool {
+        self.queue.is_full_batch(self.scope())
     }
 
-    /// Whether what waits goes on its way as soon as a response has made room. What goes together
-    /// waits for a tick or a full batch instead: a receiver that answers quickly would otherwise
-    /// get many small POSTs, which cost more than the spans in them.
-    pub(crate) fn follows_responses(&self) -> bool {
-        let scope = self.config.transport.format.batch_scope();
-        self.ending.is_some() || scope != BatchScope::Any || self.is_full_batch()
-    }
-
-    pub(super) fn is_ready(&self, now_ns: u64) -> bool {
-        let Some(transport) = &self.transport else {
-            return false;
-        };
+    /// Whether a POST may be made of what waits, where so many may be under way.
+    pub(super) fn is_ready(&self, max_in_flight: usize, now_ns: u64) -> bool {
         let has_slot = match self.ending {
-            Some(Ending::Last) => transport.in_flight() < MAX_LAST_POSTS,
-            _ => self.queue.has_slot(self.max_in_flight),
+            Some(Ending::Last) => self.transport.in_flight() < MAX_LAST_POSTS,
+            _ => self.queue.has_slot(max_in_flight),
         };
-        has_slot && transport.is_ready(now_ns)
+        has_slot && self.transport.is_ready(now_ns)
     }
 
     /// The next thing to post, if anything waits and there is room for it.
-    pub(crate) fn next_callout(&mut self, host_ns: u64) -> Option<Callout> {
-        let now_ns = self.clock.advance(host_ns);
-        if !self.is_ready(now_ns) {
-            return None;
-        }
+    pub(super) fn next_callout(&mut self, now_ns: u64, host_ns: u64) -> Option<Callout> {
         if self.report_due_ns == 0 {
             self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
         }
@@ -69,26 +51,26 @@ impl Exporter {
             return None;
         }
         self.report_due_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
-        let body = format.body(&segments, report.as_ref(), &self.config.resource, host_ns);
-        let transport = self.transport.as_ref()?;
-        Some(transport.callout(segments, report, body))
+        let body = format.body(&segments, report.as_ref(), self.resource()?, host_ns);
+        Some(self.transport.callout(segments, report, body))
     }
 
-    pub(crate) fn on_posted(&mut self, callout: Callout, token: u32, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
+    pub(super) fn on_posted(&mut self, callout: Callout, token: u32, now_ns: u64) {
         let quantity = callout.quantity();
         self.change([Metric::SpansQueued, Metric::EventsQueued], quantity, -1);
         self.change([Metric::SpansInFlight, Metric::EventsInFlight], quantity, 1);
-        let replaced = match &mut self.transport {
-            Some(transport) => transport.posted(token, callout, now_ns),
-            None => Vec::new(),
-        };
-        self.complete_all(replaced);
+        let replaced = self.transport.posted(token, callout, now_ns);
+        self.complete_all(replaced, now_ns);
     }
 
-    pub(super) fn on_not_posted(&mut self, callout: Callout, error: HostError, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
-        self.on_refused(1);
+    /// `random` spreads the next tries of the workers.
+    pub(super) fn on_not_posted(
+        &mut self,
+        callout: Callout,
+        error: HostError,
+        now_ns: u64,
+        random: u64,
+    ) {
         if error != HostError::Unavailable {
             self.failures.failed(now_ns);
             self.say_failure(Failure::not_posted(error), now_ns);
@@ -96,32 +78,27 @@ impl Exporter {
         self.metrics.add(Metric::Callouts(Delivery::NotTaken), 1);
         self.queue.put_back(callout.segments);
         self.report.merge(callout.report.unwrap_or_default());
-        let random = self.next_random();
-        if let Some(transport) = &mut self.transport {
-            transport.not_posted(now_ns, random);
-        }
+        self.transport.not_posted(now_ns, random);
         if self.ending.is_some() {
             self.discard_waiting(DiscardReason::NetworkError);
         }
     }
 
-    pub(crate) fn on_response(
+    pub(super) fn on_response(
         &mut self,
         token: u32,
         response: &mut CalloutResponse<'_>,
         host_ns: u64,
+        now_ns: u64,
+        random: u64,
     ) {
-        let now_ns = self.clock.advance(host_ns);
-        let random = self.next_random();
-        let Some(transport) = &mut self.transport else {
-            return;
-        };
-        let Some(completed) = transport.completed(token, response, host_ns, now_ns, random) else {
-            return;
-        };
-        self.complete(completed);
-        self.note_posts();
-        self.obey_limit(now_ns);
+        let transport = &mut self.transport;
+        let completed = transport.completed(token, response, host_ns, now_ns, random);
+        if let Some(completed) = completed {
+            self.complete(completed, now_ns);
+            self.note_posts();
+            self.obey_limit(now_ns);
+        }
     }
 
     /// Whether the receiver gets envelopes, be it those of error events alone.
@@ -129,11 +106,10 @@ impl Exporter {
         self.config.transport.format.carries_reports() || self.config.capture_failures.is_some()
     }
 
-    pub(super) fn obey_limit(&mut self, now_ns: u64) {
-        let categories = self.transport.as_ref().map(Transport::categories);
-        let mut categories = categories.into_iter().flatten();
+    fn obey_limit(&mut self, now_ns: u64) {
+        let mut categories = self.transport.categories().iter();
         // What is of one category is discarded when its turn comes.
-        if categories.all(|category| self.is_closed(*category, now_ns)) {
+        if categories.all(|category| self.transport.is_closed(*category, now_ns)) {
             self.discard_waiting(DiscardReason::RatelimitBackoff);
         }
     }
@@ -141,9 +117,9 @@ impl Exporter {
     /// The next that may go together and of which the receiver wants some.
     fn take_wanted(&mut self, now_ns: u64) -> Vec<EncodedSegment> {
         loop {
-            let segments = self.queue.take(self.config.transport.format.batch_scope());
+            let segments = self.queue.take(self.scope());
             let category = segments.first().map(EncodedSegment::category);
-            if !category.is_some_and(|category| self.is_closed(category, now_ns)) {
+            if !category.is_some_and(|category| self.transport.is_closed(category, now_ns)) {
                 return segments;
             }
             self.queue.release(&segments);
@@ -154,7 +130,7 @@ impl Exporter {
 
     /// The limit that the last response has set, for the other workers, once.
     pub(super) fn limit_to_share(&mut self, host_ns: u64) -> Option<(Category, SharedLimit)> {
-        let (category, seconds) = self.transport.as_mut()?.take_said_s()?;
+        let (category, seconds) = self.transport.take_said_s()?;
         let limit = SharedLimit::new(host_ns, seconds);
         if let Some(shared) = self.shared_limits.get_mut(category as usize) {
             *shared = Some(limit);
@@ -163,39 +139,29 @@ impl Exporter {
     }
 
     /// What was told before counts once: it is told again when the clock was set back.
-    pub(crate) fn on_shared_limit(&mut self, category: Category, number: u64, host_ns: u64) {
-        let now_ns = self.clock.advance(host_ns);
+    pub(super) fn on_shared_limit(
+        &mut self,
+        category: Category,
+        number: u64,
+        host_ns: u64,
+        now_ns: u64,
+    ) {
         let limit = SharedLimit::told(number);
         let left_ns = limit.left_ns(host_ns);
-        let Some(transport) = self.transport.as_mut().filter(|_| left_ns > 0) else {
+        if left_ns == 0 {
             return;
-        };
+        }
         let known = self.shared_limits.get_mut(category as usize);
         if known.is_some_and(|known| known.replace(limit) != Some(limit)) {
-            transport.close_until(category, now_ns.saturating_add(left_ns));
+            self.transport
+                .close_until(category, now_ns.saturating_add(left_ns));
             self.obey_limit(now_ns);
         }
     }
 
-    /// SplitMix64: numbers that differ from worker to worker are all that is asked of it.
-    pub(super) fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ mixed.wrapping_shr(30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed.wrapping_shr(27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed.wrapping_shr(31)
-    }
-
-    pub(super) fn is_closed(&self, category: Category, now_ns: u64) -> bool {
-        self.transport
-            .as_ref()
-            .is_some_and(|transport| transport.is_closed(category, now_ns))
-    }
-
     /// Whether something of what is sent has to wait.
     pub(super) fn is_limited_at(&self, now_ns: u64) -> bool {
-        let categories = self.transport.as_ref().map(Transport::categories);
-        let mut categories = categories.into_iter().flatten();
-        categories.any(|category| self.is_closed(*category, now_ns))
+        let mut categories = self.transport.categories().iter();
+        categories.any(|category| self.transport.is_closed(*category, now_ns))
     }
 }

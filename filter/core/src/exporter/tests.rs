@@ -1,6 +1,7 @@
 //! Time, limits, pauses, generations, and the end of a configuration.
 
 mod failures;
+mod projects;
 
 use super::*;
 use crate::fixtures::{config, encoded, segment};
@@ -11,6 +12,7 @@ use crate::tracer::Recorded;
 use crate::worker::{Identity, Worker};
 
 const LIMIT: &[(&str, &str)] = &[(":status", "429"), ("retry-after", "60")];
+const SPANS: LimitKey = (ProjectId::FIRST, Category::Spans);
 const HOUR_NS: u64 = 3_600 * NS_PER_S;
 
 fn limited_by(answer: &[(&str, &str)]) -> Gateway {
@@ -39,7 +41,7 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
         gateway
             .worker
             .exporter()
-            .on_shared_limit(Category::Spans, unlikely, now_ns);
+            .on_shared_limit(SPANS, unlikely, now_ns);
         gateway.tick_at(now_ns);
         gateway.check();
         assert_eq!(gateway.stat("workers_rate_limited"), 0, "{unlikely}");
@@ -48,7 +50,7 @@ fn a_limit_of_another_workers_counts_for_as_long_as_was_said() {
     gateway
         .worker
         .exporter()
-        .on_shared_limit(Category::Spans, limit.number(), now_ns);
+        .on_shared_limit(SPANS, limit.number(), now_ns);
     gateway.tick_at(now_ns);
     gateway.check();
     assert_eq!(gateway.stat("spans_discarded.ratelimit_backoff"), 1);
@@ -66,21 +68,21 @@ fn a_limit_that_is_told_again_counts_once() {
     gateway
         .worker
         .exporter()
-        .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
+        .on_shared_limit(SPANS, limit.number(), gateway.now_ns);
     // Back by half an hour, and by hours: the number stays where it is.
     for back_ns in [HOUR_NS / 2, 5 * HOUR_NS] {
         gateway.now_ns -= back_ns;
         gateway
             .worker
             .exporter()
-            .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
+            .on_shared_limit(SPANS, limit.number(), gateway.now_ns);
     }
     for _ in 0..3_600 {
         pass(&mut gateway, 1);
         gateway
             .worker
             .exporter()
-            .on_shared_limit(Category::Spans, limit.number(), gateway.now_ns);
+            .on_shared_limit(SPANS, limit.number(), gateway.now_ns);
     }
     assert_eq!(gateway.stat("workers_rate_limited"), 0);
 }
@@ -474,7 +476,7 @@ fn several_workers_have_the_bounds_of_each() {
                 exporter.handle(Event::Posted(callout, posts), NS_PER_S);
             }
         }
-        (posts, exporter.queue.clear().segments)
+        (posts, exporter.destinations[0].queue.clear().segments)
     };
     // All are of one trace, so that a queue that overflows is left with the newest.
     let (one, three) = (posts(1), posts(3));

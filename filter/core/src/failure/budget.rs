@@ -26,7 +26,7 @@ struct Bucket {
 
 impl Budget {
     /// Whether another failure with these texts may be captured, which then counts.
-    pub fn admit(&mut self, texts: [&[u8]; 3], max_per_minute: u32, now_ns: u64) -> bool {
+    pub fn admit(&mut self, texts: [&[u8]; 4], max_per_minute: u32, now_ns: u64) -> bool {
         let fingerprint = hash(texts);
         let is_it = |bucket: &Bucket| bucket.fingerprint == fingerprint;
         let place = self.buckets.iter().position(is_it);
@@ -70,7 +70,7 @@ impl Bucket {
 }
 
 /// FNV-1a. Two that are the same by chance share a budget.
-fn hash(texts: [&[u8]; 3]) -> u64 {
+fn hash(texts: [&[u8]; 4]) -> u64 {
     let parts = texts
         .into_iter()
         .flat_map(|text| text.iter().chain(&[0xff]));
@@ -86,7 +86,7 @@ mod tests {
     const NS_PER_S: u64 = 1_000_000_000;
 
     fn admitted(budget: &mut Budget, kind: &str, max: u32, now_s: u64, count: u32) -> usize {
-        let texts = [kind.as_bytes(), b"shop", b"/api"];
+        let texts = [kind.as_bytes(), b"shop", b"/api", b""];
         (0..count)
             .filter(|_| budget.admit(texts, max, now_s * NS_PER_S))
             .count()
@@ -111,7 +111,7 @@ mod tests {
         let mut budget = Budget::default();
         let storm = |budget: &mut Budget, now_s: u64| {
             let texts = (0..100_000).map(|n: u32| n.to_le_bytes());
-            let admit = |text: &[u8; 4]| budget.admit([b"NC", text, b""], 2, now_s * NS_PER_S);
+            let admit = |text: &[u8; 4]| budget.admit([b"NC", text, b"", b""], 2, now_s * NS_PER_S);
             texts.filter(admit).count()
         };
         assert_eq!(storm(&mut budget, 1_000), MAX_FINGERPRINTS + 2);

@@ -2,10 +2,12 @@ use super::*;
 use crate::span::response_flags::ResponseFlags;
 
 const GRPC: Watched = Watched {
+    project: ProjectId::FIRST,
     is_grpc: true,
     is_ignored: None,
 };
 const HTTP: Watched = Watched {
+    project: ProjectId::FIRST,
     is_grpc: false,
     is_ignored: None,
 };

@@ -3,6 +3,7 @@ use crate::fixtures::{
     finished, finished_as, open_span, segment, segment_of, stream_end, START_NS,
 };
 use crate::method::Method;
+use crate::project::ProjectId;
 use crate::route::{Naming, Source};
 use crate::span::attributes::Value;
 use crate::trace::sentry_trace::SentryTrace;
@@ -277,6 +278,7 @@ fn an_internal_redirect_is_one_segment_with_two_calls() {
     span.redirect(&first, Naming::Transactions);
 
     let next = SpanContext {
+        project: ProjectId::FIRST,
         upstream_span_id: SpanId::from_hex(b"2222222222222222").ok(),
         ..context.clone()
     };

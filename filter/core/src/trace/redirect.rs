@@ -13,6 +13,7 @@
 
 use super::sentry_trace::SentryTrace;
 use crate::live::HeapBytes;
+use crate::project::ProjectId;
 
 /// What was decided about a request and holds on every later trip.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Carried {
     pub withheld: Option<Vec<u8>>,
     /// Whether a document tells the browser its trace.
     pub server_timing: bool,
+    /// The project that it belongs to.
+    pub project: Option<ProjectId>,
 }
 
 impl HeapBytes for Carried {
@@ -32,6 +35,7 @@ impl HeapBytes for Carried {
             context: _,
             withheld,
             server_timing: _,
+            project: _,
         } = self;
         withheld.heap_bytes()
     }

@@ -12,11 +12,12 @@ use super::sampling_decision::{SamplingDecision, SetBy};
 use super::sentry_trace::SentryTrace;
 use super::{Before, Limits, SpanContext, TraceOptions, TraceOrigin};
 use crate::attribute::Attribute;
-use crate::dsn::{normalize_org_id, Dsn};
+use crate::dsn::normalize_org_id;
 use crate::headers::Headers;
 use crate::host::HostCalls;
 use crate::id::{SpanId, TraceId};
 use crate::method::Method;
+use crate::project::{ProjectError, ProjectId};
 use crate::route::TransactionName;
 use crate::route_metadata::RouteMetadata;
 use crate::rules::Settings;
@@ -55,13 +56,17 @@ pub(super) struct Sampler<'a, 's> {
     pub(super) ignores_sampled: bool,
     pub(super) headers: &'a Headers,
     pub(super) baggage: &'a Baggage<'a>,
-    /// The DSN, if a trace may begin and a span be recorded. Whether callers are trusted does not
-    /// depend on it.
-    pub(super) starts: Option<&'a Dsn>,
+    /// Whether a trace may begin and a span be recorded, if there is a project. Whether callers are
+    /// trusted does not depend on it.
+    pub(super) may_start: bool,
     pub(super) limits: Limits<'a>,
     pub(super) calls: &'a mut HostCalls<'s>,
     /// Asked for at most once, and only where it decides something.
     pub(super) metadata: Option<RouteMetadata>,
+    /// The project that the request belongs to, once that was asked.
+    pub(super) project: Option<Option<ProjectId>>,
+    /// Why the project that its route names cannot be used.
+    pub(super) wrong_project: Option<ProjectError>,
     /// What was decided from, where something was.
     pub(super) why: Option<SamplingDecision>,
 }
@@ -76,7 +81,7 @@ struct Sampling {
     limit: Option<Limit>,
 }
 
-impl Sampler<'_, '_> {
+impl<'a> Sampler<'a, '_> {
     /// What becomes of a request with the context that arrived.
     pub(super) fn decide(&mut self, arrived: Option<Extracted>, was_refused: bool) -> Decided {
         let refused = was_refused.then_some(RestartReason::Refused);
@@ -105,6 +110,7 @@ impl Sampler<'_, '_> {
             context,
             withheld,
             server_timing: _,
+            project: _,
         } = before.carried;
         let members = match (context, withheld) {
             (None, _) => SentryMembers::Replaced(Vec::new()),
@@ -126,26 +132,33 @@ impl Sampler<'_, '_> {
     }
 
     /// Why a context that arrived is not continued, also where no trace begins in its place.
-    fn restart(&self, arrived: Option<Extracted>) -> Option<RestartReason> {
+    fn restart(&mut self, arrived: Option<Extracted>) -> Option<RestartReason> {
         let arrived = arrived?;
         if self.restarts {
             return Some(RestartReason::Configured);
         }
-        // Without a DSN the gateway belongs to no organisation.
-        self.options.dsn.as_ref()?;
+        // Without a project the request belongs to no organisation.
+        let own = self.project().map(|(id, _)| id);
+        let baggage = self.baggage;
         let org_id = match arrived.format {
-            Format::SentryTrace => self
-                .sentry_member("org_id")
+            Format::SentryTrace => sentry_member(baggage, "org_id")
                 .map(|org_id| normalize_org_id(org_id).unwrap_or(org_id)),
             // The members belong to no context.
             Format::Traceparent => None,
         };
-        let continues = continuation::continues(
-            org_id,
-            self.options.org_id.as_deref(),
-            self.options.strict_trace_continuation,
-        );
-        (!continues).then_some(RestartReason::Organisation)
+        let options = self.options;
+        let is_strict = options.strict_trace_continuation;
+        let continues = |id: ProjectId| {
+            let project = options.projects.get(id);
+            let org_id_of_project = project.and_then(|project| project.org_id.as_deref());
+            continuation::continues(org_id, org_id_of_project, is_strict)
+        };
+        // By the way in which they spell a path callers must not choose whose traces are continued.
+        let by_rules = self.metadata.as_ref().is_none_or(|it| it.project.is_none());
+        let possible = self.settings.possible_projects.iter().filter(|_| by_rules);
+        let mut possible = possible.filter_map(|id| id.unwrap_or(options.projects.own()));
+        let all_continue = own.is_none_or(continues) && possible.all(continues);
+        (!all_continue).then_some(RestartReason::Organisation)
     }
 
     fn continue_trace(&mut self, value: SentryTrace) -> Decided {
@@ -166,7 +179,7 @@ impl Sampler<'_, '_> {
                 .get("sample_rand")
                 .and_then(SampleRand::parse)
                 .unwrap_or_else(|| SampleRand::from_trace_id(value.trace_id));
-            let sampling = match self.starts {
+            let sampling = match self.starts() {
                 Some(_) => self.sample(value.sampled, rand),
                 None => Sampling::deferred(rand),
             };
@@ -214,8 +227,7 @@ impl Sampler<'_, '_> {
     /// Sentry the trace begins here, since nobody has written a DSC (sentry-protocol.md §2.7, first
     /// row).
     fn adopt(&mut self, arrived: Extracted) -> Option<Decided> {
-        self.starts?;
-        let labels = self.options.labels.as_ref()?;
+        let (_, labels) = self.starts()?;
         let value = arrived.context;
         let inherits = !self.ignores_sampled;
         let incoming = value.sampled.filter(|_| inherits);
@@ -250,8 +262,7 @@ impl Sampler<'_, '_> {
         restart: Option<RestartReason>,
         arrived: Option<Extracted>,
     ) -> Option<Decided> {
-        self.starts?;
-        let labels = self.options.labels.as_ref()?;
+        let (project, labels) = self.starts()?;
         let mut bytes = [0; 16];
         let trace_id = self
             .calls
@@ -266,6 +277,7 @@ impl Sampler<'_, '_> {
         let head = Self::head(labels, trace_id, sampling, None, name);
         let members = SentryMembers::Replaced(head.to_members());
         let span = (sampling.sampled == Some(true)).then(|| SpanContext {
+            project,
             trace_id,
             span_id,
             parent_span_id: None,
@@ -320,7 +332,7 @@ impl Sampler<'_, '_> {
         let is_ignored = why.ignored_by.is_some();
         let wanted = !is_ignored && incoming.unwrap_or_else(|| rand.is_sampled_at(rate));
         // Limits are for what is recorded here.
-        if wanted && self.starts.is_some() {
+        if wanted && self.starts().is_some() {
             sampling.limit = self.limit();
         }
         sampling.sampled = Some(wanted && sampling.limit.is_none());
@@ -351,9 +363,10 @@ impl Sampler<'_, '_> {
         parent_span_id: Option<SpanId>,
         dsc: impl FnOnce() -> Dsc,
     ) -> Option<SpanContext> {
-        self.starts?;
+        let (project, _) = self.starts()?;
         let span_id = (sampling.sampled == Some(true)).then(|| self.new_span_id())??;
         Some(SpanContext {
+            project,
             trace_id,
             span_id,
             parent_span_id,
@@ -408,6 +421,36 @@ impl Sampler<'_, '_> {
         }
     }
 
+    /// The project, if a trace may begin and a span be recorded.
+    pub(super) fn starts(&mut self) -> Option<(ProjectId, &'a Labels)> {
+        match self.may_start {
+            true => self.project(),
+            false => None,
+        }
+    }
+
+    /// The project that the request belongs to: its route's, else that of the first rule that names
+    /// one, else the configuration's own.
+    fn project(&mut self) -> Option<(ProjectId, &'a Labels)> {
+        let projects = &self.options.projects;
+        if projects.is_empty() {
+            return None;
+        }
+        let id = match self.project {
+            Some(known) => known,
+            None => {
+                let found = match &self.metadata().project {
+                    Some(name) => projects.find(name),
+                    None => Ok(self.settings.project.unwrap_or(projects.own())),
+                };
+                self.wrong_project = found.err();
+                *self.project.insert(found.unwrap_or_default())
+            }
+        }?;
+        let labels = self.options.labels.of(id, projects.get(id)?)?;
+        Some((id, labels))
+    }
+
     fn metadata(&mut self) -> &RouteMetadata {
         let calls = &mut self.calls;
         self.metadata.get_or_insert_with(|| calls.route_metadata())
@@ -420,15 +463,6 @@ impl Sampler<'_, '_> {
             .sentry()
             .filter(|(key, _)| *key == "trace_id")
             .all(|(_, value)| TraceId::from_hex(value.as_bytes()) == Ok(trace_id))
-    }
-
-    fn sentry_member(&self, name: &str) -> Option<&str> {
-        self.baggage
-            .sentry()
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim())
-            .filter(|value| !value.is_empty())
-            .last()
     }
 
     fn random_sample_rand(&mut self) -> SampleRand {
@@ -447,6 +481,15 @@ impl Sampler<'_, '_> {
             .fill_random(&mut bytes)
             .then(|| SpanId::from_bytes(bytes))?
     }
+}
+
+fn sentry_member<'b>(baggage: &'b Baggage<'_>, name: &str) -> Option<&'b str> {
+    baggage
+        .sentry()
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim())
+        .filter(|value| !value.is_empty())
+        .last()
 }
 
 impl Sampling {

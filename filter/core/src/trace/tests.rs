@@ -1,3 +1,5 @@
+mod projects;
+
 use super::*;
 use crate::attribute::Attribute;
 use crate::config::{EnvDefaults, FilterConfig};

@@ -9,6 +9,7 @@ use crate::failure::{code, name, Failure, FailureOptions, Watched};
 use crate::headers::PATH;
 use crate::host::HostCalls;
 use crate::id::EventId;
+use crate::project::ProjectId;
 use crate::quantity::Quantity;
 use crate::route::TransactionName;
 use crate::rules::Settings;
@@ -46,7 +47,7 @@ impl Tracer {
             return;
         };
         let name = name(kind, end, watched.is_grpc);
-        let Some(event_id) = self.admit(end, &name, calls) else {
+        let Some(event_id) = self.admit(span.context.project, end, &name, calls) else {
             return;
         };
         let transaction = span.name(end);
@@ -83,7 +84,7 @@ impl Tracer {
             return;
         }
         let name = name(kind, &end, watched.is_grpc);
-        let Some(event_id) = self.admit(&end, &name, calls) else {
+        let Some(event_id) = self.admit(watched.project, &end, &name, calls) else {
             return;
         };
         // The path that the client asked for, where Envoy's router has written another one.
@@ -97,6 +98,7 @@ impl Tracer {
             .or_else(from_route)
             .unwrap_or_else(|| request.name());
         let context = SpanContext {
+            project: watched.project,
             trace_id: context.trace_id,
             span_id: context.span_id,
             parent_span_id: None,
@@ -117,6 +119,7 @@ impl Tracer {
     /// The id of the event, unless there were too many of its kind. Counts the failure.
     fn admit(
         &mut self,
+        project: ProjectId,
         end: &StreamInfo,
         name: &str,
         calls: &mut HostCalls<'_>,
@@ -125,12 +128,13 @@ impl Tracer {
         self.recorded.metrics.add(Metric::EventsRecorded, 1);
         let cluster = end.cluster_name.as_deref().unwrap_or_default();
         let route = end.route_name.as_deref().unwrap_or_default();
-        let fingerprint = [name.as_bytes(), cluster.as_bytes(), route];
+        let place = [project.place()];
+        let fingerprint = [name.as_bytes(), cluster.as_bytes(), route, &place];
         if !self
             .failures
             .admit(fingerprint, max_per_minute, calls.now_ns())
         {
-            self.discard(DiscardReason::MaxPerMinute, ONE);
+            self.discard(project, DiscardReason::MaxPerMinute, ONE);
             return None;
         }
         let mut bytes = [0; 16];
@@ -139,7 +143,7 @@ impl Tracer {
             .then(|| EventId::from_bytes(bytes));
         let event_id = event_id.flatten();
         if event_id.is_none() {
-            self.discard(DiscardReason::InternalSdkError, ONE);
+            self.discard(project, DiscardReason::InternalSdkError, ONE);
         }
         event_id
     }
@@ -148,14 +152,16 @@ impl Tracer {
         let Self {
             config, buffers, ..
         } = self;
-        match event::encode(failure, &config.resource, buffers) {
+        let project = failure.context.project;
+        let resource = config.resource_of(project);
+        match resource.and_then(|resource| event::encode(failure, resource, buffers)) {
             Some(event) => {
                 self.recorded.ended_ns = failure.end.times().end_ns;
                 let max_bytes = self.config.transport.max_queue_bytes;
                 let lost = self.recorded.push(event, max_bytes);
-                self.discard(DiscardReason::QueueOverflow, lost);
+                self.discard(project, DiscardReason::QueueOverflow, lost);
             }
-            None => self.discard(DiscardReason::InternalSdkError, ONE),
+            None => self.discard(project, DiscardReason::InternalSdkError, ONE),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use crate::envelope::client_report::ClientReport;
-use crate::envelope::{BatchScope, EncodedSegment};
+use crate::envelope::{BatchScope, EncodedSegment, Format};
 use crate::export::metrics::Metrics;
 use crate::export::queue;
+use crate::project::ProjectId;
 use crate::quantity::Quantity;
 
 /// Segments that have ended, and what was counted, since the last time. It can be sent to another
@@ -22,8 +23,8 @@ pub struct Recorded {
     pub ended_ns: u64,
     /// What has been counted.
     pub metrics: Metrics,
-    /// What was discarded, for Sentry.
-    pub report: ClientReport,
+    /// What was discarded, for each project.
+    pub reports: Vec<(ProjectId, ClientReport)>,
     /// How many calls the host has refused.
     pub refused: u32,
 }
@@ -41,6 +42,25 @@ impl Recorded {
         self.spans = self.spans.saturating_add(segment.quantity().spans);
         self.segments.push_back(segment);
         Quantity::default()
+    }
+
+    /// Notes what was discarded, for the project.
+    pub fn report(
+        &mut self,
+        project: ProjectId,
+        reason: &'static str,
+        lost: Quantity,
+        format: Format,
+    ) {
+        let known = self.reports.iter_mut().find(|(known, _)| *known == project);
+        match known {
+            Some((_, report)) => report.add(reason, lost, format),
+            None => {
+                let mut report = ClientReport::default();
+                report.add(reason, lost, format);
+                self.reports.push((project, report));
+            }
+        }
     }
 
     /// Whether so much waits that the exporter should not wait for a tick.

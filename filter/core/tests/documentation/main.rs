@@ -15,6 +15,7 @@ const CORS: &str = include_str!("../../../../docs/cors.md");
 const DELIVERY: &str = include_str!("../../../../docs/delivery.md");
 const FAILURES: &str = include_str!("../../../../docs/failures.md");
 const METRICS: &str = include_str!("../../../../docs/metrics.md");
+const PROJECTS: &str = include_str!("../../../../docs/projects.md");
 const PRIVACY: &str = include_str!("../../../../docs/privacy.md");
 const PROPAGATION: &str = include_str!("../../../../docs/propagation.md");
 const SPANS: &str = include_str!("../../../../docs/spans.md");
@@ -76,7 +77,7 @@ fn the_readme_fits_on_a_few_screens() {
 #[test]
 fn the_json_examples_are_accepted() {
     let mut examples = 0;
-    for page in [CONFIGURATION, PRIVACY, SPANS, DELIVERY, FAILURES] {
+    for page in [CONFIGURATION, PRIVACY, SPANS, DELIVERY, FAILURES, PROJECTS] {
         for block in page.split("```json\n").skip(1) {
             let (example, _) = block.split_once("```").expect("the end of an example");
             let config = FilterConfig::parse(example.as_bytes(), &EnvDefaults::default());
@@ -84,7 +85,7 @@ fn the_json_examples_are_accepted() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 5);
+    assert_eq!(examples, 6);
 }
 
 #[test]

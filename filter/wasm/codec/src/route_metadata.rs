@@ -10,7 +10,14 @@ use crate::header_map;
 /// Reads the attribute. What is something else is as if it were absent.
 pub fn read(attribute: Vec<u8>) -> RouteMetadata {
     let values = header_map::read(attribute).unwrap_or_default();
-    RouteMetadata::read(|key| value(&values, key))
+    RouteMetadata::read(|key| value(&values, key).or_else(|| nested(&values, key)))
+}
+
+/// `transport: {cluster: …}` for `transport.cluster`.
+fn nested(values: &Headers, key: &str) -> Option<MetadataValue> {
+    let (outer, inner) = key.split_once('.')?;
+    let values = header_map::read(values.value(outer)?.to_vec()).ok()?;
+    value(&values, inner)
 }
 
 /// Nothing says of which type a value is. One byte of 0 or 1 is a boolean; a text has no control
@@ -32,6 +39,7 @@ fn value(values: &Headers, key: &str) -> Option<MetadataValue> {
 
 #[cfg(test)]
 mod tests {
+    use sentry_filter_core::project::ProjectName;
     use sentry_filter_core::route::{Source, TransactionName};
     use sentry_filter_core::sampling::SampleRate;
 
@@ -47,7 +55,25 @@ mod tests {
                 source: Source::Route,
             })
         };
-        let rows: [(&str, &[u8], RouteMetadata); 5] = [
+        let project = |cluster: &str| ProjectName::new(None, Some(cluster.to_owned()));
+        let rows: [(&str, &[u8], RouteMetadata); 7] = [
+            (
+                "{transport.cluster: eu}",
+                b"\x01\0\0\0\x11\0\0\0\x02\0\0\0transport.cluster\0eu\0",
+                RouteMetadata {
+                    project: project("eu"),
+                    ..empty.clone()
+                },
+            ),
+            (
+                "{transport: {cluster: eu}}",
+                b"\x01\0\0\0\x09\0\0\0\x17\0\0\0\
+                  transport\0\x01\0\0\0\x07\0\0\0\x02\0\0\0cluster\0eu\0\0",
+                RouteMetadata {
+                    project: project("eu"),
+                    ..empty.clone()
+                },
+            ),
             (
                 "{ignore: true, traces_sample_rate: 0.5, transaction: /x/{y}}",
                 b"\x03\0\0\0\x06\0\0\0\x01\0\0\0\x12\0\0\0\x03\0\0\0\x0b\0\0\0\x06\0\0\0\
@@ -56,6 +82,7 @@ mod tests {
                     traces_sample_rate: SampleRate::new(0.5),
                     transaction: named("/x/{y}"),
                     ignore: Some(true),
+                    project: None,
                 },
             ),
             (
@@ -66,6 +93,7 @@ mod tests {
                     traces_sample_rate: SampleRate::new(1.0),
                     transaction: named("name"),
                     ignore: Some(false),
+                    project: None,
                 },
             ),
             (
@@ -76,6 +104,7 @@ mod tests {
                     traces_sample_rate: SampleRate::new(0.25),
                     transaction: None,
                     ignore: Some(true),
+                    project: None,
                 },
             ),
             (

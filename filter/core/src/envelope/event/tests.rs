@@ -4,7 +4,7 @@ use serde_json::{json, Value as Json};
 use super::*;
 use crate::data::DataOptions;
 use crate::envelope::{alone, Format};
-use crate::fixtures::{config, open_span, stream_end};
+use crate::fixtures::{config, open_span, resource, stream_end};
 use crate::headers::Headers;
 use crate::id::EventId;
 use crate::span::response_flags::ResponseFlags;
@@ -32,7 +32,7 @@ fn encoded(span: &OpenSpan, end: &StreamInfo, more: &str) -> EncodedSegment {
     };
     encode(
         &failure,
-        &config(more).resource,
+        resource(&config(more)),
         &mut EncodeBuffers::default(),
     )
     .unwrap()
@@ -208,13 +208,13 @@ fn an_event_is_an_envelope_in_every_format() {
     for format in Format::ALL {
         report.add("sample_rate", lost, format);
         let event = encoded(&open_span("/"), &end(), "");
-        let body = format.body(&[event], Some(&report), &config.resource, 0);
+        let body = format.body(&[event], Some(&report), resource(&config), 0);
         let text = String::from_utf8(body).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 5, "{text}");
         assert!(lines[1].starts_with(r#"{"type":"event""#));
         assert!(lines[4].contains(r#""category":"error""#) && !lines[4].contains("span"));
-        let alone = format.body(&[], Some(&report), &config.resource, 0);
+        let alone = format.body(&[], Some(&report), resource(&config), 0);
         assert_eq!(String::from_utf8(alone).unwrap().lines().count(), 3);
     }
 }

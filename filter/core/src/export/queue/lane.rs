@@ -1,4 +1,4 @@
-//! The queue of one generation.
+//! The queue of one project of one generation.
 
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -11,12 +11,14 @@ use crate::quantity::Quantity;
 /// each segment is looked at a few times on its way out, however many wait.
 const PART: usize = 4;
 
-/// What waits of one generation, in the order in which it ended, but for what is in order by trace
+/// What waits of one project, in the order in which it ended, but for what is in order by trace
 /// already.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// Its name among the others.
     pub(super) id: u32,
+    /// The name of its generation.
+    pub(super) generation: u32,
     pub(super) segments: VecDeque<EncodedSegment>,
     /// How many of the oldest have been put together by trace.
     grouped: usize,
@@ -28,21 +30,25 @@ pub(super) struct Lane {
     pub(super) lent: usize,
     /// How many POSTs are under way.
     pub(super) posts: usize,
+    /// What had to go for other lanes, and was not counted yet.
+    pub(super) lost: Quantity,
     /// How many segments were looked at to put them in order.
     #[cfg(test)]
     pub(super) looked_at: usize,
 }
 
 impl Lane {
-    pub(super) fn new(id: u32) -> Self {
+    pub(super) fn new(id: u32, generation: u32) -> Self {
         Self {
             id,
+            generation,
             segments: VecDeque::new(),
             grouped: 0,
             bytes: 0,
             spans: 0,
             lent: 0,
             posts: 0,
+            lost: Quantity::default(),
             #[cfg(test)]
             looked_at: 0,
         }

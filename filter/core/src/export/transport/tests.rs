@@ -5,11 +5,17 @@ use crate::headers::Headers;
 
 const NS_PER_MS: u64 = 1_000_000;
 
+fn transport_of(config: &FilterConfig) -> Transport {
+    let id = config.trace.projects.own().unwrap();
+    let project = config.trace.own_project().unwrap();
+    Transport::new(id, project, &config.transport, false)
+}
+
 fn transport() -> Transport {
     let json =
         br#"{"dsn": "https://key:hush@o1.ingest.sentry.io/42", "transport": {"timeout_ms": 1000}}"#;
     let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
-    Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false)
+    transport_of(&config)
 }
 
 #[test]
@@ -38,7 +44,7 @@ fn the_headers_are_those_of_the_protocol() {
 fn the_operators_own_headers_follow() {
     let json = br#"{"dsn": "https://key@host/42", "transport": {"headers": {"x-tenant": "a"}}}"#;
     let config = FilterConfig::parse(json, &EnvDefaults::default()).unwrap();
-    let transport = Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false);
+    let transport = transport_of(&config);
     let callout = transport.callout(Vec::new(), None, Vec::new());
     assert_eq!(callout.headers.iter().last(), Some(("x-tenant", "a")));
     assert_eq!(callout.headers.iter().count(), 8);
@@ -146,8 +152,7 @@ fn what_a_collector_took_only_in_part_is_read() {
         (b"\x0a\x02\x08", 0),
         (b"{\"partialSuccess\":{}}", 0),
     ] {
-        let mut transport =
-            Transport::new(config.trace.dsn.as_ref().unwrap(), &config.transport, false);
+        let mut transport = transport_of(&config);
         let callout = transport.callout(vec![segment.clone()], None, Vec::new());
         transport.posted(7, callout, 0);
         let (headers, mut read) = (headers(&[(":status", "200")]), || body.to_vec());

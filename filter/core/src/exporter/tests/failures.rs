@@ -4,6 +4,7 @@ use super::*;
 
 /// The lines since the last time.
 fn lines(gateway: &mut Gateway) -> Vec<String> {
+    gateway.worker.exporter().gather();
     let lines = gateway.worker.exporter().log.drain(..);
     let lines = lines.filter(|(_, line)| !line.contains("host_calls_refused"));
     lines

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::*;
 use crate::config::FilterConfig;
 use crate::envelope::Format;
-use crate::fixtures::{config, encoded, open_span, stream_end};
+use crate::fixtures::{config, encoded, open_span, resource, stream_end};
 use crate::headers::Headers;
 use crate::route::{Naming, Source, TransactionName};
 use crate::span::attributes::Value;
@@ -168,7 +168,7 @@ fn every_format_writes_the_rows_of_the_protocol() {
     let body = |format: Format| {
         with_everything(&config, |segment| {
             let encoded = encoded(segment, format, &config);
-            format.body(&[encoded], None, &config.resource, 0)
+            format.body(&[encoded], None, resource(&config), 0)
         })
     };
     let payload = |format: Format| -> Json {
