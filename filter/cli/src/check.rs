@@ -56,6 +56,9 @@ pub struct Report {
     /// What became of a test span.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<crate::send_test::Test>,
+    /// What became of one to each project that rules name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tests_of_rules: Vec<crate::send_test::Test>,
     /// What became of a test span in each format.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<crate::formats::FormatTest>,
@@ -128,6 +131,7 @@ impl Report {
             not_traced: Vec::new(),
             explanation: None,
             test: None,
+            tests_of_rules: Vec::new(),
             formats: Vec::new(),
         }
     }
@@ -140,10 +144,11 @@ impl Report {
             || self.is_not_taken()
     }
 
-    /// Whether a test span in the configured format was sent, and not taken.
+    /// Whether a test span in the configured format was sent to a project, and not taken.
     pub fn is_not_taken(&self) -> bool {
         let configured = self.formats.iter().filter(|one| one.is_configured);
-        let mut tests = self.test.iter().chain(configured.map(|one| &one.test));
+        let tests = self.test.iter().chain(&self.tests_of_rules);
+        let mut tests = tests.chain(configured.map(|one| &one.test));
         tests.any(|test| !test.accepted)
     }
 

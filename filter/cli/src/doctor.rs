@@ -97,7 +97,11 @@ pub fn diagnose(admin: &Admin, variables: &BTreeMap<String, String>) -> Result<D
         let (report, config) = check(found, variables);
         configuration(found, &report, &mut notes);
         if let Some(config) = config {
-            names.push(config.transport.cluster);
+            let projects = config.trace.projects.iter();
+            names.extend(projects.map(|(_, project)| project.cluster.to_string()));
+            if config.trace.projects.is_empty() {
+                names.push(config.transport.cluster);
+            }
         }
     }
     chain(&all, &stats, &mut notes);

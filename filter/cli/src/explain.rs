@@ -5,6 +5,7 @@ use sentry_filter_core::attribute::Attribute;
 use sentry_filter_core::config::FilterConfig;
 use sentry_filter_core::headers::{HeaderMutation, Headers};
 use sentry_filter_core::host::{Entropy, HostCalls, HostError, RequestHost};
+use sentry_filter_core::project::{Project, ProjectError, MAX_PROJECTS};
 use sentry_filter_core::route;
 use sentry_filter_core::route_metadata::{MetadataValue, RouteMetadata};
 use sentry_filter_core::trace::continuation::RestartReason;
@@ -34,6 +35,9 @@ pub struct Request {
 /// A decision, for people.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
+    /// The project that it belongs to, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// What becomes of the trace, and why.
     pub trace: String,
     /// Headers that were refused, and what to do.
@@ -112,11 +116,17 @@ impl Request {
                 "{key} has no value: with such a key Envoy hands over none of them"
             ));
         }
-        Ok(RouteMetadata::read(|key| match values.get(key)? {
-            Value::Bool(flag) => Some(MetadataValue::Flag(*flag)),
-            Value::Number(number) => number.as_f64().map(MetadataValue::Number),
-            Value::String(text) => Some(MetadataValue::Text(text.clone())),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        let nested = |key: &str| {
+            let (outer, inner) = key.split_once('.')?;
+            values.get(outer)?.get(inner)
+        };
+        Ok(RouteMetadata::read(|key| {
+            match values.get(key).or_else(|| nested(key))? {
+                Value::Bool(flag) => Some(MetadataValue::Flag(*flag)),
+                Value::Number(number) => number.as_f64().map(MetadataValue::Number),
+                Value::String(text) => Some(MetadataValue::Text(text.clone())),
+                Value::Null | Value::Array(_) | Value::Object(_) => None,
+            }
         }))
     }
 
@@ -247,9 +257,15 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     let outcome = Worker::alone(config.clone()).on_request(&headers, &mut FixedHost::new(request));
     let path = config.transport.path.as_deref();
     let mut projects = config.trace.projects.iter();
-    let may_start = (!config.trace.projects.is_empty())
-        .then(|| projects.all(|(_, project)| route::may_start(&headers, &project.dsn, path)));
+    let may_start = projects.all(|(_, project)| route::may_start(&headers, &project.dsn, path));
+    let may_start = match (may_start, decision.project) {
+        _ if config.trace.projects.is_empty() => None,
+        (false, _) => Some(MayStart::No),
+        (true, None) => Some(MayStart::WithoutProject),
+        (true, Some(_)) => Some(MayStart::Yes),
+    };
     Explanation {
+        project: project(config, &decision),
         trace: origin(&decision, may_start),
         refused: refused(&decision),
         sampling: sampling(&decision, may_start),
@@ -277,6 +293,28 @@ pub fn explain(config: &FilterConfig, request: &Request) -> Explanation {
     }
 }
 
+/// Whether a trace may begin where there is a DSN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MayStart {
+    No,
+    WithoutProject,
+    Yes,
+}
+
+/// The project of a request, where there are several.
+fn project(config: &FilterConfig, decision: &TraceDecision) -> Option<String> {
+    let projects = &config.trace.projects;
+    let found = decision.project.and_then(|id| projects.get(id));
+    match (found, decision.wrong_project) {
+        (_, Some(ProjectError::Dsn(error))) => Some(format!("none: the route's dsn has {error}")),
+        (_, Some(ProjectError::TooMany)) => Some(format!("none: there are {MAX_PROJECTS} others")),
+        (Some(Project { dsn, cluster, .. }), None) if projects.iter().nth(1).is_some() => {
+            Some(format!("{dsn}, through cluster {cluster:?}"))
+        }
+        _ => None,
+    }
+}
+
 /// The headers of the trace that the filter neither writes nor removes.
 fn unchanged(headers: &Headers, mutations: &[HeaderMutation]) -> Vec<String> {
     let is_changed = |header: &str| {
@@ -293,9 +331,10 @@ fn unchanged(headers: &Headers, mutations: &[HeaderMutation]) -> Vec<String> {
         .collect()
 }
 
-fn origin(decision: &TraceDecision, may_start: Option<bool>) -> String {
+fn origin(decision: &TraceDecision, may_start: Option<MayStart>) -> String {
     match (decision.origin, may_start) {
         (TraceOrigin::None, None) => "none: there is no DSN, so none begins",
+        (TraceOrigin::None, Some(MayStart::WithoutProject)) => "none: its route, or the first rule that names a project, has none for it, so none begins",
         (TraceOrigin::None, _) => "none: with OPTIONS, and with requests to the DSN's own receiver, none begins",
         (TraceOrigin::Redirected, _) => "that of the request before an internal redirect",
         (TraceOrigin::Continued(Format::SentryTrace), _) => "continued from sentry-trace",
@@ -345,13 +384,16 @@ fn refused(decision: &TraceDecision) -> Vec<String> {
     refused
 }
 
-fn sampling(decision: &TraceDecision, may_start: Option<bool>) -> String {
+fn sampling(decision: &TraceDecision, may_start: Option<MayStart>) -> String {
     let why = match (may_start, decision.sampling) {
         (None, _) => return "nothing is decided or recorded: there is no DSN".to_owned(),
-        (Some(false), _) | (_, None) => {
+        (Some(MayStart::WithoutProject), _) => {
+            return "nothing is recorded: the request belongs to no project".to_owned();
+        }
+        (Some(MayStart::No), _) | (_, None) => {
             return "nothing is recorded: OPTIONS, or the DSN's own receiver".to_owned();
         }
-        (Some(true), Some(why)) => why,
+        (Some(MayStart::Yes), Some(why)) => why,
     };
     let is_recorded = decision.span.is_some();
     let rates: Vec<_> = why

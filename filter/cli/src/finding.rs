@@ -12,7 +12,7 @@ pub enum Level {
 }
 
 /// Something that is wrong.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::project::Project;
 
 use crate::cluster::{Cluster, Endpoint, Security, Tls};
 use crate::finding::Finding;
@@ -54,20 +55,29 @@ pub fn lint(
 ) -> Vec<Finding> {
     let mut all = Vec::new();
     no_dsn(found, config, variables, &mut all);
-    let Some(dsn) = config.trace.dsn() else {
-        return all;
-    };
+    for (id, project) in config.trace.projects.iter() {
+        let is_own = Some(id) == config.trace.projects.own();
+        for finding in of_project(found, project, is_own) {
+            if !all.contains(&finding) {
+                all.push(finding);
+            }
+        }
+    }
+    all
+}
+
+/// What is said of the top level's project, or of one that a rule names.
+fn of_project(found: &Found, project: &Project, is_own: bool) -> Vec<Finding> {
+    let mut all = Vec::new();
+    let dsn = &project.dsn;
+    let place = |key| found.line_of(if is_own { key } else { "rules" });
     let target = Target::new(dsn.scheme(), dsn.authority());
     if is_placeholder(&target, dsn.public_key()) {
-        let line = found.line_of("dsn");
-        all.push(Finding::warning("dsn is the placeholder of an example: no Sentry takes its spans. The real one is in Sentry under Settings > Projects > Client Keys", line));
+        all.push(Finding::warning("dsn is the placeholder of an example: no Sentry takes its spans. The real one is in Sentry under Settings > Projects > Client Keys", place("dsn")));
     }
-    let name = &config.transport.cluster;
-    let line = found.line_of("transport.cluster");
-    let visible = found
-        .clusters
-        .iter()
-        .filter(|cluster| &cluster.name == name);
+    let name = &*project.cluster;
+    let line = place("transport.cluster");
+    let visible = found.clusters.iter().filter(|cluster| cluster.name == name);
     let (visible, hidden): (Vec<_>, Vec<_>) = visible.partition(|cluster| sees(found, cluster));
     match (visible.first(), hidden.first()) {
         (Some(cluster), _) => of_cluster(&target, cluster, &mut all),

@@ -15,7 +15,7 @@ use sentry_filter_cli::find::NOTHING;
 use sentry_filter_cli::formats::try_formats;
 use sentry_filter_cli::print;
 use sentry_filter_cli::schema::schema;
-use sentry_filter_cli::send_test::{authorities, send_test};
+use sentry_filter_cli::send_test::{authorities, send_test, send_tests_of_rules};
 use sentry_filter_cli::table::table;
 use serde_json::json;
 
@@ -273,7 +273,10 @@ fn run(arguments: &Check) -> Result<(String, u8), String> {
             if arguments.formats {
                 report.formats = try_formats(&config, &authorities);
             } else if arguments.send_test {
-                report.test = Some(send_test(&config, &authorities));
+                report.tests_of_rules = send_tests_of_rules(&config, &authorities);
+                let is_top_levels =
+                    config.trace.dsn().is_some() || report.tests_of_rules.is_empty();
+                report.test = is_top_levels.then(|| send_test(&config, &authorities));
             }
         }
         report

@@ -53,6 +53,9 @@ fn lines(report: &Report, quiet: bool) -> Vec<String> {
         lines.push(format!("  no span for {what}"));
     }
     if let Some(explanation) = &report.explanation {
+        if let Some(project) = &explanation.project {
+            lines.push(format!("  project: {project}"));
+        }
         lines.push(format!("  trace: {}", explanation.trace));
         for refused in &explanation.refused {
             lines.push(format!("  refused: {refused}"));
@@ -70,7 +73,7 @@ fn lines(report: &Report, quiet: bool) -> Vec<String> {
             lines.push(format!("  upstream gets, as it came: {header}"));
         }
     }
-    if let Some(test) = &report.test {
+    for test in report.test.iter().chain(&report.tests_of_rules) {
         lines.push(format!("  test span to {}", answer(test)));
         if let Some(trace_id) = test.trace_id.as_ref().filter(|_| test.accepted) {
             lines.push(format!("  its trace: {trace_id}"));

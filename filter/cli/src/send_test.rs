@@ -1,14 +1,17 @@
 //! Posts one span to Sentry as the filter would, but for Envoy, and says what the answer means.
 
 use std::net::ToSocketAddrs;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sentry_filter_core::config::FilterConfig;
+use sentry_filter_core::dsn::Dsn;
 use sentry_filter_core::export::failure::status_meaning;
 use sentry_filter_core::export::rate_limit::limit_s;
 use sentry_filter_core::exporter::{Command, Event};
 use sentry_filter_core::headers::Headers;
 use sentry_filter_core::host::{HostError, RequestHost};
+use sentry_filter_core::project::{Project, Projects};
 use sentry_filter_core::rules::RuleSet;
 use sentry_filter_core::sampling::SampleRate;
 use sentry_filter_core::span::StreamInfo;
@@ -67,7 +70,23 @@ pub fn authorities(pem: Option<&[u8]>) -> Result<RootCerts, String> {
     }
 }
 
-/// Posts a test span, to a receiver whose certificate one of the authorities has signed.
+/// Posts a test span to every project that rules name.
+pub fn send_tests_of_rules(config: &FilterConfig, authorities: &RootCerts) -> Vec<Test> {
+    let projects = config.trace.projects.iter();
+    let own = config.trace.projects.own();
+    let of_rules = projects.filter(|(id, _)| Some(*id) != own);
+    let test = |project: &Project| {
+        let mut config = config.clone();
+        let dsn = Dsn::clone(&project.dsn);
+        let projects = Projects::new(Some(dsn), &project.cluster, None);
+        config.trace.projects = Arc::new(projects);
+        send_test(&config, authorities)
+    };
+    of_rules.map(|(_, project)| test(project)).collect()
+}
+
+/// Posts a test span to the project of the top level, to a receiver whose certificate one of the
+/// authorities has signed.
 pub fn send_test(config: &FilterConfig, authorities: &RootCerts) -> Test {
     let Some(dsn) = config.trace.dsn().cloned() else {
         return Test::failed(String::new(), "there is no DSN to send to".to_owned());

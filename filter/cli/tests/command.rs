@@ -130,6 +130,46 @@ fn clusters_may_be_in_another_file() {
     assert!(out.contains("no such cluster"), "{out}");
 }
 
+/// A rule's project needs a cluster of its own as much as the top level's does.
+#[test]
+fn the_clusters_of_rules_are_looked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = fs::read_to_string(Path::new(ROOT).join("envoy/envoy.yaml")).expect("a file");
+    let with = |rule: &str| {
+        let file = file.replace("00000000000000000000000000000001@o0.", "4d7f1b3c@o4507.");
+        let file = file.replace("o0.ingest.sentry.io", "o4507.ingest.sentry.io");
+        let marked = file.replacen(
+            "\"traces_sample_rate\":",
+            &format!("\"rules\": [{rule}], \"traces_sample_rate\":"),
+            1,
+        );
+        assert_ne!(marked, file, "a place for rules");
+        write(folder.path(), "envoy.yaml", &marked)
+    };
+    let rows = [
+        (r#"{"dsn": "https://4d7f@o4507.ingest.sentry.io/2"}"#, None),
+        (
+            r#"{"dsn": "https://4d7f@o4507.ingest.sentry.io/2", "transport": {"cluster": "eu"}}"#,
+            Some("no such cluster"),
+        ),
+        (
+            r#"{"dsn": "https://4d7f@o9.ingest.de.sentry.io/2"}"#,
+            Some("o9.ingest.de.sentry.io"),
+        ),
+        (
+            r#"{"dsn": "https://00000000000000000000000000000001@o0.ingest.sentry.io/1", "transport": {"cluster": "eu"}}"#,
+            Some("placeholder"),
+        ),
+    ];
+    for (rule, expected) in rows {
+        let (_, out, _) = run("", &["check", "--strict", "-q", &with(rule)]);
+        match expected {
+            Some(expected) => assert!(out.contains(expected), "{rule}: {out}"),
+            None => assert_eq!(out, "", "{rule}"),
+        }
+    }
+}
+
 #[test]
 fn strict_makes_problems_of_warnings_and_quiet_says_what_is_wrong_alone() {
     let rows: [(&str, &[&str], i32, bool); 7] = [

@@ -39,6 +39,71 @@ fn decisions_are_explained() {
 }
 
 #[test]
+fn the_project_of_a_request_is_named_where_there_are_several() {
+    let config = r#"{"dsn": "https://own@o1.ingest.sentry.io/1", "traces_sample_rate": 1, "rules": [
+        {"match": {"path": "^/shop/"}, "dsn": "https://shop:hush@o7.ingest.sentry.io/7", "transport": {"cluster": "eu"}},
+        {"match": {"path": "^/none/"}, "dsn": ""}]}"#;
+    let rows: [(&str, &str, &[&str]); 7] = [
+        (
+            "/x",
+            "{}",
+            &["project: https://own@o1.ingest.sentry.io/1, through cluster \"sentry\"\n"],
+        ),
+        (
+            "/shop/1",
+            "{}",
+            &[
+                "project: https://shop@o7.ingest.sentry.io/7, through cluster \"eu\"\n",
+                "sentry-public_key=shop",
+                "sentry-org_id=7",
+            ],
+        ),
+        (
+            "/none/1",
+            "{}",
+            &[
+                "trace: none: its route, or the first rule that names a project, has none",
+                "belongs to no project",
+                "span: none",
+            ],
+        ),
+        (
+            "/none/1",
+            "{dsn: 'https://r@o9.ingest.sentry.io/9'}",
+            &["project: https://r@o9.ingest.sentry.io/9, through cluster \"sentry\"\n"],
+        ),
+        (
+            "/x",
+            "{transport: {cluster: eu}}",
+            &["project: https://own@o1.ingest.sentry.io/1, through cluster \"eu\"\n"],
+        ),
+        (
+            "/x",
+            "{transport.cluster: eu}",
+            &["through cluster \"eu\"\n"],
+        ),
+        (
+            "/x",
+            "{dsn: 'https://o9.ingest.sentry.io/9'}",
+            &[
+                "project: none: the route's dsn has no public key before an @\n",
+                "span: none",
+            ],
+        ),
+    ];
+    for (path, metadata, expected) in rows {
+        let request = format!("GET {path}");
+        let arguments = ["-", "--explain", &request, "--route-metadata", metadata];
+        let (code, printed) = check(config, &arguments);
+        assert_eq!(code, 0, "{path}: {printed}");
+        assert!(!printed.contains("hush"), "{printed}");
+        for part in expected {
+            assert!(printed.contains(part), "{path}: no {part:?} in\n{printed}");
+        }
+    }
+}
+
+#[test]
 fn the_metadata_of_the_route_comes_before_rules_and_these_before_the_top_level() {
     let rule = r#"{"traces_sample_rate": 0.1, "transaction": "/rule", "ignore": true}"#;
     let config = |rules: &str| {

@@ -140,3 +140,26 @@ async fn a_file_without_authorities_is_a_wrong_argument() {
         assert!(printed.contains(ca), "{printed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_project_of_a_rule_gets_one() {
+    let (own, other) = (MiniSentry::start().await, MiniSentry::start().await);
+    let config = format!(
+        r#"{{"dsn": "{}", "rules": [{{"match": {{"path": "^/shop/"}}, "dsn": "{}"}}]}}"#,
+        own.dsn(),
+        other.dsn()
+    );
+    let mut command = Command::cargo_bin("sentry-filter").expect("the binary");
+    command
+        .args(["check", "-", "--send-test"])
+        .write_stdin(config);
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.expect("a thread").expect("a run");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    for sentry in [own, other] {
+        let line = format!("test span to http://{}/", sentry.address());
+        assert!(printed.contains(&line), "no {line} in\n{printed}");
+        sentry.only_segment().await;
+    }
+}
