@@ -218,3 +218,69 @@ fn an_event_is_an_envelope_in_every_format() {
         assert_eq!(String::from_utf8(alone).unwrap().lines().count(), 3);
     }
 }
+
+/// The same as of a span, in every mode of `data_collection`.
+#[test]
+fn an_event_says_of_its_request_what_is_collected() {
+    let headers = Headers::from_pairs([
+        (b":method".as_slice(), b"GET".as_slice()),
+        (b":scheme", b"https"),
+        (b":authority", b"shop.example"),
+        (b":path", b"/search?page=2&token=x"),
+        (b"x-kind", b"text/html"),
+        (b"authorization", b"Bearer hush"),
+        (b"cookie", b"theme=dark; sid=1"),
+        (b"user-agent", b"Somebody/1"),
+    ]);
+    let none = json!(null);
+    let filtered = json!("page=[Filtered]&token=[Filtered]");
+    let query = json!("page=2&token=[Filtered]");
+    let rows = [
+        (r#""#, filtered.clone(), none.clone()),
+        (
+            r#""send_default_pii": true,"#,
+            query.clone(),
+            json!({"x-kind": "text/html", "authorization": "[Filtered]", "cookie": "theme=dark, sid=[Filtered]", "user-agent": "Somebody/1"}),
+        ),
+        (
+            r#""data_collection": {"url_query_params": false},"#,
+            none.clone(),
+            none.clone(),
+        ),
+        (
+            r#""data_collection": {"url_query_params": {"deny": ["page"]}},"#,
+            json!("page=[Filtered]&token=[Filtered]"),
+            none.clone(),
+        ),
+        (
+            r#""data_collection": {"url_query_params": {"allow": ["page"]}},"#,
+            query,
+            none.clone(),
+        ),
+        (
+            r#""data_collection": {"cookies": true},"#,
+            filtered.clone(),
+            json!({"cookie": "theme=dark, sid=[Filtered]"}),
+        ),
+        (
+            r#""data_collection": {"http_headers": {"request": {"allow": ["x-kind"]}}},"#,
+            filtered.clone(),
+            json!({"x-kind": "text/html", "authorization": "[Filtered]", "user-agent": "[Filtered]"}),
+        ),
+        (
+            r#""capture_request_headers": ["x-kind", "cookie"],"#,
+            filtered,
+            json!({"x-kind": "text/html", "cookie": "[Filtered]"}),
+        ),
+    ];
+    for (more, query_string, expected) in rows {
+        let mut span = open_span("/");
+        span.request = crate::span::Request::read(&headers, &config(more).data);
+        let event = encoded(&span, &end(), more);
+        let payload: Json = serde_json::from_slice(&event.spans).unwrap();
+        let request = &payload["request"];
+        assert_eq!(request["query_string"], query_string, "{more}");
+        assert_eq!(request["headers"], expected, "{more}");
+        let _: sentry::Event<'_> = serde_json::from_value(payload).unwrap();
+    }
+}
