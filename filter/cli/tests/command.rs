@@ -1,30 +1,17 @@
 //! The command's own words: what it takes, and what its exit codes say.
 
+mod run;
+
 use std::fs;
 use std::path::Path;
 
-use assert_cmd::Command;
+use run::{check, run, ROOT};
 use serde_json::Value;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const FINE: &str =
     r#"{"dsn": "https://4d7f1b3c@o4507.ingest.sentry.io/4508", "traces_sample_rate": 0.1}"#;
 const DEFERRED: &str = r#"{"dsn": "https://4d7f1b3c@o4507.ingest.sentry.io/4508"}"#;
 const WRONG: &str = r#"{"traces_sample_rat": 0.1}"#;
-
-/// Runs the command; its exit code, what it printed, and its complaints.
-fn run(stdin: &str, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("sentry-filter").expect("the binary");
-    let output = command
-        .current_dir(ROOT)
-        .args(arguments)
-        .write_stdin(stdin)
-        .output()
-        .expect("a run");
-    let [out, err] =
-        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
-    (output.status.code().expect("an exit code"), out, err)
-}
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
@@ -162,7 +149,7 @@ fn the_clusters_of_rules_are_looked_for() {
         ),
     ];
     for (rule, expected) in rows {
-        let (_, out, _) = run("", &["check", "--strict", "-q", &with(rule)]);
+        let (_, out) = check("", &["--strict", "-q", &with(rule)]);
         match expected {
             Some(expected) => assert!(out.contains(expected), "{rule}: {out}"),
             None => assert_eq!(out, "", "{rule}"),

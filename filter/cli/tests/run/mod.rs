@@ -1,21 +1,26 @@
-//! `sentry-filter check`, run.
+//! The command, run.
 
 use assert_cmd::Command;
 
 /// The folder of the whole project.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Runs `sentry-filter check`; its exit code, and what it printed.
-pub fn check(stdin: &str, arguments: &[&str]) -> (i32, String) {
+/// Runs the command; its exit code, what it printed, and its complaints.
+pub fn run(stdin: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::cargo_bin("sentry-filter").expect("the binary");
     let output = command
         .current_dir(ROOT)
-        .arg("check")
         .args(arguments)
         .write_stdin(stdin)
         .output()
         .expect("a run");
-    let printed = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8(printed).expect("text");
-    (output.status.code().expect("an exit code"), text)
+    let [out, err] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    (output.status.code().expect("an exit code"), out, err)
+}
+
+/// Runs `sentry-filter check`; its exit code, and all that it printed.
+pub fn check(stdin: &str, arguments: &[&str]) -> (i32, String) {
+    let (code, out, err) = run(stdin, &[&["check"], arguments].concat());
+    (code, out + &err)
 }
