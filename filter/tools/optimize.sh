@@ -14,7 +14,7 @@ if ! cmp -s "$module" "$before" || [ ! -f "$after" ] || [ "$0" -nt "$after" ]; t
     # The features that rustc uses for this target, and no other, so that hosts need not know more than before. Only small functions are inlined for
     # having one caller: large frames cost every call, and the module is 1 % smaller without them (gzipped). Functions of one name's beginning are alike,
     # and beside each other they are packed better: another 1 %.
-    "$tool" -O2 --shrink-level=1 --one-caller-inline-max-function-size=20 --enable-bulk-memory --enable-bulk-memory-opt --enable-call-indirect-overlong --enable-multivalue --enable-mutable-globals \
+    "$tool" -O2 --shrink-level=1 --one-caller-inline-max-function-size=10 --enable-bulk-memory --enable-bulk-memory-opt --enable-call-indirect-overlong --enable-multivalue --enable-mutable-globals \
         --enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext --reorder-functions-by-name --strip-debug --strip-producers "$module" -o "$after.part"
     cp "$module" "$before"
     mv "$after.part" "$after"

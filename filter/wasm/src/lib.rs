@@ -27,6 +27,13 @@ mod host;
 mod root;
 mod stream;
 
+use talc::wasm::{new_wasm_dynamic_allocator, WasmDynamicTalc};
+
+/// A request is some dozens of small allocations, a fifth of what the module computed with the C
+/// library's allocator.
+#[global_allocator]
+static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
+
 proxy_wasm::main! {{
     host::install_logger();
 }}
