@@ -47,7 +47,7 @@ def differences(sent, read, keys, at):
 
 def times(sent, read, at):
     found = []
-    for key in ("start_timestamp", "timestamp"):
+    for key in (key for key in ("start_timestamp", "timestamp") if key in sent):
         moment = datetime.datetime.fromisoformat(sent[key].replace("Z", "+00:00")).timestamp()
         if abs(moment - read.get(key, 0)) > 0.000_001:
             found.append(f"{at}{key}: {sent[key]} became {read.get(key)}")

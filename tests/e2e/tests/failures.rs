@@ -4,6 +4,7 @@
 use e2e::{
     envoy::{cluster_at, http2_cluster_at, Account},
     eventually,
+    oracles::ask,
     peers::{curl, talk, Peer},
     Answer, Gateway, GatewayBuilder, Request, Route, Step,
 };
@@ -129,6 +130,38 @@ async fn what_is_not_sampled_fails_all_the_same() {
         let events = gateway.sentry.wait_for_errors(2).await;
         assert_ne!(events[0].trace_id(), events[1].trace_id());
         assert_ne!(events[0].event_id(), events[1].event_id());
+    }
+}
+
+/// Relay's own normaliser, which reads every event that comes to Sentry, finds nothing to change; of
+/// what is wrong it complains.
+#[tokio::test]
+async fn relay_takes_an_event_as_it_is() {
+    let options = json!({
+        "capture_request_headers": ["x-request-id", "cookie"],
+        "release": "shop@1.2", "environment": "test", "server_name": "edge-1",
+    });
+    let gateway = gateway(options).await.route(refused()).start().await;
+    let request = Request::get("/refused/7?token=x&page=2&empty=");
+    let request = request.header("x-request-id", "r1").header("cookie", "a=1");
+    gateway.send(&request).await;
+    let events = gateway.sentry.wait_for_errors(1).await;
+    let good = &events[0].payload;
+    let complaints = |event: &Value| {
+        let verdicts = ask("read_errors.py", &[event.to_string()]);
+        verdicts[0]["complaints"].as_array().cloned()
+    };
+    assert_eq!(complaints(good), Some(Vec::new()), "{good}");
+    for (pointer, value) in [
+        ("/level", json!("dire")),
+        ("/environment", json!("x".repeat(100))),
+        ("/contexts/trace/span_id", json!("short")),
+        ("/timestamp", json!("yesterday")),
+        ("/release", json!("a/b")),
+    ] {
+        let mut spoiled = good.clone();
+        *spoiled.pointer_mut(pointer).expect("what is spoiled") = value;
+        assert_ne!(complaints(&spoiled), Some(Vec::new()), "{pointer}");
     }
 }
 
