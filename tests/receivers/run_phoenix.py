@@ -36,7 +36,7 @@ def main() -> int:
         log = Path(folder) / "log"
         with log.open("w") as output:
             server = subprocess.Popen(
-                [Path(sys.executable).with_name("phoenix"), "serve"],
+                [sys.executable, Path(sys.executable).with_name("phoenix"), "serve"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
