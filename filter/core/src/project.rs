@@ -3,6 +3,7 @@
 //! of them share what a worker may keep and send.
 
 use std::array;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::dsn::{Dsn, ParseDsnError};
@@ -11,7 +12,7 @@ use crate::dsn::{Dsn, ParseDsnError};
 pub const MAX_PROJECTS: usize = 16;
 
 /// Where spans go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Project {
     /// Its DSN.
     pub dsn: Arc<Dsn>,
@@ -19,8 +20,22 @@ pub struct Project {
     pub cluster: Arc<str>,
     /// Its organisation, if known.
     pub org_id: Option<Arc<str>>,
-    /// The DSN as a route or a rule has it.
+    /// The DSN as a route or a rule has it, with its secret.
     named: Arc<str>,
+}
+
+impl Project {
+    /// Whether it is another name of the same project.
+    fn is_same(&self, other: &Self) -> bool {
+        self.dsn == other.dsn && self.cluster == other.cluster
+    }
+}
+
+/// Without the secret.
+impl fmt::Debug for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} through {:?}", self.dsn, self.cluster)
+    }
 }
 
 /// The place of a project in its configuration.
@@ -39,7 +54,7 @@ impl ProjectId {
 
 /// What a rule or a route says about the project. It counts as one setting: what it leaves out is
 /// the configuration's own.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Default, Clone, PartialEq, Eq)]
 pub struct ProjectName {
     /// `dsn`; an empty one is no project at all.
     pub dsn: Option<String>,
@@ -52,6 +67,14 @@ impl ProjectName {
     pub fn new(dsn: Option<String>, cluster: Option<String>) -> Option<Self> {
         let cluster = cluster.filter(|cluster| !cluster.is_empty());
         (dsn.is_some() || cluster.is_some()).then_some(Self { dsn, cluster })
+    }
+}
+
+/// A DSN may have a secret.
+impl fmt::Debug for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dsn = self.dsn.as_ref().map_or("no dsn", |_| "a dsn");
+        write!(f, "{dsn} through {:?}", self.cluster)
     }
 }
 
@@ -153,21 +176,14 @@ impl Projects {
 
     #[cold]
     fn add(&self, dsn: Arc<Dsn>, named: &str, cluster: &str) -> Result<ProjectId, ProjectError> {
-        let is_it = |known: &Project| known.dsn == dsn && &*known.cluster == cluster;
-        let known = self.iter().find(|(_, known)| is_it(known));
-        match known {
-            Some((id, _)) => Ok(id),
-            None => {
-                let own = self.own.and_then(|own| self.get(own));
-                let own = own.filter(|own| own.dsn == dsn);
-                let mut project = self.project(dsn, named, cluster.into());
-                // Another way to the same project.
-                if let Some(own) = own {
-                    project.org_id.clone_from(&own.org_id);
-                }
-                self.known.add(project).ok_or(ProjectError::TooMany)
-            }
+        let own = self.own.and_then(|own| self.get(own));
+        let own = own.filter(|own| own.dsn == dsn);
+        let mut project = self.project(dsn, named, cluster.into());
+        // Another way to the same project.
+        if let Some(own) = own {
+            project.org_id.clone_from(&own.org_id);
         }
+        self.known.add(project).ok_or(ProjectError::TooMany)
     }
 }
 
@@ -196,14 +212,19 @@ impl<T> ByProject<T> {
         let ids = (0..).map(ProjectId);
         ids.zip(self.0.iter().map_while(OnceLock::get))
     }
+}
 
-    /// Takes the next free place. Several workers may do so at once.
-    fn add(&self, value: T) -> Option<ProjectId> {
-        let mut value = value;
+impl ByProject<Project> {
+    /// Takes the next free place, unless the project has one. Several workers may do so at once:
+    /// whoever comes second to a place sees who has taken it.
+    fn add(&self, mut project: Project) -> Option<ProjectId> {
         for (id, place) in (0..).map(ProjectId).zip(&self.0) {
-            match place.set(value) {
+            match place.set(project) {
                 Ok(()) => return Some(id),
-                Err(refused) => value = refused,
+                Err(refused) if place.get().is_some_and(|known| known.is_same(&refused)) => {
+                    return Some(id);
+                }
+                Err(refused) => project = refused,
             }
         }
         None
@@ -212,6 +233,8 @@ impl<T> ByProject<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     const OWN: &str = "https://own@o1.ingest.sentry.io/1";
@@ -263,8 +286,14 @@ mod tests {
         let through_eu = projects.find(&named("-", "eu")).unwrap().unwrap();
         let auth = projects.get(through_eu).unwrap().dsn.auth("client");
         assert!(auth.contains("hush"), "{auth}");
-        let shown = format!("{projects:?}");
+        let other = named("https://other:hush@o2.ingest.sentry.io/2", "eu");
+        assert!(projects.find(&other).unwrap().is_some());
+        let shown = format!("{projects:?} {other:?}");
         assert!(!shown.contains("hush"), "{shown}");
+        assert!(
+            shown.contains("https://other@o2.ingest.sentry.io/2"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -305,19 +334,18 @@ mod tests {
         }
     }
 
+    /// Else each of them would take a place for it, of which there are few.
     #[test]
     fn workers_that_find_one_at_the_same_time_find_the_same() {
-        let projects = projects();
-        let name = |number: usize| named(&format!("https://key@host/{number}"), "-");
-        let find_all = || (1..8).map(|number| projects.find(&name(number)).unwrap());
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| find_all().count());
-            }
-        });
-        // Two may have added the same one; afterwards it is one.
-        let mut found: Vec<_> = find_all().flatten().map(ProjectId::place).collect();
-        found.dedup();
-        assert_eq!(found.len(), 7);
+        for round in 0..100 {
+            let (projects, barrier) = (projects(), Barrier::new(4));
+            let find_all = || {
+                barrier.wait();
+                let name = |number: usize| named(&format!("https://key@host/{number}"), "-");
+                (1..8).for_each(|number| assert!(projects.find(&name(number)).is_ok()));
+            };
+            std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(find_all))));
+            assert_eq!(projects.iter().count(), 8, "round {round}");
+        }
     }
 }
