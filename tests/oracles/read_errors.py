@@ -4,11 +4,9 @@ Reads payloads of event items, a line of JSON each, and writes for each {"compla
 Times may change their form, tags become pairs, headers pairs in an order of their own, and a query pairs.
 """
 
-import json
-import sys
 from urllib.parse import parse_qsl
 
-from read_transactions import NORMALIZER, differences, times
+from read_transactions import NORMALIZER, differences, judge, times
 
 KEPT = ("event_id", "level", "logger", "platform", "environment", "release", "transaction", "fingerprint")
 
@@ -38,14 +36,5 @@ def complaints(event):
     return found
 
 
-def main():
-    for line in sys.stdin:
-        try:
-            verdict = complaints(json.loads(line))
-        except (KeyError, TypeError, ValueError) as error:
-            verdict = [f"not an error event of ours: {error!r}"]
-        print(json.dumps({"complaints": verdict}))
-
-
 if __name__ == "__main__":
-    main()
+    judge(complaints, "an error event")

@@ -54,14 +54,14 @@ def times(sent, read, at):
     return found
 
 
-def main():
+def judge(complaints, what):
     for line in sys.stdin:
         try:
             verdict = complaints(json.loads(line))
         except (KeyError, TypeError, ValueError) as error:
-            verdict = [f"not a transaction of ours: {error!r}"]
+            verdict = [f"not {what} of ours: {error!r}"]
         print(json.dumps({"complaints": verdict}))
 
 
 if __name__ == "__main__":
-    main()
+    judge(complaints, "a transaction")

@@ -109,6 +109,10 @@ impl Queue {
                 };
                 let before = lane.bytes;
                 let gone = lane.make_room(excess);
+                // Nothing is in it, whatever was counted: no other would be looked at again.
+                if lane.bytes == before {
+                    break;
+                }
                 match lane.id != id && Some(lane.generation) == own {
                     true => lane.lost = lane.lost.plus(gone),
                     false => lost = lost.plus(gone),

@@ -136,8 +136,7 @@ fn a_route_comes_before_all_rules() {
     let route = "https://route@o9.ingest.sentry.io/9";
     for path in ["/x", "/shop/1", "/none/1"] {
         let decision = on_route_with(&config, route, path);
-        let written = format!("{:?}", decision.mutations);
-        assert!(decision.span.is_some() && written.len() > 100, "{path}");
+        assert!(decision.span.is_some(), "{path}");
         assert_eq!(decision.project.map(|id| id.place()), Some(2), "{path}");
     }
     let decision = on_route_with(&config, "", "/shop/1");
